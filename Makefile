@@ -1,0 +1,57 @@
+# `make up` for a cluster on this machine, `make down` to remove it, `make test` for all tests.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/share/kubewright
+
+.PHONY: help
+help: ## What can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+.PHONY: install
+install: ## Packages, a Python environment in .venv, the collection linked into it
+	@tools/install.sh
+
+.PHONY: up
+up: install ## A highly available Kubernetes on this machine, from source
+	@tools/up.sh
+
+.PHONY: down
+down: install ## Remove it
+	@kubewright destroy --yes
+
+.PHONY: test
+test: lint unit integration ## Lint, types, units, and a real cluster of five nodes
+
+.PHONY: lint
+lint: install ## Format, lint, types, layers, role defaults, schema
+	ruff format --check .
+	ruff check .
+	mypy
+	cd orchestrator && lint-imports
+	python tools/role_defaults.py --check
+	yamllint --strict .
+	ansible-lint --offline
+	shellcheck tools/*.sh roles/*/files/*.sh tests/bench/*.sh .ci/run
+
+.PHONY: unit
+unit: install ## Unit tests
+	pytest tests/unit
+
+.PHONY: integration
+integration: install ## Tests on a real cluster of their own
+	kubewright image build 1.37.2
+	pytest tests/integration
+
+.PHONY: by-hand
+by-hand: install ## The same cluster with kubeadm by hand, timed by phase
+	tests/bench/by_hand.sh
+
+.PHONY: defaults
+defaults: install ## Write the roles' defaults from their argument specs
+	python tools/role_defaults.py
+
+.PHONY: format
+format: install ## Format the Python code
+	ruff format .
+	ruff check --fix .

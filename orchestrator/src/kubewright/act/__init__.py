@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Playbooks, run: the only part that uses ansible-runner, and the only one that changes anything.
+
+An operation is one :class:`Session`: it holds the cluster's lock, has ended what a dead
+orchestrator left running, and journals each run.
+"""
+
+from __future__ import annotations
+
+from kubewright.act.events import Event, HostResult, PhaseStarted, TaskStarted
+from kubewright.act.leftovers import LeftoverError
+from kubewright.act.result import Failure, HostTasks, Phase, Result
+from kubewright.act.session import Session
+
+__all__ = [
+    "Event",
+    "Failure",
+    "HostResult",
+    "HostTasks",
+    "LeftoverError",
+    "Phase",
+    "PhaseStarted",
+    "Result",
+    "Session",
+    "TaskStarted",
+]

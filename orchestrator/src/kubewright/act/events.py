@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ansible-runner's events to what people and results need. Pure: no clock, no files.
+
+Event names and fields: https://ansible.readthedocs.io/projects/runner/en/stable/intro/
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from kubewright.act.messages import failure_message
+from kubewright.act.result import Failure, HostTasks, Phase
+
+Outcome = Literal["ok", "changed", "failed", "unreachable"]
+
+#: These structure a play; they cost no machine anything.
+_STRUCTURE = ("include_tasks", "include_role", "import_tasks", "import_role", "meta")
+_LOCAL = ("localhost", "127.0.0.1")
+#: How much output to keep for the case that ansible-playbook ends without an event.
+_TAIL = 40
+
+
+@dataclass(frozen=True)
+class PhaseStarted:
+    """A play begins."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    """A task begins, on all hosts of the play or on those that reach it."""
+
+    phase: str
+    name: str
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """A task ended on a host. ``message`` is set when it failed; ``ignored``: that was expected."""
+
+    phase: str
+    task: str
+    host: str
+    outcome: Outcome
+    message: str = ""
+    ignored: bool = False
+
+
+Event = PhaseStarted | TaskStarted | HostResult
+
+
+@dataclass
+class _Failed:
+    failure: Failure
+    ignored: bool
+
+
+@dataclass
+class Tally:
+    """Takes raw events one by one and adds them up."""
+
+    changed: bool = False
+    counts: dict[Outcome, int] = field(
+        default_factory=lambda: {"ok": 0, "changed": 0, "failed": 0, "unreachable": 0}
+    )
+    host_counts: dict[str, int] = field(default_factory=dict)
+    output: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
+    _phase: str = ""
+    _plays: list[tuple[str, datetime]] = field(default_factory=list)
+    _last: datetime | None = None
+    _failed: list[_Failed] = field(default_factory=list)
+    _items: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    _stats: Mapping[str, Any] | None = None
+
+    def feed(self, raw: Mapping[str, Any]) -> Event | None:
+        """Take a raw event; return what is worth telling a person."""
+        self._clock(raw)
+        kind = raw.get("event")
+        data = raw.get("event_data") or {}
+        if kind == "playbook_on_play_start":
+            return self._play(data)
+        if kind == "playbook_on_task_start":
+            return TaskStarted(self._phase, str(data.get("task") or ""))
+        if kind == "playbook_on_stats":
+            self._stats = data
+        elif kind == "runner_item_on_failed":
+            key = (str(data.get("host")), str(data.get("task_uuid")))
+            self._items.setdefault(key, []).append(failure_message(data.get("res") or {}))
+        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            return self._result(kind, data)
+        elif kind in ("verbose", "error", "warning") and raw.get("stdout"):
+            self.output.extend(str(raw["stdout"]).splitlines())
+        return None
+
+    def host_tasks(self) -> HostTasks:
+        """Return the counts so far."""
+        return HostTasks(**self.counts)
+
+    def phases(self, ended: datetime | None = None) -> tuple[Phase, ...]:
+        """Return the plays with their durations; the last one lasts until ``ended``."""
+        last = ended or self._last
+        ends = [start for _, start in self._plays[1:]] + ([last] if last else [])
+        return tuple(
+            Phase(name, max(0.0, (end - start).total_seconds()))
+            for (name, start), end in zip(self._plays, ends, strict=False)
+        )
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Return what made the run fail: neither what was ignored nor what was rescued.
+
+        The final statistics tell rescued hosts from failed ones. They are missing when the run was
+        cut short; then all failures are told.
+        """
+        found = [item.failure for item in self._failed if not item.ignored]
+        if self._stats is None:
+            return tuple(found)
+        lost: set[str] = set()
+        for key in ("failures", "dark"):
+            lost |= {host for host, count in (self._stats.get(key) or {}).items() if count}
+        return tuple(failure for failure in found if failure.host in lost)
+
+    def _clock(self, raw: Mapping[str, Any]) -> None:
+        created = raw.get("created")
+        if isinstance(created, str):
+            moment = datetime.fromisoformat(created)
+            self._last = moment if self._last is None else max(self._last, moment)
+
+    def _play(self, data: Mapping[str, Any]) -> PhaseStarted:
+        self._phase = str(data.get("name") or data.get("play") or "")
+        if self._last is not None:
+            self._plays.append((self._phase, self._last))
+        return PhaseStarted(self._phase)
+
+    def _result(self, kind: str, data: Mapping[str, Any]) -> HostResult | None:
+        if str(data.get("task_action", "")).rpartition(".")[2] in _STRUCTURE:
+            return None
+        host, task = str(data.get("host", "")), str(data.get("task") or "")
+        result: Mapping[str, Any] = data.get("res") or {}
+        outcome: Outcome
+        if kind == "runner_on_ok":
+            outcome = "changed" if result.get("changed") else "ok"
+        else:
+            outcome = "failed" if kind == "runner_on_failed" else "unreachable"
+        self.changed = self.changed or outcome == "changed"
+        if host not in _LOCAL:
+            self.counts[outcome] += 1
+            self.host_counts[host] = self.host_counts.get(host, 0) + 1
+        if outcome in ("ok", "changed"):
+            return HostResult(self._phase, task, host, outcome)
+        items = self._items.pop((host, str(data.get("task_uuid"))), [])
+        message = "; ".join(dict.fromkeys(items)) or failure_message(result)
+        ignored = bool(data.get("ignore_errors"))
+        self._failed.append(_Failed(Failure(host, task, message), ignored))
+        return HostResult(self._phase, task, host, outcome, message, ignored)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reason in a module's result, and ansible-playbook's own complaints. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+#: Messages of Ansible that say only that something failed; the reason is in another field.
+_EMPTY_WORDS = ("non-zero return code", "module failure", "one or more items failed")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LINES = 6
+
+
+def plain(text: str) -> str:
+    """Return text without terminal colours and carriage returns."""
+    return _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def failure_message(result: Mapping[str, Any]) -> str:
+    """Return why a task failed, in a few lines, from its result."""
+    if "censored" in result:
+        return "the output is hidden, because it may hold secrets (no_log)"
+    message = plain(str(result.get("msg") or "")).strip()
+    if message and not message.lower().startswith(_EMPTY_WORDS):
+        return message
+    details = next(
+        (
+            plain(str(result[key])).strip()
+            for key in ("stderr", "module_stderr", "stdout", "module_stdout", "exception")
+            if result.get(key)
+        ),
+        "",
+    )
+    lines = "\n".join(details.splitlines()[-_LINES:])
+    code = f" (exit status {result['rc']})" if result.get("rc") not in (None, 0) else ""
+    return f"{message}{code}: {lines}" if lines else f"{message or 'no reason given'}{code}"
+
+
+def complaint(output: Iterable[str]) -> str:
+    """Return what ansible-playbook said when it ended before any task.
+
+    Its warnings too: the last error may be only that an inventory failed, without the reason.
+    """
+    lines = [line for line in (plain(raw).rstrip() for raw in output) if line]
+    for number, line in enumerate(lines):
+        if re.match(r"\[?(ERROR|WARNING)\]?[!:]", line) or "rror:" in line:
+            return "\n".join(lines[number : number + _LINES * 3])
+    return "\n".join(lines[-_LINES:]) or "ansible-playbook ended without a word"

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of ansible-playbook through ansible-runner, with its traps closed.
+
+* Its ``command`` file holds the whole environment: removed before a task has run.
+* Its event files hold module arguments and results: never written, partial ones removed.
+* A slow or broken event handler would stop the run: ours hands events to a thread.
+* Cancelling kills one process group at once: ours ends every process of the run, gently first.
+* Nothing is put under ``env/`` but its own settings; extra variables are in the process list and
+  must not be secret.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import ansible_runner
+from ansible_runner.config.runner import RunnerConfig
+
+from kubewright.act import leftovers
+from kubewright.act.environment import environment
+from kubewright.act.events import Event, Tally
+from kubewright.act.messages import complaint, plain
+from kubewright.act.result import Failure, Result
+from kubewright.store.runs import LOG, keep_log_only
+
+#: Seconds that a slow event handler has to catch up after the end of the run.
+CATCH_UP = 5.0
+
+Handler = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run. ``extra_vars`` show in the process list: nothing secret."""
+
+    run: str
+    playbook: str
+    inventory: Path
+    directory: Path
+    extra_vars: Mapping[str, Any]
+    limit: str | None = None
+    check: bool = False
+
+
+def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
+    """Run a playbook to its end, or until ``cancel`` is set. Never raises for what the run does."""
+    begun = time.monotonic()
+    log = order.directory / LOG
+    with _Log(log) as writer, _Relay(on_event) as relay:
+        recorder = _Recorder(writer, relay)
+        writer.line(
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {order.playbook} (run {order.run})"
+        )
+        try:
+            with _Canceller(order.run, cancel):
+                status = _ansible(order, recorder)
+        except Exception as error:
+            # Whatever breaks in between, the user gets a sentence, the log has the rest.
+            writer.line(traceback.format_exc())
+            recorder.broken = f"the run was lost: {error!r}"
+            status = "error"
+        if cancel.is_set():
+            status = "canceled"
+        if status != "successful":
+            leftovers.end(order.run)
+        seconds = time.monotonic() - begun
+        writer.line(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {status} after {seconds:.0f} s")
+    keep_log_only(order.directory)
+    return _result(order, recorder, status, seconds, log)
+
+
+def _ansible(order: Order, recorder: _Recorder) -> str:
+    directory = order.directory
+    (directory / "env").mkdir(mode=0o700)
+    # ansible-runner takes settings from this file alone: those passed to it are lost without it.
+    settings = {"suppress_output_file": True, "suppress_ansible_output": True, "pexpect_timeout": 1}
+    (directory / "env" / "settings").write_text(json.dumps(settings), encoding="utf-8")
+    (directory / "project").mkdir(mode=0o700)
+    (directory / "tmp").mkdir(mode=0o700)
+    (directory / "ansible.cfg").write_text("[defaults]\n", encoding="utf-8")
+    variables = environment(order.run, directory)
+    config = RunnerConfig(
+        private_data_dir=str(directory),
+        ident="run",
+        playbook=order.playbook,
+        inventory=str(order.inventory),
+        extravars=dict(order.extra_vars),
+        limit=order.limit,
+        cmdline="--check --diff" if order.check else None,
+        envvars=variables,
+        fact_cache_type="memory",
+        suppress_env_files=True,
+    )
+    config.prepare()
+    # shutil.which() looks in this process's PATH, not in the run's.
+    config.command[0] = _program(config.command[0], variables["PATH"])
+    command_file = directory / "artifacts" / "run" / "command"
+
+    def forget_command(data: Mapping[str, Any], **_: object) -> None:
+        if data["status"] == "running":
+            command_file.unlink(missing_ok=True)
+
+    runner = ansible_runner.Runner(
+        config=config, event_handler=recorder.take, status_handler=forget_command
+    )
+    runner.run()
+    return "successful" if runner.rc == 0 else "failed"
+
+
+def _program(name: str, path: str) -> str:
+    for place in path.split(":"):
+        candidate = Path(place) / name
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    raise FileNotFoundError(f"there is no {name} in {path}; install ansible-core beside kubewright")
+
+
+def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log: Path) -> Result:
+    tally = recorder.tally
+    failures = () if status == "successful" else tally.failures()
+    if status in ("failed", "error") and not failures:
+        failures = (Failure("", "", recorder.broken or complaint(tally.output)),)
+    return Result(
+        run=order.run,
+        playbook=order.playbook,
+        status=status,
+        changed=tally.changed,
+        host_tasks=tally.host_tasks(),
+        host_task_counts=dict(tally.host_counts),
+        failures=failures,
+        seconds=seconds,
+        phases=tally.phases(datetime.now(UTC)),
+        log=log,
+    )
+
+
+class _Log:
+    """The run's output as it comes, without colours; mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> _Log:
+        descriptor = os.open(
+            self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace")
+        return self
+
+    def line(self, text: str) -> None:
+        """Write a text and a line's end, and let readers see it at once."""
+        if self._file is not None:
+            self._file.write(f"{plain(text)}\n")
+            self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class _Relay:
+    """Hands events to a handler in a thread of its own, in order."""
+
+    _END = object()
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="events", daemon=True)
+
+    def __enter__(self) -> _Relay:
+        self._thread.start()
+        return self
+
+    def put(self, event: Event) -> None:
+        """Queue an event; never waits."""
+        self._queue.put(event)
+
+    def __exit__(self, *_: object) -> None:
+        self._queue.put(self._END)
+        self._thread.join(CATCH_UP)
+
+    def _work(self) -> None:
+        while (event := self._queue.get()) is not self._END:
+            try:
+                self._handler(event)  # type: ignore[arg-type]
+            except Exception:
+                # A broken display must not stop a change half-way; the log has everything.
+                return
+
+
+class _Recorder:
+    """Takes ansible-runner's events: to the log, to the tally, to the relay."""
+
+    def __init__(self, log: _Log, relay: _Relay) -> None:
+        self.tally = Tally()
+        self.broken = ""
+        self._log = log
+        self._relay = relay
+
+    def take(self, raw: Mapping[str, Any]) -> bool:
+        """Take one event. False: ansible-runner writes no file for it."""
+        try:
+            text = str(raw.get("stdout") or "")
+            if text:
+                self._log.line(text)
+            event = self.tally.feed(raw)
+            if event is not None:
+                self._relay.put(event)
+        except Exception:
+            self._log.line(traceback.format_exc())
+        return False
+
+
+class _Canceller:
+    """Ends the run's processes when asked to; the run then ends by itself."""
+
+    def __init__(self, run: str, cancel: threading.Event) -> None:
+        self._run = run
+        self._cancel = cancel
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="cancel", daemon=True)
+
+    def __enter__(self) -> _Canceller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.1):
+            if self._cancel.is_set():
+                try:
+                    leftovers.end(self._run)
+                except leftovers.LeftoverError:
+                    return  # told by the run's own end, which tries again

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What came of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class HostTasks:
+    """How many tasks had which result on the machines (not on localhost).
+
+    The kinds exclude each other: ``ok`` changed nothing, ``failed`` includes what was rescued or
+    ignored. Skipped tasks and includes are not counted. Their sum is the number of host-tasks,
+    which is what a run costs.
+    """
+
+    ok: int = 0
+    changed: int = 0
+    failed: int = 0
+    unreachable: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.ok + self.changed + self.failed + self.unreachable
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed. ``host`` and ``task`` are empty when it did before any task."""
+
+    host: str
+    task: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One play: its name and how many seconds it took."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run. ``status``: successful, failed, canceled or error (ansible did not run).
+
+    ``changed``: whether any task changed anything, on a machine or on localhost.
+    ``host_task_counts``: the number of host-tasks of each machine. ``seconds``: wall time.
+    """
+
+    run: str
+    playbook: str
+    status: str
+    changed: bool
+    host_tasks: HostTasks
+    host_task_counts: dict[str, int]
+    failures: tuple[Failure, ...]
+    seconds: float
+    phases: tuple[Phase, ...]
+    log: Path
+
+    @property
+    def ok(self) -> bool:
+        """Whether all went well."""
+        return self.status == "successful"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data for JSON."""
+        return {
+            "run": self.run,
+            "playbook": self.playbook,
+            "status": self.status,
+            "changed": self.changed,
+            "host_tasks": asdict(self.host_tasks),
+            "host_task_counts": dict(sorted(self.host_task_counts.items())),
+            "failures": [asdict(failure) for failure in self.failures],
+            "seconds": round(self.seconds, 1),
+            "phases": [
+                {"name": phase.name, "seconds": round(phase.seconds, 1)} for phase in self.phases
+            ],
+            "log": str(self.log),
+        }

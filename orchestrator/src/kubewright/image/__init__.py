@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""System images: what they are made of, how they are built, where they are kept.
+
+::
+
+    from kubewright.image import Store, build
+    images = build("1.37", ["control_plane", "worker"], lambda line, seconds: print(line))
+    Store().find("1.37", "worker")
+"""
+
+from __future__ import annotations
+
+from kubewright.image.build import ROLES, build
+from kubewright.image.catalogue import Catalogue, Role
+from kubewright.image.errors import ImageError
+from kubewright.image.paths import cache_dir
+from kubewright.image.store import Image, Store, Verdict
+
+__all__ = [
+    "ROLES",
+    "Catalogue",
+    "Image",
+    "ImageError",
+    "Role",
+    "Store",
+    "Verdict",
+    "build",
+    "cache_dir",
+]

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds system images: finds what is missing, makes it, packs it. Nothing is done twice."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kubewright.image import locked as lookup
+from kubewright.image import prerequisites, squashfs
+from kubewright.image.assemble import Assembly
+from kubewright.image.catalogue import Catalogue, DebianPart, Release, Role
+from kubewright.image.commands import Commands
+from kubewright.image.errors import ImageError
+from kubewright.image.keys import image_key, part_key, uses_compiler
+from kubewright.image.locked import Locked
+from kubewright.image.make import make_parts
+from kubewright.image.parts import MadePart
+from kubewright.image.paths import cache_dir, file_lock, host_arch, sha256_file
+from kubewright.image.report import Report
+from kubewright.image.store import Image, Store
+
+ROLES: tuple[Role, ...] = ("control_plane", "worker")
+
+
+def build(
+    version: str,
+    roles: Sequence[Role] = ROLES,
+    progress: Callable[[str, float], None] | None = None,
+    *,
+    cache: Path | None = None,
+    catalogue: Catalogue | None = None,
+) -> list[Image]:
+    """Make sure that there is an image of ``version`` for each of ``roles``; return them in order.
+
+    ``version`` is a minor ("1.37") or an exact release. ``progress`` is called with a line for the
+    user and the seconds since the call began; from one thread at a time. A second call finds
+    everything there and returns in well under a second; a concurrent one waits for the first.
+    Raises ImageError.
+    """
+    report = Report(progress)
+    cache = cache or cache_dir()
+    release = (catalogue or Catalogue.load()).release(version)
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or not roles:
+        raise ImageError(f"No such node role: {', '.join(unknown)}.", f"Roles: {', '.join(ROLES)}.")
+    run = _Build(release, host_arch(), cache, catalogue, report)
+    try:
+        if found := run.present(roles):
+            return found
+    except ImageError:
+        pass  # a broken index is repaired below, under the lock
+    with file_lock(
+        cache / "build.lock",
+        lambda holder: report.line(f"another build (process {holder}) is running; waiting for it"),
+    ):
+        try:
+            return run.make(roles)
+        except KeyboardInterrupt:
+            run.commands.stop()
+            raise
+
+
+class _Build:
+    def __init__(
+        self,
+        release: Release,
+        arch: str,
+        cache: Path,
+        catalogue: Catalogue | None,
+        report: Report,
+    ) -> None:
+        self.commands = Commands()
+        self._release = release
+        self._arch = arch
+        self._cache = cache
+        self._store = Store(cache, catalogue)
+        self._report = report
+
+    def present(self, roles: Sequence[Role]) -> list[Image] | None:
+        """The images, when every one is there."""
+        found = [self._store.find(self._release.kubernetes, role, self._arch) for role in roles]
+        images = [image for image in found if image is not None]
+        return images if len(images) == len(roles) else None
+
+    def make(self, roles: Sequence[Role]) -> list[Image]:
+        """Build what is missing; the build lock is held."""
+        if aside := self._store.set_aside_broken_index():
+            self._report.line(f"the index of images was not readable and is now {aside.name}")
+        if found := self.present(roles):
+            return found
+        self._clean()
+        names = [
+            name
+            for name in self._release.parts
+            if any(name in self._release.parts_of(role) for role in roles)
+        ]
+        locked = Locked.load(self._cache, self._release, self._arch)
+        missing = self._missing(names, locked or Locked())
+        self._check(missing)
+        locked = self._look_up(missing, locked)
+        locked.save(self._cache, self._release, self._arch)
+        # What was looked up may have changed keys, either way.
+        missing = self._missing(names, locked)
+        make_parts(
+            self._release,
+            {name: part_key(self._release, name, locked, self._arch) for name in missing},
+            locked,
+            self._arch,
+            self._cache,
+            self.commands,
+            self._report,
+        )
+        return self._pack(roles, names, locked)
+
+    def _missing(self, names: Sequence[str], locked: Locked) -> list[str]:
+        keys = {name: part_key(self._release, name, locked, self._arch) for name in names}
+        return [name for name in names if MadePart.find(self._cache, keys[name]) is None]
+
+    def _check(self, missing: Sequence[str]) -> None:
+        parts = [self._release.parts[name] for name in missing]
+        prerequisites.check(
+            self._cache,
+            compiling="kubernetes" in missing,
+            linking_c=any(uses_compiler(self._release, name) for name in missing),
+            debian=any(isinstance(part, DebianPart) for part in parts),
+        )
+
+    def _look_up(self, missing: Sequence[str], locked: Locked | None) -> Locked:
+        """Look up again whatever something missing depends on."""
+        known = locked or Locked()
+        found = {"squashfs": lookup.squashfs()}
+        parts = self._release.parts
+        if any(isinstance(parts[name], DebianPart) for name in missing):
+            self._report.line("reading Debian's package lists")
+            found["debian"] = lookup.debian_packages(
+                self._cache, self._release, self._arch, self.commands
+            )
+        if any(uses_compiler(self._release, name) for name in missing):
+            found["compiler"] = lookup.compiler()
+        return known.model_copy(update=found)
+
+    def _pack(self, roles: Sequence[Role], names: Sequence[str], locked: Locked) -> list[Image]:
+        parts = {}
+        for name in names:
+            made = MadePart.find(self._cache, part_key(self._release, name, locked, self._arch))
+            assert made is not None, name
+            parts[name] = made
+        images_dir = self._cache / "images"
+        work = images_dir / f".work-{self._release.kubernetes}"
+        images = []
+        try:
+            assembly = Assembly(self._release, self._arch, self._cache, parts, work)
+            for role in roles:
+                if (found := self._store.find(self._release.kubernetes, role, self._arch)) is None:
+                    found = self._pack_role(assembly, role, work, locked)
+                images.append(found)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return images
+
+    def _pack_role(self, assembly: Assembly, role: Role, work: Path, locked: Locked) -> Image:
+        started = time.monotonic()
+        tree = assembly.tree(role)
+        target = work / f"{role}.squashfs"
+        log = self._cache / "logs" / f"pack-{self._release.kubernetes}-{role}.log"
+        log.unlink(missing_ok=True)
+        squashfs.pack(tree, target, log=log, commands=self.commands)
+        digest = sha256_file(target)
+        image = Image(
+            kubernetes=self._release.kubernetes,
+            revision=self._release.revision,
+            arch=self._arch,
+            role=role,
+            digest=digest,
+            file=f"{digest}.squashfs",
+            size=target.stat().st_size,
+            key=image_key(self._release, role, locked, self._arch),
+            built_at=datetime.now(UTC).replace(microsecond=0),
+        )
+        self._store.add(target, image)
+        self._report.done(
+            f"{role.replace('_', ' ')} image {digest[:12]} ({image.size / 1e6:.0f} MB) packed",
+            time.monotonic() - started,
+        )
+        return image
+
+    def _clean(self) -> None:
+        """Remove what a build that was killed left; the lock says that none is running."""
+        for leftover in (self._cache / "parts").glob(".work-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in (self._cache / "images").glob(".work-*"):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the parts that are missing: fetching runs ahead of compiling.
+
+`go build` keeps all processors busy by itself, so parts are compiled one after another. Downloads wait for
+servers, so they run beside it: modules in the order of compilation, Debian packages on their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+from kubewright.image.catalogue import DebianPart, GoPart, PausePart, Release
+from kubewright.image.commands import Commands
+from kubewright.image.locked import Locked
+from kubewright.image.parts import MadePart
+from kubewright.image.recipes import debian, go, pause, toolchain
+from kubewright.image.recipes.job import Job
+from kubewright.image.report import Report
+
+# Small downloads first, so that compiling starts soon; the large ones arrive meanwhile.
+_ORDER = ("runc", "cni-plugins", "cni-flannel", "kubernetes")
+
+
+def make_parts(
+    release: Release,
+    keys: Mapping[str, str],
+    locked: Locked,
+    arch: str,
+    cache: Path,
+    commands: Commands,
+    report: Report,
+) -> None:
+    """Make every part of ``keys`` (name -> key). Raises ImageError at the first that fails."""
+    if keys:
+        _Maker(release, keys, locked, arch, cache, commands, report).run()
+
+
+class _Maker:
+    def __init__(
+        self,
+        release: Release,
+        keys: Mapping[str, str],
+        locked: Locked,
+        arch: str,
+        cache: Path,
+        commands: Commands,
+        report: Report,
+    ) -> None:
+        self._release = release
+        self._keys = keys
+        self._locked = locked
+        self._arch = arch
+        self._cache = cache
+        self._commands = commands
+        self._report = report
+
+    def run(self) -> None:
+        names = sorted(self._keys, key=lambda name: (_rank(name), name))
+        parts = {name: self._release.parts[name] for name in names}
+        go_parts = [name for name in names if isinstance(parts[name], GoPart)]
+        with (
+            ThreadPoolExecutor(1, "modules") as modules,
+            ThreadPoolExecutor(1, "debian") as trees,
+        ):
+            try:
+                if any(not isinstance(part, DebianPart) for part in parts.values()):
+                    self._toolchain()
+                others = [
+                    trees.submit(self._make_other, name) for name in names if name not in go_parts
+                ]
+                fetched = {name: modules.submit(self._fetch, name) for name in go_parts}
+                for name in go_parts:
+                    # An error on the other thread ends the build now, not after ten minutes.
+                    self._compile(name, fetched[name], others)
+                for future in others:
+                    future.result()
+            except BaseException:
+                modules.shutdown(wait=False, cancel_futures=True)
+                trees.shutdown(wait=False, cancel_futures=True)
+                self._commands.stop()
+                raise
+            finally:
+                for name in names:
+                    shutil.rmtree(self._directory(name), ignore_errors=True)
+
+    def _toolchain(self) -> None:
+        chain = self._release.toolchain
+        if not toolchain.root(self._cache, chain).is_dir():
+            started = time.monotonic()
+            toolchain.install(self._cache, chain, self._arch, self._commands)
+            self._report.done(f"Go {chain.version} fetched", time.monotonic() - started)
+
+    def _fetch(self, name: str) -> float:
+        started = time.monotonic()
+        go.fetch(cast("Job[GoPart]", self._job(name)))
+        return time.monotonic() - started
+
+    def _compile(
+        self, name: str, fetched: Future[float], others: list[Future[None]]
+    ) -> None:
+        _raise_first(others)
+        fetched.result()
+        _raise_first(others)
+        job = cast("Job[GoPart]", self._job(name))
+        programs = " ".join(job.part.binaries)
+        label = programs if len(job.part.binaries) < 10 else name
+        started = time.monotonic()
+        with self._report.heartbeat(f"building {label}", job.log):
+            sources = go.compile_(job)
+        self._commit(name, sources, time.monotonic() - started)
+        self._report.done(f"{label} built", time.monotonic() - started)
+
+    def _make_other(self, name: str) -> None:
+        job = self._job(name)
+        started = time.monotonic()
+        if isinstance(job.part, DebianPart):
+            sources = debian.make(job, self._locked.debian[name])
+        else:
+            sources = pause.make(cast("Job[PausePart]", job))
+        self._commit(name, sources, time.monotonic() - started)
+        self._report.done(f"{name} built", time.monotonic() - started)
+
+    def _commit(self, name: str, sources: Mapping[str, str], seconds: float) -> None:
+        directory = self._directory(name)
+        shutil.rmtree(directory / "work", ignore_errors=True)
+        made = MadePart.record(name, self._keys[name], seconds, directory / "files", sources)
+        made.commit(self._cache, directory)
+
+    def _directory(self, name: str) -> Path:
+        return self._cache / "parts" / f".work-{os.getpid()}-{name}"
+
+    def _job(self, name: str) -> Job[Any]:
+        directory = self._directory(name)
+        for inside in ("work", "files"):
+            (directory / inside).mkdir(parents=True, exist_ok=True)
+        log = self._cache / "logs" / f"{self._release.kubernetes}-{name}.log"
+        return Job(
+            name=name,
+            part=self._release.parts[name],
+            release=self._release,
+            arch=self._arch,
+            cache=self._cache,
+            work=directory / "work",
+            files=directory / "files",
+            log=log,
+            commands=self._commands,
+        )
+
+
+def _rank(name: str) -> int:
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
+
+
+def _raise_first(futures: list[Future[None]]) -> None:
+    for future in futures:
+        if future.done():
+            future.result()

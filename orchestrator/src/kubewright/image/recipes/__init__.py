@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a part is made: one module for each recipe that the catalogue names."""

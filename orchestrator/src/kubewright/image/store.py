@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images that were built: an index beside them, safe against concurrent use and crashes."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from kubewright.image import squashfs
+from kubewright.image.catalogue import Catalogue, Role
+from kubewright.image.errors import ImageError
+from kubewright.image.keys import image_key
+from kubewright.image.locked import Locked
+from kubewright.image.paths import (
+    cache_dir,
+    file_lock,
+    host_arch,
+    sha256_file,
+    sync_directory,
+    write_atomically,
+)
+
+
+class Image(BaseModel):
+    """One entry of the index. ``file`` is relative to the index, ``size`` in bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kubernetes: str
+    revision: int
+    arch: str
+    role: Role
+    digest: str
+    file: str
+    size: int
+    key: str
+    built_at: datetime
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What verifying an image found: ``problems`` in words, one for each file; none is good."""
+
+    image: Image
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+_INDEX = TypeAdapter(list[Image])
+
+
+class Store:
+    """System images on this machine, below ``<cache>/images``."""
+
+    def __init__(self, cache: Path | None = None, catalogue: Catalogue | None = None) -> None:
+        self._cache = cache or cache_dir()
+        self._catalogue = catalogue
+        self._directory = self._cache / "images"
+        self._index = self._directory / "index.json"
+
+    def path(self, image: Image) -> Path:
+        """The squashfs file of an image."""
+        return self._directory / image.file
+
+    def list(self) -> list[Image]:
+        """All images, newest Kubernetes first. Raises ImageError when the index is not readable."""
+        images = self._read()
+        return sorted(images, key=lambda image: (_order(image), image.built_at), reverse=True)
+
+    def find(self, version: str, role: Role, arch: str | None = None) -> Image | None:
+        """The image that a build for these arguments would make today; None when it isn't there.
+
+        ``version`` is a minor or an exact release. An image of older inputs (another runc, another
+        recipe) does not count: its key differs.
+        """
+        catalogue = self._catalogue or Catalogue.load()
+        release = catalogue.release(version)
+        arch = arch or host_arch()
+        locked = Locked.load(self._cache, release, arch)
+        if locked is None:
+            return None
+        key = image_key(release, role, locked, arch)
+        for image in self._read():
+            if image.key == key and self._present(image):
+                return image
+        return None
+
+    def add(self, squashfs_file: Path, image: Image) -> None:
+        """Move a finished squashfs into the store and index it; replaces an entry of the same key."""
+        with squashfs_file.open("rb") as file:
+            os.fsync(file.fileno())
+        squashfs_file.chmod(0o644)
+        squashfs_file.rename(self.path(image))
+        sync_directory(self._directory)
+        with file_lock(self._directory / "index.lock"):
+            others = [known for known in self._read() if known.key != image.key]
+            self._write([*others, image])
+
+    def set_aside_broken_index(self) -> Path | None:
+        """Rename an index that can't be read, so that a build can start a new one."""
+        with file_lock(self._directory / "index.lock"):
+            try:
+                self._read()
+            except ImageError:
+                aside = self._index.with_suffix(".json.broken")
+                self._index.replace(aside)
+                return aside
+        return None
+
+    def verify(self, image: Image) -> Verdict:
+        """Hash the squashfs, then every file in it against the manifest; reads all of it."""
+        path = self.path(image)
+        if not path.exists():
+            return Verdict(image, [f"{path} is missing"])
+        problems = []
+        if (found := sha256_file(path)) != image.digest:
+            problems.append(f"{path.name} has sha256 {found}, not {image.digest}")
+        try:
+            problems += _compare(path)
+        except ImageError as fault:
+            problems.append(fault.message)
+        return Verdict(image, problems)
+
+    def _present(self, image: Image) -> bool:
+        try:
+            return self.path(image).stat().st_size == image.size
+        except FileNotFoundError:
+            return False
+
+    def _read(self) -> list[Image]:
+        try:
+            return _INDEX.validate_json(self._index.read_bytes())
+        except FileNotFoundError:
+            return []
+        except (OSError, ValidationError) as fault:
+            raise ImageError(
+                f"The index of system images {self._index} can't be read: {_short(fault)}.",
+                "Build the image again: finished parts are kept, so it takes about half a minute.",
+            ) from fault
+
+    def _write(self, images: list[Image]) -> None:
+        data = _INDEX.dump_python(images, mode="json")
+        write_atomically(self._index, f"{json.dumps(data, indent=1)}\n".encode())
+
+
+def _compare(path: Path) -> list[str]:
+    """Differences between a squashfs's files and its own manifest."""
+    text = squashfs.read(path, "manifest.json")
+    try:
+        files: list[dict[str, Any]] = json.loads(text or "")["files"]
+    except (ValueError, KeyError):
+        return ["manifest.json is missing or not readable"]
+    present = squashfs.listing(path)
+    problems = []
+    for file in files:
+        name = file["path"]
+        mode = present.pop(name, None)
+        if mode is None:
+            problems.append(f"{name} is missing")
+        elif mode != file["mode"]:
+            problems.append(f"{name} has mode {mode}, not {file['mode']}")
+        elif squashfs.hash_of(path, name) != file["sha256"]:
+            problems.append(f"{name} differs from the manifest")
+    present.pop("manifest.json", None)
+    return problems + [f"{name} is not in the manifest" for name in sorted(present)]
+
+
+def _order(image: Image) -> tuple[int, ...]:
+    return tuple(int(number) for number in image.kubernetes.split("."))
+
+
+def _short(fault: Exception) -> str:
+    return str(fault).split("\n", 1)[0]

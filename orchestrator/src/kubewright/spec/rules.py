@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that one field's kind and bounds can't say: quorum, networks, names, versions, providers.
+
+They read the plain document and skip what has the wrong kind (the models report that), so that
+a person gets everything that is wrong at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from kubewright.spec.errors import Finding, Location
+from kubewright.spec.models import LABEL, Spec
+from kubewright.spec.names import CONTROL_PLANE, MAX_HOST_NAME, host_name
+
+#: The pod network of one node: kube-controller-manager's default --node-cidr-mask-size for IPv4.
+NODE_PREFIX = 24
+#: kube-controller-manager hands out at most 2^16 node networks (kubeadm: PodSubnetNodeMaskMaxDiff).
+WIDEST_POD_PREFIX = NODE_PREFIX - 16
+#: kubeadm: at most 20 bits of service addresses (MaximumBitsForServiceSubnet) ...
+WIDEST_SERVICE_PREFIX = 12
+#: ... and at least 10 addresses (MinimumAddressesInServiceSubnet), since DNS takes the tenth.
+NARROWEST_SERVICE_PREFIX = 28
+
+_NOT_FOR_PODS = {
+    "0.0.0.0/8": "this network",
+    "127.0.0.0/8": "loopback",
+    "169.254.0.0/16": "link-local",
+    "224.0.0.0/4": "multicast",
+    "240.0.0.0/4": "reserved",
+}
+
+
+class Unresolved(Exception):
+    """No such Kubernetes version can be had. ``remedy`` says which ones can."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the rules must know from outside the file; None = that rule does not apply.
+
+    ``providers``: names of the providers that the collection has.
+    ``resolve``: from a version in the file to a patch release; raises :class:`Unresolved`.
+    """
+
+    providers: Collection[str] | None = None
+    resolve: Callable[[str], str] | None = None
+
+
+def check(data: Any, around: Surroundings) -> list[Finding]:
+    """Return what breaks a rule in a document (plain data of cluster.yml)."""
+    if not isinstance(data, dict):
+        return []
+    pools = _pools(data)
+    return [
+        *_quorum(data),
+        *_pool_names(pools),
+        *_host_names(data, pools),
+        *_networks(data, pools),
+        *_version(data, around),
+        *_providers(data, pools, around),
+    ]
+
+
+def _get(data: Any, key: str, kind: type) -> Any:
+    """Return a field when it is there and of that kind (true is not a number), else None."""
+    value = data.get(key) if isinstance(data, dict) else None
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+
+def _pools(data: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    listed = _get(data, "pools", list) or []
+    return [(number, pool) for number, pool in enumerate(listed) if isinstance(pool, dict)]
+
+
+def _quorum(data: dict[str, Any]) -> Iterator[Finding]:
+    size = _get(_get(data, "control_plane", dict), "size", int)
+    if size and 1 < size < 8 and size % 2 == 0:
+        survives = (size - 1) // 2
+        yield Finding(
+            ("control_plane", "size"),
+            f"{size} is even: etcd then survives the loss of {survives}, as with {size - 1}",
+            f"write {size - 1} or {size + 1}",
+        )
+
+
+def _pool_names(pools: list[tuple[int, dict[str, Any]]]) -> Iterator[Finding]:
+    first: dict[str, int] = {}
+    for number, pool in pools:
+        name = _get(pool, "name", str)
+        where: Location = ("pools", number, "name")
+        if name is None:
+            continue
+        if name == CONTROL_PLANE:
+            yield Finding(
+                where, f"'{name}' is the name of the control plane's hosts", "choose another name"
+            )
+        elif name in first:
+            yield Finding(
+                where, f"'{name}' is also the name of pools[{first[name]}]", "choose another name"
+            )
+        else:
+            first[name] = number
+
+
+def _host_names(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -> Iterator[Finding]:
+    cluster = _get(data, "name", str)
+    if cluster is None or not re.match(LABEL, cluster):
+        return
+    control_planes = _get(_get(data, "control_plane", dict), "size", int) or 1
+    longest = host_name(cluster, CONTROL_PLANE, control_planes)
+    if len(longest) > MAX_HOST_NAME:
+        yield _too_long(("name",), longest)
+        return
+    for number, pool in pools:
+        name = _get(pool, "name", str)
+        longest = host_name(cluster, name or "", _get(pool, "size", int) or 1)
+        if name and len(longest) > MAX_HOST_NAME:
+            yield _too_long(("pools", number, "name"), longest)
+
+
+def _too_long(where: Location, host: str) -> Finding:
+    excess = len(host) - MAX_HOST_NAME
+    return Finding(
+        where,
+        f"makes the host name {host}, which has {len(host)} characters of at most {MAX_HOST_NAME}",
+        f"shorten the name of the cluster or of the pool by {excess}",
+    )
+
+
+def _networks(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -> Iterator[Finding]:
+    networks: dict[str, IPv4Network] = {}
+    for key in ("pod_cidr", "service_cidr"):
+        text = data.get(key, Spec.model_fields[key].default)
+        network = _network(text) if isinstance(text, str) and text else None
+        if isinstance(network, IPv4Network):
+            networks[key] = network
+        elif network is not None:
+            yield Finding((key,), *network)
+    pods, services = networks.get("pod_cidr"), networks.get("service_cidr")
+    if pods is not None:
+        yield from _pod_network(pods, _machine_count(data, pools))
+    if services is not None:
+        yield from _service_network(services)
+    if pods is not None and services is not None and pods.overlaps(services):
+        # Told at the field that the file has; the other one may be a default.
+        key, other = (
+            ("service_cidr", "pod_cidr") if "service_cidr" in data else ("pod_cidr", "service_cidr")
+        )
+        yield Finding(
+            (key,),
+            f"{networks[key]} overlaps {other} {networks[other]}",
+            "choose networks that do not overlap",
+        )
+
+
+def _network(text: str) -> IPv4Network | tuple[str, str]:
+    """Return the network, or what is wrong with it and what to write."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return (
+            f"'{text}' is not a network",
+            "write an address and a prefix length, such as 10.244.0.0/16",
+        )
+    if not isinstance(network, IPv4Network):
+        return (
+            f"'{text}' is an IPv6 network, and only IPv4 is supported",
+            "write an IPv4 network, such as 10.244.0.0/16",
+        )
+    if "/" not in text:
+        return f"'{text}' has no prefix length", f"write {text}/16 if that is the network"
+    if str(network) != text:
+        return f"'{text}' is not the first address of its network", f"write {network}"
+    for reserved, use in _NOT_FOR_PODS.items():
+        if network.overlaps(IPv4Network(reserved)):
+            return (
+                f"'{text}' overlaps {reserved} ({use})",
+                "write a private network, such as one of 10.0.0.0/8",
+            )
+    return network
+
+
+def _machine_count(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -> int:
+    sizes = [
+        _get(_get(data, "control_plane", dict), "size", int),
+        *(_get(pool, "size", int) for _, pool in pools),
+    ]
+    return sum(size for size in sizes if size and size > 0)
+
+
+def _pod_network(network: IPv4Network, machines: int) -> Iterator[Finding]:
+    if network.prefixlen < WIDEST_POD_PREFIX:
+        yield Finding(
+            ("pod_cidr",),
+            f"/{network.prefixlen} is too large: Kubernetes divides at most a /{WIDEST_POD_PREFIX}",
+            f"write a prefix length from {WIDEST_POD_PREFIX} to {NODE_PREFIX}",
+        )
+        return
+    room = 2 ** (NODE_PREFIX - network.prefixlen) if network.prefixlen <= NODE_PREFIX else 0
+    if room < max(machines, 1):
+        needed = max(WIDEST_POD_PREFIX, NODE_PREFIX - (max(machines, 1) - 1).bit_length())
+        yield Finding(
+            ("pod_cidr",),
+            f"{network} has room for {room} nodes (a /{NODE_PREFIX} each) of {machines}",
+            f"write a prefix length of {needed} or less",
+        )
+
+
+def _service_network(network: IPv4Network) -> Iterator[Finding]:
+    if not WIDEST_SERVICE_PREFIX <= network.prefixlen <= NARROWEST_SERVICE_PREFIX:
+        size = "large" if network.prefixlen < WIDEST_SERVICE_PREFIX else "small"
+        yield Finding(
+            ("service_cidr",),
+            f"/{network.prefixlen} is too {size} for services",
+            f"write a prefix length from {WIDEST_SERVICE_PREFIX} to {NARROWEST_SERVICE_PREFIX}",
+        )
+
+
+def _version(data: dict[str, Any], around: Surroundings) -> Iterator[Finding]:
+    version = _get(data, "version", str)
+    if around.resolve is None or version is None or not re.match(r"^\d+\.\d+(\.\d+)?$", version):
+        return
+    try:
+        around.resolve(version)
+    except Unresolved as error:
+        yield Finding(("version",), error.message, error.remedy)
+
+
+def _providers(
+    data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]], around: Surroundings
+) -> Iterator[Finding]:
+    if around.providers is None:
+        return
+    places: list[tuple[Location, Any]] = [(("control_plane",), data.get("control_plane"))]
+    places += [(("pools", number), pool) for number, pool in pools]
+    for where, part in places:
+        name = _get(part, "provider", str)
+        if name and re.match(LABEL, name) and name not in around.providers:
+            known = ", ".join(sorted(around.providers)) or "none"
+            yield Finding(
+                (*where, "provider"),
+                f"there is no provider '{name}'",
+                f"the providers here are: {known}",
+            )

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The directories of runs: one each, private, and in the end a log alone."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kubewright.store.files import private_directory
+
+#: The full output of a run, readable, mode 0600.
+LOG = "log.txt"
+#: How many runs' logs are kept.
+KEPT = 50
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """Return an id that sorts by time and that no other run has: ``20260102T030405-1a2b3c4d``."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    return f"{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def new_directory(runs: Path, run: str) -> Path:
+    """Make the directory of a run, mode 0700. It must not exist yet."""
+    private_directory(runs)
+    directory = runs / run
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+def keep_log_only(directory: Path) -> None:
+    """Remove all that a run left but its log: module results and arguments are in those files."""
+    for entry in directory.iterdir():
+        if entry.name == LOG:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def prune(runs: Path, kept: int = KEPT) -> None:
+    """Keep the newest runs' logs. Call it when no run is under way."""
+    if not runs.is_dir():
+        return
+    directories = sorted(entry for entry in runs.iterdir() if entry.is_dir())
+    for directory in directories[: max(0, len(directories) - kept)]:
+        shutil.rmtree(directory, ignore_errors=True)
+    for directory in directories[-kept:]:
+        keep_log_only(directory)

@@ -1,0 +1,91 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Filters: which control plane acts for the cluster, and authorities as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+PKI_DIRECTORY = "/etc/kubernetes/pki"
+
+
+def actor(states: Mapping[str, Mapping[str, Any]], initial_node: str | None = None) -> str:
+    """The control plane that acts for the cluster in this run.
+
+    `states`: what `node_state` returned, by name, of the control planes that answered.
+    `initial_node`: the node that is on record as having begun the cluster, if any.
+
+    It is one whose API server is ready; where no cluster exists yet, the node on record, else the
+    first by name. A cluster is never begun a second time: where the node on record does not answer
+    and nobody else has joined, that is an error.
+    """
+    if not states:
+        raise AnsibleFilterError("No control plane answers. Power one on, or check SSH to it.")
+    joined = sorted(name for name, state in states.items() if state["membership"]["phase"] == "joined")
+    ready = [name for name in joined if states[name]["api_ready"]]
+    if ready:
+        return ready[0]
+    if joined:
+        raise AnsibleFilterError(
+            f"No API server is ready on {', '.join(joined)}. Most of the control planes must be powered on: "
+            "check the others, then look at `crictl ps -a` and `journalctl -u kubelet` there."
+        )
+    if initial_node is None:
+        return min(states)
+    if initial_node not in states:
+        raise AnsibleFilterError(
+            f"The cluster was begun on {initial_node}, which does not answer, and no other control plane has joined. "
+            f"Power {initial_node} on, or destroy the cluster to begin anew."
+        )
+    return initial_node
+
+
+def node_states(hostvars: Mapping[str, Mapping[str, Any]], names: list[str]) -> dict[str, Mapping[str, Any]]:
+    """What `node_state` returned (registered as kubewright_state) for those of `names` that answered."""
+    states = {name: hostvars[name].get("kubewright_state") or {} for name in names}
+    return {name: state for name, state in states.items() if "membership" in state}
+
+
+def node_address(variables: Mapping[str, Any]) -> str | None:
+    """A host's own address: its machine's, else what Ansible connects to; None while unknown."""
+    machine = variables.get("kubewright_machine") or {}
+    return machine.get("address") or variables.get("ansible_host")
+
+
+def api_servers(hostvars: Mapping[str, Mapping[str, Any]], names: list[str]) -> list[dict[str, str]]:
+    """Name and address of each control plane in `names`, for the balancers; the same on every node."""
+    addresses = {name: node_address(hostvars[name]) for name in sorted(names)}
+    return [{"name": name, "address": address} for name, address in addresses.items() if address]
+
+
+def pki_files(pki: Mapping[str, str]) -> list[dict[str, Any]]:
+    """`cluster_identity`'s authorities as files for `node_files`; keys are secret."""
+    return [
+        {"path": f"{PKI_DIRECTORY}/{name}", "mode": "0600", "secret": True}
+        if name.endswith(".key")
+        else {"path": f"{PKI_DIRECTORY}/{name}", "content": content}
+        for name, content in sorted(pki.items())
+    ]
+
+
+def pki_secrets(pki: Mapping[str, str]) -> dict[str, str]:
+    """The content of the secret ones among `pki_files`, by path."""
+    return {f"{PKI_DIRECTORY}/{name}": content for name, content in pki.items() if name.endswith(".key")}
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names as used in playbooks."""
+        return {
+            "actor": actor,
+            "api_servers": api_servers,
+            "node_address": node_address,
+            "node_states": node_states,
+            "pki_files": pki_files,
+            "pki_secrets": pki_secrets,
+        }

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inventory plugin over kubewright.spec.inventory: it only translates."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: spec
+author: The Kubewright authors (@kubewright)
+version_added: 0.1.0
+short_description: The cluster that a cluster.yml describes
+description:
+  - Makes the hosts, groups and variables of a Kubewright cluster from its C(cluster.yml).
+  - >-
+    Addresses and host keys come from C(machines.json) in the cluster's state directory, which the
+    playbook C(kubewright.cluster.machines) writes. It is read again at C(meta: refresh_inventory).
+  - >-
+    Groups are C(kubewright) (all machines), its children C(control_plane) and C(workers), and
+    below C(workers) one group C(pool_<name>) a pool.
+  - The state directory is below E(KUBEWRIGHT_STATE_DIR), by default C(~/.local/state/kubewright).
+requirements:
+  - The Python package C(kubewright), in the Python that runs Ansible.
+options:
+  plugin:
+    description: Marks the file as one for this plugin.
+    type: str
+    required: true
+    choices: [kubewright.cluster.spec]
+  name:
+    description: Name of the cluster, a DNS label. Host names and the API's name derive from it.
+    type: str
+    required: true
+  version:
+    description: Kubernetes version, in quotes. "1.37" is the newest patch of the catalogue.
+    type: str
+    required: true
+  control_plane:
+    description: The machines that run the control plane.
+    type: dict
+    required: true
+    suboptions:
+      provider:
+        description: Where the machines come from, the I(name) of a role C(provider_<name>).
+        type: str
+        required: true
+      size:
+        description: How many machines.
+        type: int
+        required: true
+        choices: [1, 3, 5, 7]
+  pools:
+    description: The machines that run workloads.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the pool, a DNS label. C(cp) is reserved.
+        type: str
+        required: true
+      provider:
+        description: Where the machines come from.
+        type: str
+        required: true
+      size:
+        description: How many machines.
+        type: int
+        required: true
+  pod_cidr:
+    description: IPv4 network of the pods. Each node takes a /24 of it.
+    type: str
+    default: 10.244.0.0/16
+  service_cidr:
+    description: IPv4 network of the services.
+    type: str
+    default: 10.96.0.0/16
+"""
+
+EXAMPLES = r"""
+# cluster.yml; try it with: ansible-inventory -i cluster.yml --graph
+plugin: kubewright.cluster.spec
+name: demo
+version: "1.37"
+control_plane: {provider: local, size: 3}
+pools: [{name: web, provider: local, size: 2}]
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+try:
+    from kubewright.image import Store
+
+    from kubewright.locations import ClusterPaths
+    from kubewright.spec import SpecError, load
+    from kubewright.spec import inventory as spec_inventory
+    from kubewright.spec.machines import MachinesError, read
+    from kubewright.spec.providers import ProviderError, find
+    from kubewright.spec.version import resolve
+except ImportError as error:
+    IMPORT_ERROR: ImportError | None = error
+else:
+    IMPORT_ERROR = None
+
+
+class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
+    """Hosts, groups and variables of the cluster that a file describes."""
+
+    NAME = "kubewright.cluster.spec"
+
+    # What looks like a template in cluster.yml, machines.json or provider.yml stays text.
+    trusted_by_default = False
+
+    def verify_file(self, path: str) -> bool:
+        """Return whether the file may be a spec, by its name; what it says is checked later."""
+        return bool(super().verify_file(path)) and path.endswith((".yml", ".yaml"))
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Add the cluster of the file to the inventory."""
+        super().parse(inventory, loader, path, cache)
+        if IMPORT_ERROR is not None:
+            raise AnsibleParserError(
+                f"{path}: the inventory plugin {self.NAME} needs the Python package kubewright "
+                f"({IMPORT_ERROR}). Install it for the Python that runs Ansible: "
+                f"{sys.executable} -m pip install kubewright"
+            )
+        try:
+            self._add(_built(Path(path)))
+        except (SpecError, MachinesError, ProviderError) as error:
+            raise AnsibleParserError(str(error)) from error
+
+    def _add(self, built: spec_inventory.Inventory) -> None:
+        for key, value in built.variables.items():
+            self.inventory.set_variable("all", key, value)
+        for name, group in built.groups.items():
+            self.inventory.add_group(name)
+            for host in group.hosts:
+                self.inventory.add_host(host, group=name)
+            for key, value in group.variables.items():
+                self.inventory.set_variable(name, key, value)
+        for name, group in built.groups.items():
+            for child in group.children:
+                self.inventory.add_child(name, child)
+        for host, variables in built.hosts.items():
+            for key, value in variables.items():
+                self.inventory.set_variable(host, key, value)
+
+
+def _built(path: Path) -> spec_inventory.Inventory:
+    # The providers are roles of the collection that this plugin is part of, wherever it lies.
+    providers = find(Path(__file__).resolve().parents[2])
+    spec = load(path, known_providers=providers)
+    paths = ClusterPaths.of(spec.name)
+    return spec_inventory.build(
+        spec,
+        version=resolve(spec.version),
+        paths=paths,
+        machines=read(paths.machines, spec.name),
+        images=Store().images(),
+        providers=providers or {},
+    )

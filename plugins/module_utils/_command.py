@@ -1,0 +1,110 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: commands on a node, with a time limit and the node lock.
+
+`Runner` is the protocol that tests replace; `SystemRunner` is the real one. The lock's file
+descriptor goes to every command, so that the lock is held until the last of them has ended even
+when the module that started it is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+ADMIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SHOWN_LINES = 15
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did: argument list, exit status and its two texts."""
+
+    argv: tuple[str, ...]
+    rc: int
+    stdout: str
+    stderr: str
+
+    @property
+    def command(self) -> str:
+        """The command as one would type it."""
+        return shlex.join(self.argv)
+
+
+class CommandFailed(KubewrightError):
+    """A command ended with an unexpected status; `result` has the details."""
+
+    def __init__(self, doing: str, result: Result) -> None:
+        said = "\n".join(
+            (result.stderr.strip() or result.stdout.strip()).splitlines()[-SHOWN_LINES:]
+        )
+        super().__init__(
+            f"{doing}: `{result.command}` ended with status {result.rc}"
+            + (f" and said:\n{said}" if said else " and said nothing.")
+        )
+        self.result = result
+
+
+class Runner(Protocol):
+    """Runs one command to its end and gives the result, whatever the status."""
+
+    def __call__(self, argv: Sequence[str], *, timeout: float = ..., stdin: str = ...) -> Result:
+        """Run *argv* for at most *timeout* seconds with *stdin* as its input."""
+        ...
+
+
+class SystemRunner:
+    """Real commands: C locale, an administrator's PATH, the lock's descriptors inherited."""
+
+    def __init__(self, pass_fds: Sequence[int] = ()) -> None:
+        self.pass_fds = tuple(pass_fds)
+
+    def __call__(self, argv: Sequence[str], *, timeout: float = 120, stdin: str = "") -> Result:
+        """See `Runner`. A command over its time is killed with its children: `KubewrightError`."""
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0"}
+        environment["PATH"] = f"{environment.get('PATH', '')}:{ADMIN_PATH}".lstrip(":")
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment,
+                pass_fds=self.pass_fds,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise KubewrightError(
+                f"{argv[0]} is not on this machine; install the package that has it."
+            ) from error
+        except OSError as error:
+            raise KubewrightError(f"{argv[0]} could not be started: {error}.") from error
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise KubewrightError(
+                f"`{shlex.join(argv)}` did not end within {timeout:g} s and was stopped."
+            ) from error
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        return Result(tuple(argv), process.returncode, stdout, stderr)
+
+
+def check(result: Result, doing: str) -> Result:
+    """*result* when its status is 0, else `CommandFailed` that starts with *doing*."""
+    if result.rc != 0:
+        raise CommandFailed(doing, result)
+    return result

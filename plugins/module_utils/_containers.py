@@ -1,0 +1,141 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: container images of a system image, brought into containerd.
+
+An image is as it should be when containerd has it under its name with two labels: the one that
+keeps kubelet's garbage collection away from it, and the hash of the archive that it came from. The
+second one makes a rebuilt archive under an old name (a revision of the system image) count as
+missing. Both are set by the import itself, so there is no moment at which an image is there
+without them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+NAMESPACE = "k8s.io"
+PINNED = ("io.cri-containerd.pinned", "pinned")  # containerd, internal/cri/labels
+ARCHIVE_LABEL = "cluster.kubewright/archive"
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Image:
+    """A container image of the manifest: its name, its archive's path, SHA-256 and size."""
+
+    name: str
+    archive: Path
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What is to be done: images to import, and names to pin."""
+
+    to_import: tuple[Image, ...]
+    to_pin: tuple[str, ...]
+
+
+def read_manifest(root: Path) -> list[Image]:
+    """The images of the system image mounted at *root*."""
+    path = root / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+        files = {entry["path"]: entry for entry in manifest["files"]}
+        return [
+            Image(
+                image["name"],
+                root / image["archive"],
+                files[image["archive"]]["sha256"],
+                files[image["archive"]]["size"],
+            )
+            for image in manifest["images"]
+        ]
+    except FileNotFoundError as error:
+        raise KubewrightError(
+            f"{path} is not there: no system image is mounted at {root}. Activate one "
+            "(kubewright.cluster.system_image) and start opt-kubewright.mount."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise KubewrightError(
+            f"{path} is not the manifest of a system image ({error!r}). Build the image again."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Containerd:
+    """containerd behind *address*, reached with the ``ctr`` at *ctr*; *timeout* in seconds."""
+
+    ctr: Path
+    address: str
+    run: _command.Runner
+    timeout: float
+
+    def missing(self, images: Sequence[Image]) -> Missing:
+        """One call when nothing is missing, two otherwise."""
+        good = self._named(images, _pinned_filter)
+        rest = [image for image in images if image.name not in good]
+        if not rest:
+            return Missing((), ())
+        there = self._named(rest, _archive_filter)
+        return Missing(
+            tuple(image for image in rest if image.name not in there),
+            tuple(image.name for image in rest if image.name in there),
+        )
+
+    def bring(self, missing: Missing, images: Sequence[Image]) -> None:
+        """Import and pin what is missing, two archives at a time, and look again."""
+        largest_first = sorted(missing.to_import, key=lambda image: -image.size)
+        with ThreadPoolExecutor(WORKERS) as workers:
+            for result in workers.map(self._import, largest_first):
+                _command.check(result, "A container image could not be imported")
+        for name in missing.to_pin:
+            result = self._ctr("label", name, "=".join(PINNED))
+            _command.check(result, f"{name} could not be pinned")
+        left = self.missing(images)
+        if left != Missing((), ()):
+            names = [*(image.name for image in left.to_import), *left.to_pin]
+            raise KubewrightError(
+                f"containerd does not list {', '.join(names)} after the import. Does the archive "
+                "hold this name? `ctr -n k8s.io images ls` on the node shows what is there."
+            )
+
+    def _import(self, image: Image) -> _command.Result:
+        labels = [
+            f"--label={key}={value}" for key, value in (PINNED, (ARCHIVE_LABEL, image.digest))
+        ]
+        return self._ctr("import", *IMPORT_FLAGS, *labels, str(image.archive))
+
+    def _named(self, images: Sequence[Image], query: Callable[[Image], str]) -> set[str]:
+        filters = [query(image) for image in images]
+        result = self._ctr("ls", "--quiet", *filters)
+        if result.rc != 0 and not Path(self.address).is_socket():
+            raise KubewrightError(
+                f"containerd does not listen on {self.address}. Start it first; "
+                "`systemctl status containerd` and `journalctl -u containerd` say more."
+            )
+        _command.check(result, "containerd's images could not be listed")
+        return set(result.stdout.split())
+
+    def _ctr(self, *arguments: str) -> _command.Result:
+        head = [str(self.ctr), "--address", self.address, "--namespace", NAMESPACE, "images"]
+        return self.run([*head, *arguments], timeout=self.timeout)
+
+
+IMPORT_FLAGS = ("--local",)
+
+
+def _archive_filter(image: Image) -> str:
+    return f'name=="{image.name}",labels."{ARCHIVE_LABEL}"=={image.digest}'
+
+
+def _pinned_filter(image: Image) -> str:
+    return f'{_archive_filter(image)},labels."{PINNED[0]}"=={PINNED[1]}'

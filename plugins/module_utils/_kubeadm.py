@@ -1,0 +1,178 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to the collection: what kubeadm is told, and how far it came on this node.
+
+kubeadm's init and join are many steps and none of them is undone when the process dies, so the node
+keeps a record of its own: written as "started" before kubeadm runs and as "finished" after it. A node
+whose record says "started" is partial; a partial init is run again over what it left (each of its
+phases accepts its own earlier work), a partial join is reset first, because kubeadm refuses to join
+over its own remains.
+
+Sources: kubeadm's v1beta4 configuration API; cmd/kubeadm/app/cmd/{init,join,reset}.go of Kubernetes 1.37.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+RECORD = Path("/var/lib/kubewright/kubeadm.json")
+KUBELET_CONF = Path("/etc/kubernetes/kubelet.conf")
+MANIFESTS = Path("/etc/kubernetes/manifests")
+CRI_SOCKET = "unix:///run/containerd/containerd.sock"
+API = "kubeadm.k8s.io/v1beta4"
+
+# What a second `kubeadm init` finds of the first one, and may.
+OWN_REMAINS = (
+    "DirAvailable--var-lib-etcd",
+    "DirAvailable--etc-kubernetes-manifests",
+    "FileAvailable--etc-kubernetes-manifests-etcd.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml",
+    "Port-6443",
+    "Port-10250",
+    "Port-10257",
+    "Port-10259",
+    "Port-2379",
+    "Port-2380",
+)
+
+
+class ForeignCluster(KubewrightError):
+    """The node belongs to another cluster, or to one that Kubewright did not make."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Membership:
+    """How far this node came. `phase`: none, partial or joined; the rest is None when it is none."""
+
+    phase: str
+    operation: str | None = None
+    role: str | None = None
+    cluster_id: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        return dataclasses.asdict(self)
+
+
+def read_membership(record: Path = RECORD, kubelet_conf: Path = KUBELET_CONF) -> Membership:
+    """Read the node's own record; raises ForeignCluster when a kubelet is joined without one."""
+    try:
+        data = json.loads(record.read_text())
+    except FileNotFoundError:
+        if kubelet_conf.exists():
+            raise ForeignCluster(
+                f"{kubelet_conf} exists, but Kubewright has no record of having joined this node to a cluster. "
+                "Take the node out of that cluster first (kubeadm reset), or name another machine."
+            ) from None
+        return Membership("none")
+    phase = "joined" if data["phase"] == "finished" else "partial"
+    return Membership(phase, data["operation"], data["role"], data["cluster_id"])
+
+
+def write_membership(
+    phase: str, operation: str, role: str, cluster_id: str, record: Path = RECORD
+) -> None:
+    """Record `phase` (started or finished), on disk when this returns."""
+    content = {"phase": phase, "operation": operation, "role": role, "cluster_id": cluster_id}
+    _atomic.make_directories(record.parent)
+    _atomic.write_file(record, json.dumps(content).encode(), mode=0o644)
+
+
+def remove_membership(record: Path = RECORD) -> None:
+    """Forget the record, on disk when this returns."""
+    if _atomic.remove_if_there(record):
+        _atomic.fsync_directory(record.parent)
+
+
+def bootstrap_token() -> str:
+    """A random bootstrap token in kubeadm's form: six characters, a dot, sixteen characters."""
+    alphabet = string.ascii_lowercase + string.digits
+    pick = "".join(secrets.choice(alphabet) for _ in range(22))
+    return f"{pick[:6]}.{pick[6:]}"
+
+
+def node_registration(node: Mapping[str, Any], extra_ignored: Sequence[str] = ()) -> dict[str, Any]:
+    """kubeadm's NodeRegistrationOptions for `node` (name, address, provider_id, labels, ...)."""
+    arguments = [{"name": "node-ip", "value": node["address"]}]
+    if node.get("provider_id"):
+        arguments.append({"name": "provider-id", "value": node["provider_id"]})
+    labels = node.get("labels") or {}
+    if labels:
+        value = ",".join(f"{name}={labels[name]}" for name in sorted(labels))
+        arguments.append({"name": "node-labels", "value": value})
+    ignored = [*(node.get("ignore_preflight_errors") or []), *extra_ignored]
+    registration: dict[str, Any] = {
+        "name": node["name"],
+        "criSocket": CRI_SOCKET,
+        "imagePullPolicy": "Never",
+        "kubeletExtraArgs": arguments,
+    }
+    if ignored:
+        registration["ignorePreflightErrors"] = ignored
+    return registration
+
+
+def init_documents(
+    node: Mapping[str, Any],
+    documents: Sequence[Mapping[str, Any]],
+    token: str,
+    again: bool,
+) -> list[Mapping[str, Any]]:
+    """The documents of `kubeadm init`. `again`: over the remains of an init that was cut."""
+    configuration = {
+        "apiVersion": API,
+        "kind": "InitConfiguration",
+        # kubeadm makes a token of a day when it is given none; this one is used by nobody.
+        "bootstrapTokens": [{"token": token, "ttl": "1m0s", "usages": ["authentication"]}],
+        "localAPIEndpoint": {"advertiseAddress": node["address"], "bindPort": 6443},
+        "nodeRegistration": node_registration(node, OWN_REMAINS if again else ()),
+        # The join command is not ours to show.
+        "skipPhases": ["show-join-command"],
+    }
+    return [configuration, *documents]
+
+
+def join_documents(
+    node: Mapping[str, Any], role: str, discovery: Mapping[str, Any], token: str
+) -> list[Mapping[str, Any]]:
+    """The documents of `kubeadm join` as `role`; `discovery` has endpoint and ca_cert_hash."""
+    configuration: dict[str, Any] = {
+        "apiVersion": API,
+        "kind": "JoinConfiguration",
+        "discovery": {
+            "bootstrapToken": {
+                "apiServerEndpoint": discovery["endpoint"],
+                "caCertHashes": [discovery["ca_cert_hash"]],
+                "token": token,
+            }
+        },
+        "nodeRegistration": node_registration(node),
+    }
+    if role == "control_plane":
+        configuration["controlPlane"] = {
+            "localAPIEndpoint": {"advertiseAddress": node["address"], "bindPort": 6443}
+        }
+    return [configuration]
+
+
+def as_yaml(documents: Sequence[Mapping[str, Any]]) -> str:
+    """Several documents in one stream. JSON is YAML, and needs no library on the node."""
+    return "".join(f"---\n{json.dumps(document)}\n" for document in documents)
+
+
+def without_secrets(text: str, secret_values: Sequence[str]) -> str:
+    """`text` with each secret struck out; kubeadm prints the token that it uses."""
+    for value in secret_values:
+        if value:
+            text = text.replace(value, "********")
+    return text

@@ -1,0 +1,64 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to the collection: what a machine is. Reads only."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import platform
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+API_PORT = 6443
+READY_TIMEOUT = 2.0
+POLL = 0.25
+
+
+def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
+    """What preflight and the roles decide on: architecture, kernel, cgroup version, memory in bytes, ..."""
+    swaps = (root / "proc/swaps").read_text().splitlines()[1:]
+    memory = next(
+        int(line.split()[1]) * 1024
+        for line in (root / "proc/meminfo").read_text().splitlines()
+        if line.startswith("MemTotal:")
+    )
+    return {
+        "architecture": platform.machine(),
+        "boot_id": (root / "proc/sys/kernel/random/boot_id").read_text().strip(),
+        "cgroup": 2 if (root / "sys/fs/cgroup/cgroup.controllers").exists() else 1,
+        "cpus": len(os.sched_getaffinity(0)),
+        "hostname": socket.gethostname(),
+        "kernel": platform.release(),
+        "memory": memory,
+        "root": os.geteuid() == 0,
+        "swap": [line.split()[0] for line in swaps],
+        "systemd": (root / "run/systemd/system").is_dir(),
+    }
+
+
+def api_ready(address: str, ca: Path) -> bool:
+    """Whether this node's own API server answers /readyz with 200."""
+    try:
+        context = ssl.create_default_context(cafile=str(ca))
+        connection = http.client.HTTPSConnection(address, API_PORT, timeout=READY_TIMEOUT, context=context)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.client.OK
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def wait_for_api(address: str, ca: Path, seconds: float) -> bool:
+    """`api_ready`, asked again until it is so or `seconds` are over."""
+    end = time.monotonic() + seconds
+    while not api_ready(address, ca):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(POLL)
+    return True

@@ -1,0 +1,167 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: bring units to their wanted state, through ``systemctl``.
+
+Reading is one ``systemctl show`` for all units. Each change is followed by another one, because a
+restart takes dependent units with it and they need no second one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _systemd
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._systemd import Unit, Wanted
+
+JOURNAL_LINES = 15
+DONE_BY = {"start": "started", "stop": "stopped", "restart": "restarted"}
+
+
+@dataclass
+class Report:
+    """Names by what was done to them, and the units before and after for the diff."""
+
+    started: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    restarted: list[str] = field(default_factory=list)
+    enabled: list[str] = field(default_factory=list)
+    disabled: list[str] = field(default_factory=list)
+    masked: list[str] = field(default_factory=list)
+    unmasked: list[str] = field(default_factory=list)
+    before: dict[str, Unit] = field(default_factory=dict)
+    after: dict[str, Unit] = field(default_factory=dict)
+
+    def actions(self) -> dict[str, list[str]]:
+        """The lists of names, by what was done."""
+        names = ("started", "stopped", "restarted", "enabled", "disabled", "masked", "unmasked")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass
+class Services:
+    """*run* reaches systemd; *timeout*: seconds that one ``systemctl`` call may take."""
+
+    run: _command.Runner
+    timeout: float
+    predict: bool = False
+
+    def converge(self, wanted: Sequence[Wanted]) -> Report:
+        """Reload, mask, enable, start, stop and restart what differs. Raises `KubewrightError`."""
+        names = [want.name for want in wanted]
+        report = Report()
+        units = self.show(names)
+        if not self.predict and any(unit.needs_reload or not unit.known for unit in units.values()):
+            self._systemctl("Loading changed unit files", ["daemon-reload"])
+            units = self.show(names)
+        report.before = units
+        plan = _systemd.plan_files(wanted, units, self.predict)
+        self._change_files(plan, report)
+        if not self.predict and plan != _systemd.FilePlan():
+            units = self.show(names)
+        self._change_states(list(wanted), units, report)
+        return report
+
+    def show(self, names: Sequence[str]) -> dict[str, Unit]:
+        """All units in one call."""
+        result = self.run([*_systemd.SHOW, *names], timeout=self.timeout)
+        _command.check(result, "Asking systemd about the units failed")
+        return _systemd.parse_show(result.stdout, names)
+
+    def _change_files(self, plan: _systemd.FilePlan, report: Report) -> None:
+        for verb, done in (
+            ("unmask", "unmasked"),
+            ("mask", "masked"),
+            ("enable", "enabled"),
+            ("disable", "disabled"),
+        ):
+            names = getattr(plan, verb)
+            if names and not self.predict:
+                self._systemctl(f"Unit files could not be {done}", [verb, "--", *names])
+            getattr(report, done).extend(names)
+
+    def _change_states(
+        self, wanted: list[Wanted], units: Mapping[str, Unit], report: Report
+    ) -> None:
+        left, acted = wanted, False
+        while left:
+            clock = clock_for(left)
+            action, names, after = _systemd.first_run(left, units, clock, self.predict)
+            if names and not self.predict:
+                acted = True
+                self._act(action, [want for want in left if want.name in names], units, clock)
+            if action in DONE_BY:
+                getattr(report, DONE_BY[action]).extend(names)
+            left = left[after:]
+            if acted and names:
+                units = self.show([want.name for want in wanted])
+        report.after = dict(units)
+        if acted:
+            for want in wanted:
+                if _systemd.failed(want, units[want.name]):
+                    raise KubewrightError(
+                        self._why(want.name, f"{want.name} does not stay up after its start")
+                    )
+
+    def _act(
+        self,
+        action: str,
+        wanted: Sequence[Wanted],
+        units: Mapping[str, Unit],
+        clock: _systemd.Clock,
+    ) -> None:
+        names = [want.name for want in wanted]
+        failed = [name for name in names if units[name].active == "failed"]
+        if failed and action == "start":  # or a start limit that was hit refuses the start
+            self._systemctl("Clearing the failed state", ["reset-failed", "--", *failed])
+        if action == "restart":
+            touch_future([path for want in wanted for path in want.restart_after], clock)
+        verb = "start" if action == "wait" else action
+        try:
+            result = self.run(["systemctl", verb, "--", *names], timeout=self.timeout)
+        except KubewrightError as error:
+            raise KubewrightError(f"{error}\n{self._why(names[0], 'Its journal')}") from error
+        if result.rc != 0:
+            now = self.show(names)
+            bad = next(
+                (name for name in names if now[name].active not in _systemd.RUNNING), names[0]
+            )
+            said = result.stderr.strip()
+            raise KubewrightError(self._why(bad, f"{bad} could not be {verb}ed: {said}"))
+
+    def _systemctl(self, doing: str, arguments: Sequence[str]) -> None:
+        _command.check(self.run(["systemctl", *arguments], timeout=self.timeout), doing)
+
+    def _why(self, name: str, happened: str) -> str:
+        journal = ["journalctl", f"--unit={name}", "--no-pager", "--output=cat"]
+        lines = ""
+        with contextlib.suppress(KubewrightError):
+            lines = self.run([*journal, f"--lines={JOURNAL_LINES}"], timeout=30).stdout.strip()
+        return (
+            f"{happened}\nLast lines of its journal:\n{lines or '(none)'}\n"
+            f"To see more: journalctl -u {name}; systemctl status {name}"
+        )
+
+
+def clock_for(wanted: Sequence[Wanted]) -> _systemd.Clock:
+    """Now, and the mtime of each path that a unit has to be younger than (links not followed)."""
+    mtimes = {}
+    for path in {path for want in wanted for path in want.restart_after}:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            mtimes[path] = Path(path).lstat().st_mtime_ns // 1000
+    return _systemd.Clock(
+        now=time.time_ns() // 1000, now_monotonic=time.monotonic_ns() // 1000, mtimes=mtimes
+    )
+
+
+def touch_future(paths: Sequence[str], clock: _systemd.Clock) -> None:
+    """Give paths that are stamped in the future the present time; see `_systemd`."""
+    for path in paths:
+        if clock.mtimes.get(path, 0) > clock.now:
+            with contextlib.suppress(OSError):
+                os.utime(path, ns=(clock.now * 1000, clock.now * 1000), follow_symlinks=False)

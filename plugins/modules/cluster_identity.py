@@ -1,0 +1,142 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What makes a cluster this one: id, authorities, service-account keys, first node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_identity
+short_description: Make and keep a cluster's identity on the controller
+description:
+  - Makes the cluster's id, its authorities and its service-account keys before any node is
+    started, and reads them ever after. Runs on localhost.
+  - Records which node starts the cluster before it does. So a start that crashes never becomes a
+    second cluster, and the cluster can be restored when all its control planes are gone.
+  - The directory is complete or not there. An incomplete one is refused and never mended.
+  - Authorities are called as kubeadm calls them (C(kubernetes), C(etcd-ca), C(front-proxy-ca)) and
+    are valid for ten years. All keys are ECDSA P-256.
+  - B(The result holds private keys.) Set C(no_log) on the task.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+requirements:
+  - cryptography >= 42.0.0 on the controller
+options:
+  path:
+    description: The directory, closed to other users. Its parent is made when it is missing.
+    type: path
+    required: true
+  cluster_name:
+    description: Name of the cluster. It cannot be changed later.
+    type: str
+    required: true
+  initial_node:
+    description:
+      - The node that starts the cluster. Recorded once; a different one is refused later.
+    type: str
+attributes:
+  check_mode:
+    description:
+      - Predicts the change. Where there is no identity yet it returns one that is thrown away, so
+        that the rest of a play can be predicted.
+    support: full
+  diff_mode:
+    description: Says what was done, without any key.
+    support: full
+  idempotent:
+    description: An identity that is there is only read.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Read or make the cluster's identity
+  kubewright.cluster.cluster_identity:
+    path: "{{ kubewright_state_dir }}/identity"
+    cluster_name: "{{ kubewright_cluster_name }}"
+  delegate_to: localhost
+  no_log: true
+  register: identity
+"""
+
+RETURN = r"""
+cluster_id:
+  description: A random UUID.
+  returned: success
+  type: str
+cluster_name:
+  description: Name of the cluster.
+  returned: success
+  type: str
+initial_node:
+  description: The node that starts the cluster, empty while none is recorded.
+  returned: success
+  type: str
+control_plane_pki:
+  description:
+    - Text of each file by its path under C(/etc/kubernetes/pki) of a control plane. Secret.
+    - C(ca.crt), C(ca.key), C(etcd/ca.crt), C(etcd/ca.key), C(front-proxy-ca.crt),
+      C(front-proxy-ca.key), C(sa.key) and C(sa.pub).
+  returned: success
+  type: dict
+ca_certificate:
+  description: Certificate of the cluster's authority, PEM.
+  returned: success
+  type: str
+ca_cert_hash:
+  description: Hash of its public key, as C(kubeadm join) takes it.
+  returned: success
+  type: str
+  sample: sha256:7c2e69131a36ae2a042a339b33381c6d0d43887e2de83720eff5359e26aec866
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import _identity, _pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+
+def main() -> None:
+    """Read or make the identity under a lock of its parent directory."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "cluster_name": {"type": "str", "required": True},
+            "initial_node": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    path = Path(params["path"])
+    try:
+        _pki.require_cryptography()
+        outcome = _identity.ensure(
+            path,
+            params["cluster_name"],
+            params["initial_node"] or "",
+            check_mode=module.check_mode,
+        )
+        certificate = outcome.pki["ca.crt"]
+        ca_cert_hash = _pki.public_key_hash(certificate)
+    except KubewrightError as error:
+        module.fail_json(msg=str(error))
+    else:
+        module.exit_json(
+            changed=bool(outcome.done),
+            cluster_id=outcome.identity.cluster_id,
+            cluster_name=outcome.identity.cluster_name,
+            initial_node=outcome.identity.initial_node,
+            control_plane_pki=outcome.pki,
+            ca_certificate=certificate,
+            ca_cert_hash=ca_cert_hash,
+            diff={
+                "before_header": str(path),
+                "after_header": str(path),
+                "before": "",
+                "after": "".join(f"{line}\n" for line in outcome.done),
+            },
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Start a cluster on this node, join it to one, or take it out."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubeadm
+short_description: Start a cluster on this node, join it to one, or take it out
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+description:
+  - Runs C(kubeadm init), C(kubeadm join) or C(kubeadm reset) where the node's own record says that it is needed.
+  - A run that was cut is finished by the next one. An init is run again over its remains; a join is reset first.
+  - Certificate authorities must lie in C(/etc/kubernetes/pki) of a control plane before.
+options:
+  state:
+    description: What the node is to be.
+    type: str
+    choices: [initialised, joined, absent]
+    required: true
+  role:
+    description: The node's role in the cluster.
+    type: str
+    choices: [control_plane, worker]
+    required: true
+  cluster_id:
+    description: The cluster's id. A node of another cluster is refused.
+    type: str
+    required: true
+  node:
+    description: What kubeadm is told of this node. Not needed for O(state=absent).
+    type: dict
+    suboptions:
+      name:
+        description: The Node's name.
+        type: str
+        required: true
+      address:
+        description: The node's own address, an IP.
+        type: str
+        required: true
+      provider_id:
+        description: The machine's id at its provider. Kubernetes never lets it change.
+        type: str
+      labels:
+        description: Labels that the node registers with.
+        type: dict
+        default: {}
+      ignore_preflight_errors:
+        description: kubeadm's checks that are passed over on this machine.
+        type: list
+        elements: str
+        default: []
+  documents:
+    description: ClusterConfiguration, KubeletConfiguration and KubeProxyConfiguration, for O(state=initialised).
+    type: list
+    elements: dict
+    default: []
+  discovery:
+    description: Where the cluster is, for O(state=joined).
+    type: dict
+    suboptions:
+      endpoint:
+        description: Host and port of an API server or a balancer.
+        type: str
+        required: true
+      ca_cert_hash:
+        description: Hash of the cluster's authority, as kubeadm prints it.
+        type: str
+        required: true
+  token:
+    description: Bootstrap token, for O(state=joined). It goes to a file that only root reads, for as long as kubeadm runs.
+    type: str
+  timeout:
+    description: Limit of one kubeadm run, in seconds.
+    type: int
+    default: 420
+  binary_directory:
+    description: Where kubeadm and kubelet lie.
+    type: path
+    default: /opt/kubewright/bin
+extends_documentation_fragment:
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    support: full
+    description: Predicts whether kubeadm would run.
+  diff_mode:
+    support: full
+    description: Shows the node's phase before and after.
+  idempotent:
+    support: full
+    description: A node that is what it should be is not touched.
+"""
+
+EXAMPLES = r"""
+- name: Join a worker
+  kubewright.cluster.kubeadm:
+    state: joined
+    role: worker
+    cluster_id: "{{ cluster_id }}"
+    node: {name: web-1, address: 192.0.2.11}
+    discovery: {endpoint: "api.demo.internal:7443", ca_cert_hash: "{{ ca_cert_hash }}"}
+    token: "{{ credentials.token }}"
+  no_log: true
+"""
+
+RETURN = r"""
+phase:
+  description: What the node is now.
+  type: str
+  returned: always
+  sample: joined
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence, _kubeadm
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+CONFIGURATION_DIRECTORY = Path("/run/kubewright")
+ETCD_DATA = Path("/var/lib/etcd")
+LAST_LINES = 25
+
+
+@contextlib.contextmanager
+def configuration_file(content: str) -> Iterator[Path]:
+    """A file with kubeadm's configuration, readable by root alone, gone afterwards."""
+    CONFIGURATION_DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    path = CONFIGURATION_DIRECTORY / "kubeadm.yaml"
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(content)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class Kubeadm:
+    """The node's kubeadm; the node's lock goes to it, so that it is held until kubeadm has ended."""
+
+    def __init__(self, module: AnsibleModule, fence: _fence.Fence) -> None:
+        self.params = module.params
+        self.check_mode = module.check_mode
+        self.runner = _command.SystemRunner(fence.pass_fds)
+
+    def run(self, arguments: list[str], secret_values: list[str]) -> None:
+        """Run kubeadm to its end, or to the time limit; a failure carries its last words."""
+        directory = self.params["binary_directory"]
+        command = ["env", f"PATH={directory}:{_command.ADMIN_PATH}", f"{directory}/kubeadm", *arguments]
+        result = self.runner(command, timeout=self.params["timeout"])
+        if result.rc != 0:
+            said = _kubeadm.without_secrets(f"{result.stdout}\n{result.stderr}", secret_values)
+            raise KubewrightError(
+                f"kubeadm {arguments[0]} failed with status {result.rc}. Its last lines:\n"
+                + "\n".join(said.strip().splitlines()[-LAST_LINES:])
+                + "\nOn the node, `journalctl -u kubelet` and `crictl ps -a` tell more. Mend the cause, then run the same again."
+            )
+
+
+def initialise(kubeadm: Kubeadm, again: bool) -> None:
+    """Run kubeadm init, also over the remains of one that was cut."""
+    params = kubeadm.params
+    token = _kubeadm.bootstrap_token()
+    documents = _kubeadm.init_documents(params["node"], params["documents"], token, again)
+    _kubeadm.write_membership("started", "init", params["role"], params["cluster_id"])
+    with configuration_file(_kubeadm.as_yaml(documents)) as path:
+        kubeadm.run(["init", "--config", str(path)], [token])
+    _kubeadm.write_membership("finished", "init", params["role"], params["cluster_id"])
+
+
+def join(kubeadm: Kubeadm) -> None:
+    """Run kubeadm join on a node that holds nothing of an earlier one."""
+    params = kubeadm.params
+    documents = _kubeadm.join_documents(params["node"], params["role"], params["discovery"], params["token"])
+    _kubeadm.write_membership("started", "join", params["role"], params["cluster_id"])
+    with configuration_file(_kubeadm.as_yaml(documents)) as path:
+        kubeadm.run(["join", "--config", str(path)], [params["token"]])
+    _kubeadm.write_membership("finished", "join", params["role"], params["cluster_id"])
+
+
+def reset(kubeadm: Kubeadm) -> None:
+    """Take this node's part of Kubernetes away; its etcd member must be out of the cluster before."""
+    socket = _kubeadm.CRI_SOCKET
+    kubeadm.run(
+        ["reset", "--force", "--cleanup-tmp-dir", "--skip-phases=remove-etcd-member", "--cri-socket", socket],
+        [],
+    )
+    if ETCD_DATA.exists():
+        shutil.rmtree(ETCD_DATA)
+    _kubeadm.remove_membership()
+
+
+def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
+    """Do what is missing. Returns (changed, phase before, phase after)."""
+    params = kubeadm.params
+    now = _kubeadm.read_membership()
+    if now.cluster_id is not None and now.cluster_id != params["cluster_id"]:
+        raise _kubeadm.ForeignCluster(
+            f"This node belongs to the cluster with id {now.cluster_id}, not to {params['cluster_id']}. "
+            "Reset it first, or name another machine."
+        )
+    wanted = "none" if params["state"] == "absent" else "joined"
+    if now.phase == wanted:
+        return False, now.phase, now.phase
+    if kubeadm.check_mode:
+        return True, now.phase, wanted
+    if params["state"] == "absent":
+        reset(kubeadm)
+    elif params["state"] == "initialised":
+        initialise(kubeadm, again=now.phase == "partial")
+    elif now.phase == "partial":
+        raise KubewrightError(
+            "An earlier join of this node was cut. Its remains must be reset (state: absent) before it joins again."
+        )
+    else:
+        join(kubeadm)
+    return True, now.phase, wanted
+
+
+def main() -> None:
+    """Read the parameters, hold the node's lock, converge."""
+    argument_spec: dict[str, Any] = {
+        "state": {"type": "str", "choices": ["initialised", "joined", "absent"], "required": True},
+        "role": {"type": "str", "choices": ["control_plane", "worker"], "required": True},
+        "cluster_id": {"type": "str", "required": True},
+        "node": {
+            "type": "dict",
+            "options": {
+                "name": {"type": "str", "required": True},
+                "address": {"type": "str", "required": True},
+                "provider_id": {"type": "str"},
+                "labels": {"type": "dict", "default": {}},
+                "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
+            },
+        },
+        "documents": {"type": "list", "elements": "dict", "default": []},
+        "discovery": {
+            "type": "dict",
+            "options": {
+                "endpoint": {"type": "str", "required": True},
+                "ca_cert_hash": {"type": "str", "required": True},
+            },
+        },
+        "token": {"type": "str", "no_log": True},
+        "timeout": {"type": "int", "default": 420},
+        "binary_directory": {"type": "path", "default": "/opt/kubewright/bin"},
+        "epoch": {"type": "int"},
+        "lock_timeout": {"type": "int", "default": 600},
+    }
+    module = AnsibleModule(
+        argument_spec=argument_spec,
+        supports_check_mode=True,
+        required_if=[
+            ("state", "initialised", ["node", "documents"]),
+            ("state", "joined", ["node", "discovery", "token"]),
+        ],
+    )
+    try:
+        with _fence.node_lock(module.params["epoch"], module.params["lock_timeout"], check_mode=module.check_mode) as fence:
+            changed, before, after = converge(Kubeadm(module, fence))
+    except KubewrightError as error:
+        module.fail_json(msg=str(error))
+    else:
+        diff = {"before": f"phase: {before}\n", "after": f"phase: {after}\n"}
+        module.exit_json(changed=changed, phase=before if module.check_mode else after, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""A kubeconfig on the controller, signed by the cluster's own authority."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubeconfig
+short_description: Keep a kubeconfig for a cluster on the controller
+description:
+  - Writes a kubeconfig, mode C(0600), with a client certificate that the cluster's authority
+    signs. Runs on localhost and asks no node.
+  - The certificate is made again when less than O(renew_days) remain, and when the authority, the
+    user or the groups are different. A different server only changes the text.
+  - Needs the identity that M(kubewright.cluster.cluster_identity) keeps.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+requirements:
+  - cryptography >= 42.0.0 on the controller
+options:
+  path:
+    description: Where to write it.
+    type: path
+    required: true
+  identity_path:
+    description: Directory of the cluster's identity.
+    type: path
+    required: true
+  cluster_name:
+    description: Name of the cluster in the file.
+    type: str
+    required: true
+  server:
+    description: URL of an API server or of a balancer in front of them.
+    type: str
+    required: true
+  tls_server_name:
+    description:
+      - Name that the server's certificate must have, when it is not the host in O(server).
+    type: str
+  user:
+    description: The user that the certificate speaks for.
+    type: str
+    default: kubernetes-admin
+  groups:
+    description:
+      - The user's groups. kubeadm makes the default one an administrator.
+    type: list
+    elements: str
+    default: ["kubeadm:cluster-admins"]
+  validity_days:
+    description: Days that a new certificate is valid.
+    type: int
+    default: 365
+  renew_days:
+    description:
+      - The certificate is made again when fewer days remain, or less than a third of
+        O(validity_days) when that is shorter.
+    type: int
+    default: 30
+attributes:
+  check_mode:
+    description: Predicts whether the file would be written, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows the file before and after, without the client's certificate and key.
+    support: full
+  idempotent:
+    description: A file that is good is left as it is.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Write the administrator's kubeconfig
+  kubewright.cluster.kubeconfig:
+    path: "{{ kubewright_state_dir }}/kubeconfig"
+    identity_path: "{{ kubewright_state_dir }}/identity"
+    cluster_name: demo
+    server: https://192.0.2.11:6443
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+path:
+  description: The file.
+  returned: success
+  type: str
+expires_at:
+  description: End of the certificate's validity, RFC 3339.
+  returned: success
+  type: str
+  sample: "2027-11-23T08:00:00+00:00"
+renewed:
+  description: Why a new certificate was made, empty when none was.
+  returned: success
+  type: str
+"""
+
+import datetime
+import stat
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _atomic,
+    _identity,
+    _kubeconfig,
+    _pki,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+
+def converge(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Render, compare and write; gives the module's result."""
+    path = Path(params["path"])
+    _identity_document, pki = _identity.read(Path(params["identity_path"]))
+    authority = _pki.Pair(pki["ca.crt"], pki["ca.key"])
+    subject = _pki.Subject(params["user"], tuple(params["groups"]))
+    target = _kubeconfig.Target(
+        params["cluster_name"],
+        params["server"],
+        params["tls_server_name"] or "",
+        authority.certificate,
+        params["user"],
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    before = path.read_text("utf-8", "replace") if path.is_file() else None
+    client, renewed = _kubeconfig.client_in(before or ""), "there was none"
+    if client is not None:
+        days_left = min(params["renew_days"], params["validity_days"] / 3)
+        renewed = _pki.why_renew(client, authority.certificate, subject, now, days_left)
+    if client is None or renewed:
+        client = _pki.make_client(authority, subject, params["validity_days"], now)
+    after = _kubeconfig.render(target, client)
+    open_mode = before is not None and stat.S_IMODE(path.stat().st_mode) != 0o600
+    changed = before != after or open_mode
+    if changed and not check_mode:
+        _atomic.make_directories(path.parent)
+        _atomic.write_file(path, after.encode(), mode=0o600)
+    return {
+        "changed": changed,
+        "path": str(path),
+        "expires_at": _pki.expires_at(client.certificate).isoformat(),
+        "renewed": renewed,
+        "diff": {
+            "before_header": str(path),
+            "after_header": str(path),
+            "before": _kubeconfig.without_key(before or ""),
+            "after": _kubeconfig.without_key(after)
+            + (f"# new client certificate: {renewed}\n" if renewed else ""),
+        },
+    }
+
+
+def main() -> None:
+    """Converge."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "identity_path": {"type": "path", "required": True},
+            "cluster_name": {"type": "str", "required": True},
+            "server": {"type": "str", "required": True},
+            "tls_server_name": {"type": "str"},
+            "user": {"type": "str", "default": "kubernetes-admin"},
+            "groups": {"type": "list", "elements": "str", "default": ["kubeadm:cluster-admins"]},
+            "validity_days": {"type": "int", "default": 365},
+            "renew_days": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        _pki.require_cryptography()
+        result = converge(module.params, module.check_mode)
+    except (KubewrightError, OSError) as error:
+        module.fail_json(msg=f"{module.params['path']} was not written. {error}")
+    else:
+        module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Files, directories, links and marked blocks on a node, in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_files
+short_description: Keep a list of files on a node as described
+description:
+  - Takes every file that something needs on a node in one call and writes the ones that differ.
+  - Compares real bytes, mode, owner and group each time; no stamp is trusted.
+  - Each file is written beside the old one, brought to disk and renamed over it. A run that is
+    killed leaves each file old or new, and the next run finishes the list.
+  - All entries are checked before the first one is written.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  files:
+    description:
+      - What should be where, written in this order.
+      - Missing parent directories are made with mode C(0755).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Absolute path on the node.
+        type: path
+        required: true
+      state:
+        description:
+          - V(file) is a regular file with exactly the given content. A link in its place is
+            replaced, not followed.
+          - V(block) is a marked part of a text file that others own, such as C(/etc/hosts). The
+            rest of the file is left alone, and so are its mode and owner unless given. An empty
+            content removes the block.
+          - V(link) is a symbolic link to O(files[].src).
+          - V(directory) is a directory; what is in it is not looked at.
+          - V(absent) removes a file, a link or an empty directory. A directory with something in
+            it is refused.
+        type: str
+        choices: [file, directory, link, absent, block]
+        default: file
+      content:
+        description: Text of a file or a block. It is logged; a secret goes into O(secrets).
+        type: str
+      content_b64:
+        description: The same for bytes that are no text, in base64.
+        type: str
+      mode:
+        description: Octal text. V(0644) for a file and V(0755) for a directory by default.
+        type: str
+      owner:
+        description: Name or number of the user. C(root) by default for a file or directory.
+        type: str
+      group:
+        description: Name or number of the group. C(root) by default for a file or directory.
+        type: str
+      src:
+        description: Where a link points.
+        type: str
+      marker:
+        description:
+          - Name of a block. It stands between the lines C(# BEGIN kubewright <marker>) and
+            C(# END kubewright <marker>).
+        type: str
+      secret:
+        description:
+          - Whether the content is in O(secrets), under the same path, and must not be shown.
+        type: bool
+        default: false
+  secrets:
+    description:
+      - Content of the files with O(files[].secret=true), by path.
+      - It is a separate option because Ansible hides whole options, not single entries. Nothing of
+        it reaches logs, diffs or the module's result.
+      - It travels as the module's input. With pipelining on it is never written to a temporary
+        file on the node.
+    type: dict
+    default: {}
+extends_documentation_fragment:
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    description: Predicts what would be written, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows each path before and after. Of a secret it shows only that it differs.
+    support: full
+  idempotent:
+    description: The same list again changes nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Write what the API balancer needs
+  kubewright.cluster.node_files:
+    files:
+      - path: /etc/kubewright/haproxy.cfg
+        content: "{{ lookup('ansible.builtin.template', 'haproxy.cfg.j2') }}"
+      - path: /etc/hosts
+        state: block
+        marker: api
+        content: 127.0.0.1 api.demo.internal
+      - path: /etc/kubernetes/pki/ca.key
+        mode: "0600"
+        secret: true
+    secrets:
+      /etc/kubernetes/pki/ca.key: "{{ identity.control_plane_pki['ca.key'] }}"
+"""
+
+RETURN = r"""
+paths:
+  description: The paths that were changed, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/kubewright/haproxy.cfg]
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _files
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+
+def without_content(params: dict[str, Any]) -> dict[str, Any]:
+    """The invocation as it is reported: which files, not what is in them."""
+    hidden = ("content", "content_b64")
+    files = [
+        {key: value for key, value in item.items() if key not in hidden and value is not None}
+        for item in params["files"]
+    ]
+    return {**params, "files": files, "secrets": sorted(params["secrets"])}
+
+
+def main() -> None:
+    """Compare and write under the node lock."""
+    module = AnsibleModule(
+        argument_spec={
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "state": {
+                        "type": "str",
+                        "choices": ["file", "directory", "link", "absent", "block"],
+                        "default": "file",
+                    },
+                    "content": {"type": "str"},
+                    "content_b64": {"type": "str"},
+                    "mode": {"type": "str"},
+                    "owner": {"type": "str"},
+                    "group": {"type": "str"},
+                    "src": {"type": "str"},
+                    "marker": {"type": "str"},
+                    "secret": {"type": "bool", "default": False, "no_log": False},
+                },
+            },
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "epoch": {"type": "int"},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+        no_log=True,  # or every file would be copied into the node's journal at each run
+    )
+    params = module.params
+    invocation = {"module_args": without_content(params)}
+    try:
+        desired = _files.parse(params["files"], params["secrets"])
+        with _fence.node_lock(
+            params["epoch"], params["lock_timeout"], check_mode=module.check_mode
+        ):
+            changes = _files.differences(desired)
+            if not module.check_mode:
+                _files.apply(changes)
+    except KubewrightError as error:
+        module.fail_json(msg=str(error), invocation=invocation)
+    result: dict[str, Any] = {
+        "changed": bool(changes),
+        "paths": list(dict.fromkeys(str(change.desired.path) for change in changes)),
+        "invocation": invocation,
+    }
+    if module._diff:
+        result["diff"] = [change.diff() for change in changes]
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

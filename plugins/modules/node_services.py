@@ -1,0 +1,201 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""systemd units on a node, in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_services
+short_description: Keep a list of systemd units on a node as described
+description:
+  - Enables, masks, starts, stops and restarts systemd units of any kind (services, mounts,
+    timers) in one call. An unchanged list costs one C(systemctl show).
+  - Units are handled in the given order. Neighbours that need the same action share one
+    C(systemctl) call, in which their own C(After=) decides.
+  - Restarts need no handler that could be lost with a killed run. Each run compares the files in
+    O(units[].restart_after) with the start of the unit.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  units:
+    description: The units, in the order in which to handle them.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Full name with its suffix, such as C(containerd.service).
+        type: str
+        required: true
+      enabled:
+        description: Whether it is started at boot. Left as it is when not given.
+        type: bool
+      state:
+        description:
+          - Whether it runs now. Left as it is when not given.
+          - A unit that does not exist counts as V(stopped), and cannot be V(started).
+        type: str
+        choices: [started, stopped]
+      masked:
+        description: Whether its start is forbidden. Left as it is when not given.
+        type: bool
+      restart_after:
+        description:
+          - Paths that the running unit has to be younger than. It is restarted when one of them
+            has a modification time after the unit left the inactive state. Links are not
+            followed, so that a link that was switched counts. A missing path is ignored.
+          - Without O(units[].state=started) a unit that does not run stays down.
+        type: list
+        elements: path
+        default: []
+  timeout:
+    description: Seconds that one call of C(systemctl) may take.
+    type: int
+    default: 180
+extends_documentation_fragment:
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    description:
+      - Predicts what would be done. A unit that is not known yet is predicted to be enabled and
+        started, since its file may be one that the same run would write.
+    support: full
+  diff_mode:
+    description: Shows enablement and activity of each changed unit before and after.
+    support: full
+  idempotent:
+    description: The same list again changes nothing while no file is newer than its unit.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Mount the image and run the container runtime from it
+  kubewright.cluster.node_services:
+    units:
+      - name: opt-kubewright.mount
+        enabled: true
+        state: started
+        restart_after: [/var/lib/kubewright/system/active]
+      - name: containerd.service
+        enabled: true
+        state: started
+        restart_after: [/etc/containerd/config.toml, /var/lib/kubewright/system/active]
+"""
+
+RETURN = r"""
+started:
+  description: Units that were started.
+  returned: success
+  type: list
+  elements: str
+stopped:
+  description: Units that were stopped.
+  returned: success
+  type: list
+  elements: str
+restarted:
+  description: Units that were restarted.
+  returned: success
+  type: list
+  elements: str
+  sample: [containerd.service]
+enabled:
+  description: Units that were enabled.
+  returned: success
+  type: list
+  elements: str
+disabled:
+  description: Units that were disabled.
+  returned: success
+  type: list
+  elements: str
+masked:
+  description: Units that were masked.
+  returned: success
+  type: list
+  elements: str
+unmasked:
+  description: Units that were unmasked.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _fence,
+    _services,
+    _systemd,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+
+def diff(report: _services.Report, actions: dict[str, list[str]]) -> list[dict[str, str]]:
+    """One entry a changed unit; what was done stands behind the state after."""
+    entries = []
+    for name, unit in report.before.items():
+        done = [verb for verb, names in actions.items() if name in names]
+        if done:
+            after = report.after.get(name, unit)
+            entries.append(
+                {
+                    "before_header": name,
+                    "after_header": name,
+                    "before": f"{_systemd.describe(unit)}\n",
+                    "after": f"{_systemd.describe(after)} ({', '.join(done)})\n",
+                }
+            )
+    return entries
+
+
+def main() -> None:
+    """Compare and act under the node lock."""
+    module = AnsibleModule(
+        argument_spec={
+            "units": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "enabled": {"type": "bool"},
+                    "state": {"type": "str", "choices": ["started", "stopped"]},
+                    "masked": {"type": "bool"},
+                    "restart_after": {"type": "list", "elements": "path", "default": []},
+                },
+            },
+            "timeout": {"type": "int", "default": 180},
+            "epoch": {"type": "int"},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params, check_mode = module.params, module.check_mode
+    wanted = [
+        _systemd.Wanted(**{**unit, "restart_after": tuple(unit["restart_after"])})
+        for unit in params["units"]
+    ]
+    if not wanted:
+        module.exit_json(changed=False, **_services.Report().actions())
+    try:
+        with _fence.node_lock(
+            params["epoch"], params["lock_timeout"], check_mode=check_mode
+        ) as fence:
+            runner = _command.SystemRunner(fence.pass_fds)
+            services = _services.Services(runner, params["timeout"], predict=check_mode)
+            report = services.converge(wanted)
+    except KubewrightError as error:
+        module.fail_json(msg=str(error))
+    actions = report.actions()
+    result: dict[str, Any] = {"changed": any(actions.values()), **actions}
+    if module._diff:
+        result["diff"] = diff(report, actions)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

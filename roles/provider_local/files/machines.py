@@ -1,0 +1,347 @@
+"""The local provider's machines: podman containers of this host, found by their labels.
+
+Usage:
+    machines.py list    --cluster NAME [--public-key FILE]
+    machines.py prepare --cluster NAME --cache DIR --subnet-pool CIDR [--avoid CIDR ...]
+                        --loop-devices N MACHINE ...
+    machines.py delete  --cluster NAME [--machine NAME]
+
+Prints one JSON document. Runs as root with the standard library alone. Exit code 1 with a sentence
+on stderr when something is wrong.
+
+A container carries all that has to be known of it as labels (cluster, machine, address, where its
+/var lies on this host), because podman tells an address only while the container runs. Its public
+host key is read out of that volume: this host's file system is a channel that nobody on the network
+can speak on, and it works while the machine is off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import ipaddress
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+LABEL = "kubewright."
+PREFIX = "kubewright-"
+# Below it: the gateway and whatever a user wants to place by hand.
+FIRST_HOST = 11
+# include/uapi/linux/loop.h
+LOOP_CTL_ADD = 0x4C80
+LOOP_MAJOR = 7
+LOOP_CONTROL = Path("/dev/loop-control")
+NETWORK_NAMESPACES = Path("/run/netns")
+
+
+class MachineError(Exception):
+    """What went wrong, and what to do."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """One machine as podman knows it. `var` is where its /var lies on this host."""
+
+    name: str
+    machine: str
+    cluster: str
+    address: str
+    var: Path
+    state: str
+
+    @property
+    def host_key(self) -> str:
+        """Its public SSH host key; empty when SSH has never answered in it."""
+        return read(self.var / "lib/kubewright-machine/host_key")
+
+    @property
+    def authorized_key(self) -> str:
+        """The SSH key that it lets in, beside those that its user added."""
+        return read(self.var / "lib/kubewright-machine/authorized_keys")
+
+    @property
+    def is_half_made(self) -> bool:
+        """Whether it has never run: whoever was making it was interrupted."""
+        return self.state not in ("running", "paused", "stopping", "exited") and not self.host_key
+
+
+def read(path: Path) -> str:
+    """The stripped text of a small file; empty when there is none."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def podman(*arguments: str) -> str:
+    """Run podman and return its standard output."""
+    result = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise MachineError(f"podman {arguments[0]} {arguments[1]}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def parse_containers(entries: Iterable[Mapping[str, Any]]) -> list[Container]:
+    """Containers with our labels out of `podman ps --format json`, in the order of machine names."""
+    found = []
+    for entry in entries:
+        labels = entry.get("Labels") or {}
+        if LABEL + "machine" in labels:
+            found.append(
+                Container(
+                    name=entry["Names"][0],
+                    machine=labels[LABEL + "machine"],
+                    cluster=labels[LABEL + "cluster"],
+                    address=labels[LABEL + "address"],
+                    var=Path(labels[LABEL + "var"]),
+                    state=entry["State"],
+                )
+            )
+    return sorted(found, key=lambda container: container.machine)
+
+
+def containers(cluster: str) -> list[Container]:
+    """The cluster's containers."""
+    label = f"label={LABEL}cluster={cluster}"
+    return parse_containers(json.loads(podman("ps", "--all", "--filter", label, "--format=json")))
+
+
+def as_machine(container: Container, public_key: str | None) -> dict[str, Any]:
+    """The entry of machines.json. A machine that does not let `public_key` in gives no host key.
+
+    Without a host key it counts as unfinished, so the next `create` lets the key in.
+    """
+    admitted = public_key is None or container.authorized_key == public_key
+    key = container.host_key
+    return {
+        "id": f"local://{container.cluster}/{container.machine}",
+        "name": container.machine,
+        "address": container.address,
+        "host_keys": [key] if key and admitted else [],
+        "provider": "local",
+        "region": "local",
+        "zone": "local-1",
+        "node_type": "container",
+        "power": "on" if container.state == "running" else "off",
+    }
+
+
+# --- prepare -----------------------------------------------------------------------------------
+
+
+def remove_remains(cluster: str, wanted: Sequence[str]) -> list[Container]:
+    """Clear away what interrupted runs left in the way of `wanted`; return the containers that stay.
+
+    A volume without a container goes too: a machine that is made anew begins with an empty /var.
+    """
+    # --external: also what podman's storage knows and podman does not.
+    entries = json.loads(podman("ps", "--all", "--external", "--format=json"))
+    known = parse_containers(entries)
+    ours = [container for container in known if container.cluster == cluster]
+    half_made = [container for container in ours if container.is_half_made]
+    stay = [container for container in ours if container not in half_made]
+    names = {PREFIX + machine for machine in wanted} - {container.name for container in stay}
+    for container in known:
+        if container.name in names and container.cluster != cluster:
+            raise MachineError(
+                f"The container {container.name} belongs to the cluster {container.cluster}. "
+                "Give this cluster or its pool another name."
+            )
+    remains = {name for entry in entries for name in entry["Names"] or [] if name in names}
+    remains |= {container.name for container in half_made}
+    if remains:
+        podman("rm", "--force", "--time=0", *sorted(remains))
+    podman("volume", "prune", "--force", "--filter", f"label={LABEL}cluster={cluster}")
+    return stay
+
+
+def ensure_loop_devices(count: int) -> None:
+    """Make /dev/loop0 up to `count`: a container sees those that exist when it is made."""
+    with LOOP_CONTROL.open("rb") as control:
+        for number in range(count):
+            node = Path(f"/dev/loop{number}")
+            try:
+                fcntl.ioctl(control, LOOP_CTL_ADD, number)
+            except OSError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+            if not node.exists():  # devtmpfs makes it, another /dev does not
+                os.mknod(node, 0o660 | stat.S_IFBLK, os.makedev(LOOP_MAJOR, number))
+
+
+def free_subnets(pool: str, taken: Iterable[str]) -> list[str]:
+    """The /24 networks of `pool` that overlap nothing in `taken` (IPv4 networks or addresses)."""
+    networks = [ipaddress.IPv4Network(text, strict=False) for text in taken]
+    return [
+        str(subnet)
+        for subnet in ipaddress.IPv4Network(pool).subnets(new_prefix=24)
+        if not any(subnet.overlaps(network) for network in networks)
+    ]
+
+
+def routed_networks() -> list[str]:
+    """Where this host has routes to, the default route apart."""
+    command = ["ip", "-json", "-4", "route", "show", "table", "all"]
+    routes = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return [route["dst"] for route in routes if route["dst"] != "default"]
+
+
+def ensure_network(cluster: str, pool: str, avoid: Sequence[str]) -> tuple[str, str, str]:
+    """The cluster's network: its name, subnet and gateway (the address of this host in it).
+
+    It is internal: netavark then sets up no firewall rule at all. Nodes reach each other and this
+    host, and nothing else. Podman itself picks no gateway for such a network, and without one this
+    host has no address in it; so the subnet is picked here, and podman refuses one that is taken.
+    """
+    name = PREFIX + cluster
+    for network in json.loads(podman("network", "ls", "--format=json")):
+        if network["name"] == name:
+            subnet = network["subnets"][0]
+            return name, subnet["subnet"], subnet["gateway"]
+    for candidate in free_subnets(pool, [*avoid, *routed_networks()]):
+        gateway = str(ipaddress.IPv4Network(candidate)[1])
+        try:
+            podman(
+                *("network", "create", "--internal", "--disable-dns"),
+                *("--label", f"{LABEL}cluster={cluster}"),
+                *("--subnet", candidate, "--gateway", gateway, name),
+            )
+        except MachineError as error:
+            if "already used" not in str(error):
+                raise
+        else:
+            return name, candidate, gateway
+    raise MachineError(
+        f"No /24 network is free in {pool}. Set provider_local_subnet_pool to another network."
+    )
+
+
+def place(wanted: Iterable[str], taken: Iterable[str], subnet: str) -> dict[str, str]:
+    """The lowest free addresses of `subnet`, for `wanted` machines in that order."""
+    used = set(taken)
+    hosts = [str(host) for host in ipaddress.IPv4Network(subnet).hosts()][FIRST_HOST - 1 :]
+    free = (host for host in hosts if host not in used)
+    placed = {}
+    for machine in wanted:
+        try:
+            placed[machine] = next(free)
+        except StopIteration:
+            raise MachineError(
+                f"The network {subnet} has no address left for {machine}."
+            ) from None
+    return placed
+
+
+def prepare(options: argparse.Namespace) -> dict[str, Any]:
+    """What the machines share, and what has to be decided in one place: who gets which address.
+
+    Returns the image's name, the network's name and gateway, and of each machine that does not
+    exist yet its address and where its /var lies.
+    """
+    stay = remove_remains(options.cluster, options.machines)
+    ensure_loop_devices(options.loop_devices)
+    script = Path(__file__).with_name("machine_image.sh")
+    image = subprocess.run(
+        ["bash", script, options.cache], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if image.returncode:
+        raise MachineError(f"{script} failed, see above.")
+    network, subnet, gateway = ensure_network(options.cluster, options.subnet_pool, options.avoid)
+    missing = [name for name in options.machines if name not in {item.machine for item in stay}]
+    addresses = place(missing, (item.address for item in stay), subnet)
+    machines = {}
+    for machine, address in addresses.items():
+        volume = f"{PREFIX}{machine}-var"
+        labels = (f"cluster={options.cluster}", f"machine={machine}")
+        label_arguments = [f"--label={LABEL}{label}" for label in labels]
+        podman("volume", "create", *label_arguments, volume)
+        mountpoint = podman("volume", "inspect", "--format={{.Mountpoint}}", volume).strip()
+        machines[machine] = {"address": address, "volume": volume, "var": mountpoint}
+    return {
+        "image": image.stdout.strip(),
+        "network": network,
+        "gateway": gateway,
+        "machines": machines,
+    }
+
+
+# --- delete ------------------------------------------------------------------------------------
+
+
+def delete(options: argparse.Namespace) -> dict[str, Any]:
+    """Remove one machine, or everything that the cluster has here; what is gone already is fine."""
+    wanted = {LABEL + "cluster": options.cluster}
+    if options.machine:
+        wanted[LABEL + "machine"] = options.machine
+    filters = [f"--filter=label={key}={value}" for key, value in wanted.items()]
+    found = json.loads(podman("ps", "--all", "--external", "--format=json"))
+    removed = [entry["Id"] for entry in found if belongs(entry, wanted)]
+    if removed:
+        podman("rm", "--force", "--ignore", "--time=0", *removed)
+    volumes = json.loads(podman("volume", "ls", "--format=json"))
+    removed += remove("volume", (item["Name"] for item in volumes if has_labels(item, wanted)))
+    if not options.machine:
+        networks = json.loads(podman("network", "ls", "--format=json"))
+        removed += remove("network", (item["name"] for item in networks if has_labels(item, wanted)))
+        release_network_namespaces()
+    return {"changed": bool(removed)}
+
+
+def release_network_namespaces() -> None:
+    """Unmount /run/netns when no network namespace is left in it.
+
+    Podman mounts it on itself before its first container and leaves it; so does `ip netns add`.
+    Either does it again when needed.
+    """
+    if NETWORK_NAMESPACES.is_mount() and not any(NETWORK_NAMESPACES.iterdir()):
+        subprocess.run(["umount", NETWORK_NAMESPACES], check=True)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, as the module's docstring describes it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("list", "prepare", "delete"):
+        command = commands.add_parser(name)
+        command.add_argument("--cluster", required=True)
+        if name == "list":
+            command.add_argument("--public-key", type=Path)
+        if name == "prepare":
+            command.add_argument("--cache", type=Path, required=True)
+            command.add_argument("--subnet-pool", required=True)
+            command.add_argument("--avoid", action="append", default=[])
+            command.add_argument("--loop-devices", type=int, required=True)
+            command.add_argument("machines", nargs="+")
+        if name == "delete":
+            command.add_argument("--machine")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Run one command."""
+    options = parse_arguments()
+    try:
+        if options.command == "list":
+            key = read(options.public_key) if options.public_key else None
+            result: Any = [as_machine(item, key) for item in containers(options.cluster)]
+        elif options.command == "prepare":
+            result = prepare(options)
+        else:
+            result = delete(options)
+    except (MachineError, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    json.dump(result, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

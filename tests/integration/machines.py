@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machines of the local provider, seen by the host that runs them: their power, and a shell."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+IMAGE_ROOT = "/opt/kubewright"
+
+
+class CommandFailed(Exception):
+    """A command on a machine failed; the text has what it said."""
+
+
+def run_on(
+    machine: str, command: Sequence[str], stdin: bytes | None = None, limit: float = 60
+) -> str:
+    """Run a command on a machine as root and return its stdout; ``limit`` is in seconds."""
+    result = subprocess.run(
+        ["podman", "exec", *(["-i"] if stdin is not None else []), machine, *command],
+        input=stdin,
+        capture_output=True,
+        timeout=limit,
+        check=False,
+    )
+    if result.returncode != 0:
+        said = (result.stderr or result.stdout).decode(errors="replace").strip()
+        raise CommandFailed(f"{machine}: {' '.join(command)}: status {result.returncode}: {said}")
+    return result.stdout.decode()
+
+
+def put(machine: str, path: str, content: bytes) -> None:
+    """Write a file on a machine, readable by root alone."""
+    run_on(machine, ["sh", "-c", 'umask 077; cat >"$1"', "sh", path], stdin=content)
+
+
+def import_image(machine: str, archive: Path) -> None:
+    """Give a machine's containerd the image of a docker-archive."""
+    ctr = [f"{IMAGE_ROOT}/bin/ctr", "--namespace", "k8s.io", "images", "import", "--local", "-"]
+    run_on(machine, ctr, stdin=archive.read_bytes(), limit=120)
+
+
+def power_off(*machines: str) -> None:
+    """Cut the power: every process of the machines dies at once, nothing is written back."""
+    _podman("kill", "--signal", "KILL", *machines)
+
+
+def power_on(*machines: str) -> None:
+    """Switch machines on that are off."""
+    _podman("start", *machines)
+
+
+def _podman(*arguments: str) -> None:
+    subprocess.run(["podman", *arguments], check=True, capture_output=True, timeout=120)

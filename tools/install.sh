@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Brings what the project needs onto a Debian 12: packages, a Python environment in .venv, and the
+# collection linked into it. Does nothing where all of that is there already.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Building images: a C compiler, seccomp's headers, squashfs. Machines on this host: podman and its network, debootstrap.
+packages=(
+    python3-venv gcc libc6-dev libseccomp-dev squashfs-tools zstd jq openssh-client e2fsprogs
+    podman runc containerd netavark aardvark-dns containernetworking-plugins iptables nftables
+    debootstrap dpkg-dev shellcheck
+)
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+phase() {
+    printf '%s %4ds  %s\n' "$(date +%H:%M:%S)" "$((SECONDS - started))" "$1" >&2
+}
+
+install_packages() {
+    local missing=() package
+    for package in "${packages[@]}"; do
+        dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    started=$SECONDS
+    as_root apt-get update --quiet=2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "${missing[@]}" >&2
+    phase "packages installed: ${missing[*]}"
+}
+
+install_environment() {
+    local wanted
+    wanted=$(sha256sum orchestrator/pyproject.toml tools/install.sh | sha256sum | cut -d' ' -f1)
+    [ "$(cat .venv/installed 2>/dev/null || true)" != "$wanted" ] || return 0
+    started=$SECONDS
+    python3 -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+    [ -x .venv/bin/python ] || python3 -m venv .venv
+    .venv/bin/pip install --quiet --editable 'orchestrator[dev]'
+    mkdir -p .venv/share/kubewright/ansible_collections/kubewright
+    ln -sfn "$PWD" .venv/share/kubewright/ansible_collections/kubewright/cluster
+    echo "$wanted" > .venv/installed
+    phase "Python environment in .venv"
+}
+
+install_packages
+install_environment
