@@ -26,7 +26,7 @@ class Indented(yaml.SafeDumper):
 
 
 def defaults_of(role: Path) -> str:
-    """The text of defaults/main.yml for `role`: every option of every entry point that has a default."""
+    """The text of defaults/main.yml for `role`: each option that has a default."""
     specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
     values: dict[str, Any] = {}
     for entry_point in specs.values():

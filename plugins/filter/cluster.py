@@ -24,27 +24,32 @@ def actor(states: Mapping[str, Mapping[str, Any]], initial_node: str | None = No
     """
     if not states:
         raise AnsibleFilterError("No control plane answers. Power one on, or check SSH to it.")
-    joined = sorted(name for name, state in states.items() if state["membership"]["phase"] == "joined")
+    joined = sorted(
+        name for name, state in states.items() if state["membership"]["phase"] == "joined"
+    )
     ready = [name for name in joined if states[name]["api_ready"]]
     if ready:
         return ready[0]
     if joined:
         raise AnsibleFilterError(
-            f"No API server is ready on {', '.join(joined)}. Most of the control planes must be powered on: "
-            "check the others, then look at `crictl ps -a` and `journalctl -u kubelet` there."
+            f"No API server is ready on {', '.join(joined)}. Most of the control planes must be "
+            "powered on: check the others, then look at `crictl ps -a` and "
+            "`journalctl -u kubelet` there."
         )
-    if initial_node is None:
+    if not initial_node:
         return min(states)
     if initial_node not in states:
         raise AnsibleFilterError(
-            f"The cluster was begun on {initial_node}, which does not answer, and no other control plane has joined. "
-            f"Power {initial_node} on, or destroy the cluster to begin anew."
+            f"The cluster was begun on {initial_node}, which does not answer, and no other control "
+            f"plane has joined. Power {initial_node} on, or destroy the cluster to begin anew."
         )
     return initial_node
 
 
-def node_states(hostvars: Mapping[str, Mapping[str, Any]], names: list[str]) -> dict[str, Mapping[str, Any]]:
-    """What `node_state` returned (registered as kubewright_state) for those of `names` that answered."""
+def node_states(
+    hostvars: Mapping[str, Mapping[str, Any]], names: list[str]
+) -> dict[str, Mapping[str, Any]]:
+    """What `node_state` returned (as kubewright_state) for those of `names` that answered."""
     states = {name: hostvars[name].get("kubewright_state") or {} for name in names}
     return {name: state for name, state in states.items() if "membership" in state}
 
@@ -55,8 +60,22 @@ def node_address(variables: Mapping[str, Any]) -> str | None:
     return machine.get("address") or variables.get("ansible_host")
 
 
-def api_servers(hostvars: Mapping[str, Mapping[str, Any]], names: list[str]) -> list[dict[str, str]]:
-    """Name and address of each control plane in `names`, for the balancers; the same on every node."""
+def node_labels(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Labels of a Node: its pool, and where its machine is (kubernetes.io's well-known names)."""
+    machine = variables.get("kubewright_machine") or {}
+    labels = {
+        "kubewright.io/pool": variables.get("kubewright_pool"),
+        "topology.kubernetes.io/region": machine.get("region"),
+        "topology.kubernetes.io/zone": machine.get("zone"),
+        "node.kubernetes.io/instance-type": machine.get("node_type"),
+    }
+    return {name: value for name, value in labels.items() if value}
+
+
+def api_servers(
+    hostvars: Mapping[str, Mapping[str, Any]], names: list[str]
+) -> list[dict[str, str]]:
+    """Name and address of each control plane in `names`, the same list on every node."""
     addresses = {name: node_address(hostvars[name]) for name in sorted(names)}
     return [{"name": name, "address": address} for name, address in addresses.items() if address]
 
@@ -73,7 +92,9 @@ def pki_files(pki: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def pki_secrets(pki: Mapping[str, str]) -> dict[str, str]:
     """The content of the secret ones among `pki_files`, by path."""
-    return {f"{PKI_DIRECTORY}/{name}": content for name, content in pki.items() if name.endswith(".key")}
+    return {
+        f"{PKI_DIRECTORY}/{name}": content for name, content in pki.items() if name.endswith(".key")
+    }
 
 
 class FilterModule:
@@ -85,6 +106,7 @@ class FilterModule:
             "actor": actor,
             "api_servers": api_servers,
             "node_address": node_address,
+            "node_labels": node_labels,
             "node_states": node_states,
             "pki_files": pki_files,
             "pki_secrets": pki_secrets,

@@ -92,11 +92,11 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 try:
-    from kubewright.image import Store
-
+    from kubewright.image import ImageError
     from kubewright.locations import ClusterPaths
     from kubewright.spec import SpecError, load
     from kubewright.spec import inventory as spec_inventory
+    from kubewright.spec.images import current
     from kubewright.spec.machines import MachinesError, read
     from kubewright.spec.providers import ProviderError, find
     from kubewright.spec.version import resolve
@@ -111,8 +111,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
 
     NAME = "kubewright.cluster.spec"
 
-    # What looks like a template in cluster.yml, machines.json or provider.yml stays text.
-    trusted_by_default = False
+    # Templates can come only from a provider.yml, which is code: no field of cluster.yml can hold
+    # one, and kubewright.spec.machines refuses them in machines.json.
+    trusted_by_default = True
 
     def verify_file(self, path: str) -> bool:
         """Return whether the file may be a spec, by its name; what it says is checked later."""
@@ -129,7 +130,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
             )
         try:
             self._add(_built(Path(path)))
-        except (SpecError, MachinesError, ProviderError) as error:
+        except (SpecError, MachinesError, ProviderError, ImageError) as error:
             raise AnsibleParserError(str(error)) from error
 
     def _add(self, built: spec_inventory.Inventory) -> None:
@@ -153,12 +154,13 @@ def _built(path: Path) -> spec_inventory.Inventory:
     # The providers are roles of the collection that this plugin is part of, wherever it lies.
     providers = find(Path(__file__).resolve().parents[2])
     spec = load(path, known_providers=providers)
+    version = resolve(spec.version)
     paths = ClusterPaths.of(spec.name)
     return spec_inventory.build(
         spec,
-        version=resolve(spec.version),
+        version=version,
         paths=paths,
         machines=read(paths.machines, spec.name),
-        images=Store().images(),
+        images=current(version),
         providers=providers or {},
     )

@@ -3,12 +3,12 @@
 """Private to the collection: what kubeadm is told, and how far it came on this node.
 
 kubeadm's init and join are many steps and none of them is undone when the process dies, so the node
-keeps a record of its own: written as "started" before kubeadm runs and as "finished" after it. A node
+keeps a record of its own: "started" before kubeadm runs and "finished" after it. A node
 whose record says "started" is partial; a partial init is run again over what it left (each of its
 phases accepts its own earlier work), a partial join is reset first, because kubeadm refuses to join
 over its own remains.
 
-Sources: kubeadm's v1beta4 configuration API; cmd/kubeadm/app/cmd/{init,join,reset}.go of Kubernetes 1.37.
+Sources: kubeadm's v1beta4 configuration API; cmd/kubeadm/app/cmd/{init,join,reset}.go of 1.37.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ForeignCluster(KubewrightError):
 
 @dataclasses.dataclass(frozen=True)
 class Membership:
-    """How far this node came. `phase`: none, partial or joined; the rest is None when it is none."""
+    """How far this node came. `phase`: none, partial or joined; of none, the rest is None."""
 
     phase: str
     operation: str | None = None
@@ -71,8 +71,9 @@ def read_membership(record: Path = RECORD, kubelet_conf: Path = KUBELET_CONF) ->
     except FileNotFoundError:
         if kubelet_conf.exists():
             raise ForeignCluster(
-                f"{kubelet_conf} exists, but Kubewright has no record of having joined this node to a cluster. "
-                "Take the node out of that cluster first (kubeadm reset), or name another machine."
+                f"{kubelet_conf} exists, but Kubewright has no record of having joined "
+                "this node to a cluster. Take the node out of that cluster first (kubeadm reset), "
+                "or name another machine."
             ) from None
         return Membership("none")
     phase = "joined" if data["phase"] == "finished" else "partial"

@@ -19,7 +19,7 @@ POLL = 0.25
 
 
 def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
-    """What preflight and the roles decide on: architecture, kernel, cgroup version, memory in bytes, ..."""
+    """What preflight and the roles decide on: architecture, cgroup version, memory in bytes, ..."""
     swaps = (root / "proc/swaps").read_text().splitlines()[1:]
     memory = next(
         int(line.split()[1]) * 1024
@@ -44,7 +44,9 @@ def api_ready(address: str, ca: Path) -> bool:
     """Whether this node's own API server answers /readyz with 200."""
     try:
         context = ssl.create_default_context(cafile=str(ca))
-        connection = http.client.HTTPSConnection(address, API_PORT, timeout=READY_TIMEOUT, context=context)
+        connection = http.client.HTTPSConnection(
+            address, API_PORT, timeout=READY_TIMEOUT, context=context
+        )
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.client.OK

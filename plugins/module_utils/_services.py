@@ -128,11 +128,13 @@ class Services:
             raise KubewrightError(f"{error}\n{self._why(names[0], 'Its journal')}") from error
         if result.rc != 0:
             now = self.show(names)
-            bad = next(
-                (name for name in names if now[name].active not in _systemd.RUNNING), names[0]
+            up = [name for name in names if now[name].active in _systemd.RUNNING]
+            bad = up if action == "stop" else [name for name in names if name not in up]
+            name = (bad or names)[0]
+            done = DONE_BY.get(action, "started")
+            raise KubewrightError(
+                self._why(name, f"{name} could not be {done}: {result.stderr.strip()}")
             )
-            said = result.stderr.strip()
-            raise KubewrightError(self._why(bad, f"{bad} could not be {verb}ed: {said}"))
 
     def _systemctl(self, doing: str, arguments: Sequence[str]) -> None:
         _command.check(self.run(["systemctl", *arguments], timeout=self.timeout), doing)

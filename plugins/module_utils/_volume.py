@@ -22,6 +22,8 @@ SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES, EXT4_MAGIC = 1024, 1024, 0xEF53
 LABEL_BYTES = 16  # ext4's limit
 BYTES_PER_INODE = 65536  # few and large files; the default would spend 300 MB on inode tables
 READ_BYTES = 1 << 20
+# mkfs and resize2fs leave out a last block group that is too small for its own tables.
+LAST_GROUP_BYTES = 16 << 20
 # Now and then the kernel zeroes a few blocks through the loop device, which frees them in the file.
 TOLERATED_LOSS = 0.01
 MKFS_SECONDS = 600.0
@@ -83,7 +85,7 @@ def steps(wanted: Wanted, run: _command.Runner) -> list[str]:
             f"does not shrink. Ask for {status.st_size} bytes, or make the node anew."
         )
     todo = []
-    if superblock.size + READ_BYTES <= wanted.size:
+    if superblock.size + LAST_GROUP_BYTES <= wanted.size:
         todo.append("grow")
     elif not wanted.sparse and status.st_blocks * 512 < wanted.size * (1 - TOLERATED_LOSS):
         todo.append("preallocate")

@@ -11,8 +11,10 @@ short_description: Take a node out of the cluster's books
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Removes a node's etcd member and its Node. Runs on another control plane, which acts for the cluster.
-  - The member is removed first, while it may still be running, so that it never counts as a lost vote.
+  - Removes a node's etcd member and its Node. Runs on another control plane, which acts for the
+    cluster.
+  - The member is removed first, while it may still be running, so that it never counts as a lost
+    vote.
 options:
   name:
     description: The Node's name.
@@ -75,7 +77,11 @@ ETCDCTL = [
     f"--key={PKI}/server.key",
     "--command-timeout=20s",
 ]
-KUBECTL = [f"{BINARIES}/kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--request-timeout=30s"]
+KUBECTL = [
+    f"{BINARIES}/kubectl",
+    "--kubeconfig=/etc/kubernetes/admin.conf",
+    "--request-timeout=30s",
+]
 
 
 def find_etcd_member(run: _command.Runner, address: str) -> dict[str, Any] | None:
@@ -83,7 +89,9 @@ def find_etcd_member(run: _command.Runner, address: str) -> dict[str, Any] | Non
     result = run([*ETCDCTL, "member", "list", "--write-out=json"])
     listing = json.loads(_command.check(result, "List etcd's members").stdout)
     peer = f"https://{address}:2380"
-    return next((member for member in listing["members"] if peer in member.get("peerURLs", [])), None)
+    return next(
+        (member for member in listing["members"] if peer in member.get("peerURLs", [])), None
+    )
 
 
 def find_node(run: _command.Runner, name: str) -> bool:
@@ -104,7 +112,9 @@ def remove(run: _command.Runner, name: str, address: str, check_mode: bool) -> l
         removed.append(f"etcd member {member.get('name') or member['peerURLs'][0]}")
     if find_node(run, name):
         if not check_mode:
-            _command.check(run([*KUBECTL, "delete", "node", name, "--wait=true"]), "Delete the Node")
+            _command.check(
+                run([*KUBECTL, "delete", "node", name, "--wait=true"]), "Delete the Node"
+            )
         removed.append(f"Node {name}")
     return removed
 
@@ -123,7 +133,9 @@ def main() -> None:
     )
     params = module.params
     try:
-        with _fence.node_lock(params["epoch"], params["lock_timeout"], check_mode=module.check_mode) as fence:
+        with _fence.node_lock(
+            params["epoch"], params["lock_timeout"], check_mode=module.check_mode
+        ) as fence:
             run = _command.SystemRunner(fence.pass_fds)
             removed = remove(run, params["name"], params["address"], module.check_mode)
     except KubewrightError as error:

@@ -11,8 +11,10 @@ short_description: Start a cluster on this node, join it to one, or take it out
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Runs C(kubeadm init), C(kubeadm join) or C(kubeadm reset) where the node's own record says that it is needed.
-  - A run that was cut is finished by the next one. An init is run again over its remains; a join is reset first.
+  - Runs C(kubeadm init), C(kubeadm join) or C(kubeadm reset) where the node's own record says
+    that it is needed.
+  - A run that was cut is finished by the next one. An init is run again over its remains; a join
+    is reset first.
   - Certificate authorities must lie in C(/etc/kubernetes/pki) of a control plane before.
 options:
   state:
@@ -54,7 +56,9 @@ options:
         elements: str
         default: []
   documents:
-    description: ClusterConfiguration, KubeletConfiguration and KubeProxyConfiguration, for O(state=initialised).
+    description:
+      - ClusterConfiguration, KubeletConfiguration and KubeProxyConfiguration, for
+        O(state=initialised).
     type: list
     elements: dict
     default: []
@@ -71,7 +75,9 @@ options:
         type: str
         required: true
   token:
-    description: Bootstrap token, for O(state=joined). It goes to a file that only root reads, for as long as kubeadm runs.
+    description:
+      - Bootstrap token, for O(state=joined). It goes to a file that only root reads, for as long as
+        kubeadm runs.
     type: str
   timeout:
     description: Limit of one kubeadm run, in seconds.
@@ -147,7 +153,7 @@ def configuration_file(content: str) -> Iterator[Path]:
 
 
 class Kubeadm:
-    """The node's kubeadm; the node's lock goes to it, so that it is held until kubeadm has ended."""
+    """The node's kubeadm; it is given the node's lock, which is held until kubeadm has ended."""
 
     def __init__(self, module: AnsibleModule, fence: _fence.Fence) -> None:
         self.params = module.params
@@ -157,14 +163,20 @@ class Kubeadm:
     def run(self, arguments: list[str], secret_values: list[str]) -> None:
         """Run kubeadm to its end, or to the time limit; a failure carries its last words."""
         directory = self.params["binary_directory"]
-        command = ["env", f"PATH={directory}:{_command.ADMIN_PATH}", f"{directory}/kubeadm", *arguments]
+        command = [
+            "env",
+            f"PATH={directory}:{_command.ADMIN_PATH}",
+            f"{directory}/kubeadm",
+            *arguments,
+        ]
         result = self.runner(command, timeout=self.params["timeout"])
         if result.rc != 0:
             said = _kubeadm.without_secrets(f"{result.stdout}\n{result.stderr}", secret_values)
             raise KubewrightError(
                 f"kubeadm {arguments[0]} failed with status {result.rc}. Its last lines:\n"
                 + "\n".join(said.strip().splitlines()[-LAST_LINES:])
-                + "\nOn the node, `journalctl -u kubelet` and `crictl ps -a` tell more. Mend the cause, then run the same again."
+                + "\nOn the node, `journalctl -u kubelet` and `crictl ps -a` tell more. "
+                "Mend the cause, then run the same again."
             )
 
 
@@ -182,7 +194,9 @@ def initialise(kubeadm: Kubeadm, again: bool) -> None:
 def join(kubeadm: Kubeadm) -> None:
     """Run kubeadm join on a node that holds nothing of an earlier one."""
     params = kubeadm.params
-    documents = _kubeadm.join_documents(params["node"], params["role"], params["discovery"], params["token"])
+    documents = _kubeadm.join_documents(
+        params["node"], params["role"], params["discovery"], params["token"]
+    )
     _kubeadm.write_membership("started", "join", params["role"], params["cluster_id"])
     with configuration_file(_kubeadm.as_yaml(documents)) as path:
         kubeadm.run(["join", "--config", str(path)], [params["token"]])
@@ -190,10 +204,17 @@ def join(kubeadm: Kubeadm) -> None:
 
 
 def reset(kubeadm: Kubeadm) -> None:
-    """Take this node's part of Kubernetes away; its etcd member must be out of the cluster before."""
+    """Take Kubernetes off this node; its etcd member must be out of the cluster before."""
     socket = _kubeadm.CRI_SOCKET
     kubeadm.run(
-        ["reset", "--force", "--cleanup-tmp-dir", "--skip-phases=remove-etcd-member", "--cri-socket", socket],
+        [
+            "reset",
+            "--force",
+            "--cleanup-tmp-dir",
+            "--skip-phases=remove-etcd-member",
+            "--cri-socket",
+            socket,
+        ],
         [],
     )
     if ETCD_DATA.exists():
@@ -207,8 +228,8 @@ def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
     now = _kubeadm.read_membership()
     if now.cluster_id is not None and now.cluster_id != params["cluster_id"]:
         raise _kubeadm.ForeignCluster(
-            f"This node belongs to the cluster with id {now.cluster_id}, not to {params['cluster_id']}. "
-            "Reset it first, or name another machine."
+            f"This node belongs to the cluster with id {now.cluster_id}, not to "
+            f"{params['cluster_id']}. Reset it first, or name another machine."
         )
     wanted = "none" if params["state"] == "absent" else "joined"
     if now.phase == wanted:
@@ -221,7 +242,8 @@ def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
         initialise(kubeadm, again=now.phase == "partial")
     elif now.phase == "partial":
         raise KubewrightError(
-            "An earlier join of this node was cut. Its remains must be reset (state: absent) before it joins again."
+            "An earlier join of this node was cut. Its remains must be reset (state: absent) "
+            "before it joins again."
         )
     else:
         join(kubeadm)
@@ -266,8 +288,9 @@ def main() -> None:
             ("state", "joined", ["node", "discovery", "token"]),
         ],
     )
+    epoch, lock_timeout = module.params["epoch"], module.params["lock_timeout"]
     try:
-        with _fence.node_lock(module.params["epoch"], module.params["lock_timeout"], check_mode=module.check_mode) as fence:
+        with _fence.node_lock(epoch, lock_timeout, check_mode=module.check_mode) as fence:
             changed, before, after = converge(Kubeadm(module, fence))
     except KubewrightError as error:
         module.fail_json(msg=str(error))

@@ -114,8 +114,10 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 
 def converge(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Render, compare and write; gives the module's result."""
-    path = Path(params["path"])
-    _identity_document, pki = _identity.read(Path(params["identity_path"]))
+    path, identity = Path(params["path"]), Path(params["identity_path"])
+    if check_mode and not identity.exists():  # an earlier task of the same run would make it
+        return {"changed": True, "path": str(path), "expires_at": None, "renewed": "there was none"}
+    _document, pki = _identity.read(identity)
     authority = _pki.Pair(pki["ca.crt"], pki["ca.key"])
     subject = _pki.Subject(params["user"], tuple(params["groups"]))
     target = _kubeconfig.Target(

@@ -51,7 +51,8 @@ machine:
   returned: always
   sample: {architecture: x86_64, cgroup: 2, root: true}
 membership:
-  description: C(phase) (none, partial, joined), C(operation), C(role) and C(cluster_id) of the node's own record.
+  description:
+    - C(phase) (none, partial, joined), C(operation), C(role) and C(cluster_id) of its record.
   type: dict
   returned: always
   sample: {phase: joined, operation: join, role: worker, cluster_id: 3f0c}
@@ -94,12 +95,15 @@ def main() -> None:
             epoch = _fence.read_epoch()
     except KubewrightError as error:
         module.fail_json(msg=str(error))
-    serves = membership.phase == "joined" and membership.role == "control_plane" and params["address"]
+    serves = (
+        membership.phase == "joined" and membership.role == "control_plane" and params["address"]
+    )
     module.exit_json(
         changed=False,
         machine=_node.machine_facts(),
         membership=membership.as_dict(),
-        api_ready=bool(serves) and _node.wait_for_api(params["address"], CA, params["wait_for_api"]),
+        api_ready=bool(serves)
+        and _node.wait_for_api(params["address"], CA, params["wait_for_api"]),
         epoch=epoch,
     )
 

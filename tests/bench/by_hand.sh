@@ -21,6 +21,8 @@ workers=("$cluster-4" "$cluster-5")
 nodes=("${control_planes[@]}" "${workers[@]}")
 api=api.$cluster.internal:7443
 pod_cidr=10.244.0.0/16
+subnet=10.87.0.0/24
+gateway=10.87.0.1
 token=abcdef.0123456789abcdef # of this cluster alone, which lives for two minutes
 certificate_key=$(printf '%064d' 7)
 ignored=SystemVerification,Swap,NumCPU,Mem,FileContent--proc-sys-net-bridge-bridge-nf-call-iptables
@@ -33,27 +35,28 @@ say() { printf '%s\n' "$*" >&2; }
 
 now() { date +%s.%N; }
 
-phase_started=
+seconds_since() { awk -v now="$(now)" -v then="$1" 'BEGIN { printf "%.1f", now - then }'; }
+
 phase() { # NAME COMMAND...: run it and print how long it took
-  local name=$1
+  local name=$1 begun
   shift
-  phase_started=$(now)
+  begun=$(now)
   say "== $name"
   "$@" >&2
-  printf 'phase %s %.1f\n' "$name" "$(bc_minus "$(now)" "$phase_started")"
+  echo "phase $name $(seconds_since "$begun")"
 }
 
-bc_minus() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", a - b }'; }
+remove_machines() {
+  podman rm --force --ignore --time 0 "${nodes[@]}" >&2
+  podman volume rm --force "${nodes[@]/%/-var}" >&2 || true # says so when there is none
+  podman network rm --force "$cluster" >&2 || true
+}
 
-remove_everything() {
+finish() {
   local status=$?
   trap - EXIT
   say "== remove"
-  for node in "${nodes[@]}"; do
-    podman rm --force --time 0 "$node" >/dev/null 2>&1 || true
-    podman volume rm --force "$node-var" >/dev/null 2>&1 || true
-  done
-  podman network rm --force "$cluster" >/dev/null 2>&1 || true
+  remove_machines
   rm -rf "$work"
   exit "$status"
 }
@@ -111,7 +114,9 @@ PYTHON
 create_machine() { # NODE
   podman --runtime runc run --detach --name "$1" --hostname "$1" --network "$cluster" \
     --privileged --systemd=false --cgroupns=private --no-hosts --stop-signal SIGRTMIN+3 \
-    --env container=podman --env KUBEWRIGHT_GATEWAY="$gateway" --volume "$1-var:/var" \
+    --dns "$gateway" --dns-search . --dns-opt timeout:1 --pids-limit -1 \
+    --env container=podman --env KUBEWRIGHT_GATEWAY="$gateway" \
+    --volume "$1-var:/var:exec,suid,dev" \
     --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock --tmpfs /tmp:rw,exec,mode=1777 \
     --ulimit nofile=20000:20000 --ulimit nproc=15000:15000 "$machine_image"
   for _ in $(seq 300); do
@@ -125,8 +130,7 @@ create_machine() { # NODE
 }
 
 create_machines() {
-  podman network create --internal "$cluster"
-  gateway=$(podman network inspect --format '{{(index .Subnets 0).Gateway}}' "$cluster")
+  podman network create --internal --disable-dns --subnet "$subnet" --gateway "$gateway" "$cluster"
   on_all create_machine "${nodes[@]}"
 }
 
@@ -283,14 +287,15 @@ ready() {
   [ "$(kubectl get nodes --no-headers | grep -cw Ready)" -eq ${#nodes[@]} ]
 }
 
-trap remove_everything EXIT
+trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
 machine_image=$("$repository/roles/provider_local/files/machine_image.sh" "$cache/machine")
 control_plane_image=$(image_of_role control_plane)
 worker_image=$(image_of_role worker)
-gateway=
+say "== remove what an earlier run left"
+remove_machines
 
 started=$(now)
 phase machines create_machines
@@ -300,5 +305,5 @@ phase network network
 phase control_planes join_control_planes
 phase workers join_workers
 phase ready ready
-printf 'total %.1f\n' "$(bc_minus "$(now)" "$started")"
+echo "total $(seconds_since "$started")"
 kubectl get nodes -o wide >&2

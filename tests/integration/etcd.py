@@ -24,7 +24,7 @@ _CTL = [
 
 @dataclass(frozen=True)
 class Etcd:
-    """One look: ``voters`` and ``healthy`` are members' names, ``cluster_ids`` one for each member."""
+    """One look: members' names, and the cluster ids that the members themselves tell."""
 
     voters: frozenset[str]
     learners: frozenset[str]

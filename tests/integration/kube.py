@@ -17,7 +17,6 @@ import kubernetes.client.exceptions
 import kubernetes.config
 import urllib3.exceptions
 import yaml
-
 from waiting import NotYet
 
 _SILENCE = (urllib3.exceptions.HTTPError, OSError)
@@ -42,12 +41,13 @@ class Kube:
     def __init__(self, kubeconfig: Path, kubectl: Path) -> None:
         self.kubeconfig = kubeconfig
         self._kubectl = kubectl
-        client = kubernetes.config.new_client_from_config(str(kubeconfig))
-        client.configuration.retries = urllib3.Retry(0)
-        self.core = kubernetes.client.CoreV1Api(client)
-        self.apps = kubernetes.client.AppsV1Api(client)
-        self.coordination = kubernetes.client.CoordinationV1Api(client)
-        self.version = kubernetes.client.VersionApi(client)
+        load: Any = kubernetes.config.new_client_from_config
+        client = load(str(kubeconfig))
+        # Any: every field of its models may be None, and a test that meets one fails anyway.
+        self.core: Any = kubernetes.client.CoreV1Api(client)
+        self.apps: Any = kubernetes.client.AppsV1Api(client)
+        self.coordination: Any = kubernetes.client.CoordinationV1Api(client)
+        self.version: Any = kubernetes.client.VersionApi(client)
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -171,15 +171,19 @@ def available(
     return look
 
 
-def join_tokens(kube: Kube) -> dict[str, datetime]:
-    """Return the bootstrap tokens that are left: their ids, and when they were made."""
+def join_tokens(kube: Kube) -> dict[str, tuple[datetime, datetime | None]]:
+    """Return the bootstrap tokens that are left: ids, when they were made, when they expire."""
     secrets = kube.core.list_namespaced_secret(
         "kube-system", field_selector="type=bootstrap.kubernetes.io/token", _request_timeout=5
     ).items
-    return {
-        secret.metadata.name.removeprefix("bootstrap-token-"): secret.metadata.creation_timestamp
-        for secret in secrets
-    }
+    found = {}
+    for secret in secrets:
+        expiration = (secret.data or {}).get("expiration")
+        found[secret.metadata.name.removeprefix("bootstrap-token-")] = (
+            secret.metadata.creation_timestamp,
+            datetime.fromisoformat(base64.b64decode(expiration).decode()) if expiration else None,
+        )
+    return found
 
 
 def now() -> datetime:

@@ -14,12 +14,17 @@ class CommandFailed(Exception):
     """A command on a machine failed; the text has what it said."""
 
 
+def container(machine: str) -> str:
+    """The name of a machine's container."""
+    return f"kubewright-{machine}"
+
+
 def run_on(
     machine: str, command: Sequence[str], stdin: bytes | None = None, limit: float = 60
 ) -> str:
     """Run a command on a machine as root and return its stdout; ``limit`` is in seconds."""
     result = subprocess.run(
-        ["podman", "exec", *(["-i"] if stdin is not None else []), machine, *command],
+        ["podman", "exec", *(["-i"] if stdin is not None else []), container(machine), *command],
         input=stdin,
         capture_output=True,
         timeout=limit,
@@ -44,12 +49,12 @@ def import_image(machine: str, archive: Path) -> None:
 
 def power_off(*machines: str) -> None:
     """Cut the power: every process of the machines dies at once, nothing is written back."""
-    _podman("kill", "--signal", "KILL", *machines)
+    _podman("kill", "--signal", "KILL", *map(container, machines))
 
 
 def power_on(*machines: str) -> None:
     """Switch machines on that are off."""
-    _podman("start", *machines)
+    _podman("start", *map(container, machines))
 
 
 def _podman(*arguments: str) -> None:

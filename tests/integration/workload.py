@@ -12,8 +12,12 @@ import io
 import json
 import subprocess
 import tarfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from kube import Kube
+from waiting import NotYet
 
 IMAGE = "localhost/kubewright-test:1"
 PORT = 8080
@@ -105,11 +109,20 @@ def service(name: str) -> dict[str, Any]:
     }
 
 
-def fetch_command(host: str) -> list[str]:
-    """A command for a pod: print what the Service called ``host`` answers."""
-    # Not wget: glibc's static resolver has no service names, which wget asks for.
-    request = "GET / HTTP/1.0\\r\\n\\r\\n"
-    return ["sh", "-c", f"printf '{request}' | nc -w 5 {host} 80"]
+def reaches(kube: Kube, pods: Mapping[str, str], client: str, server: str) -> Callable[[], None]:
+    """A look for the Service ``server`` to answer a pod by name; ``pods`` are by Deployment."""
+    # Not wget: it asks for the number of the service "http", which the static glibc can't tell.
+    ask = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {server} 80"
+
+    def look() -> None:
+        try:
+            answer = kube.kubectl("exec", pods[client], "--", "sh", "-c", ask)
+        except AssertionError as error:
+            raise NotYet(str(error)) from error
+        if answer.partition("\r\n\r\n")[2].strip() != pods[server]:
+            raise NotYet(answer)
+
+    return look
 
 
 def _digest(content: bytes) -> str:

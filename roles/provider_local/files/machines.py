@@ -257,14 +257,16 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
     network, subnet, gateway = ensure_network(options.cluster, options.subnet_pool, options.avoid)
     missing = [name for name in options.machines if name not in {item.machine for item in stay}]
     addresses = place(missing, (item.address for item in stay), subnet)
-    machines = {}
-    for machine, address in addresses.items():
-        volume = f"{PREFIX}{machine}-var"
+    volumes = {machine: f"{PREFIX}{machine}-var" for machine in missing}
+    for machine, volume in volumes.items():
         labels = (f"cluster={options.cluster}", f"machine={machine}")
-        label_arguments = [f"--label={LABEL}{label}" for label in labels]
-        podman("volume", "create", *label_arguments, volume)
-        mountpoint = podman("volume", "inspect", "--format={{.Mountpoint}}", volume).strip()
-        machines[machine] = {"address": address, "volume": volume, "var": mountpoint}
+        podman("volume", "create", *(f"--label={LABEL}{label}" for label in labels), volume)
+    made = json.loads(podman("volume", "inspect", *volumes.values())) if volumes else []
+    mountpoints = {volume["Name"]: volume["Mountpoint"] for volume in made}
+    machines = {
+        machine: {"address": addresses[machine], "volume": volume, "var": mountpoints[volume]}
+        for machine, volume in volumes.items()
+    }
     return {
         "image": image.stdout.strip(),
         "network": network,
@@ -281,7 +283,6 @@ def delete(options: argparse.Namespace) -> dict[str, Any]:
     wanted = {LABEL + "cluster": options.cluster}
     if options.machine:
         wanted[LABEL + "machine"] = options.machine
-    filters = [f"--filter=label={key}={value}" for key, value in wanted.items()]
     found = json.loads(podman("ps", "--all", "--external", "--format=json"))
     removed = [entry["Id"] for entry in found if belongs(entry, wanted)]
     if removed:
@@ -295,13 +296,37 @@ def delete(options: argparse.Namespace) -> dict[str, Any]:
     return {"changed": bool(removed)}
 
 
+def belongs(entry: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    """Whether an entry of `podman ps` has the labels, or is what an interrupted run left unlabelled."""
+    if has_labels(entry, wanted):
+        return True
+    cluster = wanted[LABEL + "cluster"]
+    start = PREFIX + wanted.get(LABEL + "machine", f"{cluster}-")
+    return not entry.get("Labels") and any(name.startswith(start) for name in entry["Names"] or [])
+
+
+def has_labels(entry: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    """Whether podman's entry of a container, volume or network has all the labels."""
+    labels = entry.get("Labels") or entry.get("labels") or {}
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def remove(kind: str, names: Iterable[str]) -> list[str]:
+    """Remove volumes or networks; return their names."""
+    found = list(names)
+    if found:
+        podman(kind, "rm", "--force", *found)
+    return found
+
+
 def release_network_namespaces() -> None:
     """Unmount /run/netns when no network namespace is left in it.
 
     Podman mounts it on itself before its first container and leaves it; so does `ip netns add`.
     Either does it again when needed.
     """
-    if NETWORK_NAMESPACES.is_mount() and not any(NETWORK_NAMESPACES.iterdir()):
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if str(NETWORK_NAMESPACES) in mounts and not any(NETWORK_NAMESPACES.iterdir()):
         subprocess.run(["umount", NETWORK_NAMESPACES], check=True)
 
 

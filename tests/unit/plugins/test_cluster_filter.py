@@ -23,7 +23,11 @@ def test_a_begun_cluster_goes_on_where_it_was_begun() -> None:
 
 
 def test_a_ready_api_server_acts_whoever_began() -> None:
-    states = {"a": state("joined"), "b": state("joined", ready=True), "c": state("joined", ready=True)}
+    states = {
+        "a": state("joined"),
+        "b": state("joined", ready=True),
+        "c": state("joined", ready=True),
+    }
     assert cluster.actor(states, "a") == "b"
 
 
@@ -73,3 +77,13 @@ def test_keys_are_secret_and_certificates_are_not() -> None:
     assert public == {"path": "/etc/kubernetes/pki/ca.crt", "content": "public"}
     assert private == {"path": "/etc/kubernetes/pki/etcd/ca.key", "mode": "0600", "secret": True}
     assert cluster.pki_secrets(pki) == {"/etc/kubernetes/pki/etcd/ca.key": "private"}
+
+
+def test_labels_say_pool_and_place_and_nothing_unknown() -> None:
+    machine = {"region": "local", "zone": "local-1", "node_type": ""}
+    assert cluster.node_labels({"kubewright_pool": "web", "kubewright_machine": machine}) == {
+        "kubewright.io/pool": "web",
+        "topology.kubernetes.io/region": "local",
+        "topology.kubernetes.io/zone": "local-1",
+    }
+    assert cluster.node_labels({"kubewright_pool": ""}) == {}

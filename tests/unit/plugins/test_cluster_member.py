@@ -51,5 +51,8 @@ def test_an_address_is_not_mistaken_for_its_prefix() -> None:
 
 def test_check_mode_predicts_and_changes_nothing() -> None:
     fake = FakeCluster({"cp-2"})
-    assert cluster_member.remove(fake, "cp-2", "192.0.2.2", check_mode=True) == ["etcd member cp-2", "Node cp-2"]
+    assert cluster_member.remove(fake, "cp-2", "192.0.2.2", check_mode=True) == [
+        "etcd member cp-2",
+        "Node cp-2",
+    ]
     assert fake.changes == []

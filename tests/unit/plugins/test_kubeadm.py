@@ -64,7 +64,8 @@ def test_production_ignores_no_check() -> None:
 
 def test_only_a_second_init_may_find_its_own_remains() -> None:
     first, second = (
-        _kubeadm.init_documents(NODE, [], "token", again)[0]["nodeRegistration"] for again in (False, True)
+        _kubeadm.init_documents(NODE, [], "token", again)[0]["nodeRegistration"]
+        for again in (False, True)
     )
     assert first["ignorePreflightErrors"] == ["Swap"]
     assert "DirAvailable--var-lib-etcd" in second["ignorePreflightErrors"]
@@ -96,4 +97,7 @@ def test_tokens_have_kubeadms_form_and_differ() -> None:
 
 
 def test_secrets_are_struck_out() -> None:
-    assert _kubeadm.without_secrets("Using token: s3cret, s3cret", ["s3cret", ""]) == "Using token: ********, ********"
+    assert (
+        _kubeadm.without_secrets("Using token: s3cret, s3cret", ["s3cret", ""])
+        == "Using token: ********, ********"
+    )

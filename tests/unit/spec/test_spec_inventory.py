@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kubewright.locations import ClusterPaths, state_root
+from kubewright.spec.images import SystemImage, current
 from kubewright.spec.inventory import Inventory, build
 from kubewright.spec.machines import Machine, Machines, MachinesError, read
 from kubewright.spec.models import ControlPlane, Pool, Spec
@@ -28,17 +29,6 @@ SPEC = Spec(
     ),
 )
 STATE = Path("/state/demo")
-
-
-@dataclass(frozen=True)
-class FakeImage:
-    kubernetes: str
-    role: str
-    digest: str
-
-    @property
-    def path(self) -> Path:
-        return Path(f"/cache/images/{self.digest}.squashfs")
 
 
 def machine(name: str, address: str = "10.89.0.11", key: str = "ssh-ed25519 AAAA") -> Machine:
@@ -142,17 +132,60 @@ def test_machines_that_the_spec_does_not_have_are_left_out() -> None:
     assert "demo-web-a-3" not in built(machines=known).hosts
 
 
-def test_each_role_has_its_newest_image_of_this_version() -> None:
-    images = [
-        FakeImage("1.37.2", "control_plane", "aa"),
-        FakeImage("1.37.2", "worker", "bb"),
-        FakeImage("1.37.2", "control_plane", "cc"),
-        FakeImage("1.36.4", "worker", "dd"),
-    ]
+def test_each_role_has_its_image() -> None:
+    images = {
+        "control_plane": SystemImage("aa", Path("/cache/images/aa.squashfs")),
+        "worker": SystemImage("bb", Path("/cache/images/bb.squashfs")),
+    }
     hosts = built(images=images).hosts
-    assert hosts["demo-cp-1"]["system_volume_image_digest"] == "cc"
-    assert hosts["demo-cp-1"]["system_volume_image_path"] == "/cache/images/cc.squashfs"
+    assert hosts["demo-cp-1"]["system_volume_image_digest"] == "aa"
+    assert hosts["demo-cp-1"]["system_volume_image_path"] == "/cache/images/aa.squashfs"
     assert hosts["demo-web-a-1"]["system_volume_image_digest"] == "bb"
+
+
+@dataclass(frozen=True)
+class Built:
+    kubernetes: str
+    role: str
+    digest: str
+    built_at: int
+
+
+class FakeStore:
+    """A store whose build of today is the image with that digest."""
+
+    def __init__(self, images: list[Built], today: str = "") -> None:
+        self.images = images
+        self.today = today
+
+    def list(self) -> list[Built]:
+        return self.images
+
+    def find(self, version: str, role: str) -> Built | None:
+        wanted = (
+            image for image in self.images if (image.digest, image.role) == (self.today, role)
+        )
+        return next(wanted, None)
+
+    def path(self, image: Built) -> Path:
+        return Path(f"/cache/{image.digest}")
+
+
+def test_the_image_of_a_role_is_todays_or_else_the_newest_of_that_release() -> None:
+    images = [
+        Built("1.37.2", "worker", "old", 1),
+        Built("1.37.2", "worker", "new", 2),
+        Built("1.36.4", "worker", "other", 3),
+    ]
+
+    def digest(today: str) -> str:
+        found = current("1.37.2", FakeStore(images, today))  # type: ignore[arg-type]
+        assert list(found) == ["worker"]
+        return found["worker"].digest
+
+    assert digest("old") == "old"
+    assert digest("") == "new"
+    assert current("1.35.1", FakeStore(images)) == {}  # type: ignore[arg-type]
 
 
 def test_without_an_image_there_is_no_digest() -> None:
@@ -207,6 +240,7 @@ def test_machines_json(tmp_path: Path) -> None:
         {**good, "machines": [{"name": "demo-cp-1"}]},
         {**good, "machines": [{**entry, "host_keys": "ssh-ed25519"}]},
         {**good, "machines": [{**entry, "address": 7}]},
+        {**good, "machines": [{**entry, "zone": "{{ lookup('pipe', 'id') }}"}]},
         [],
     ):
         path.write_text(json.dumps(bad))

@@ -42,6 +42,8 @@ def environment(run: str, directory: Path, base: Mapping[str, str] | None = None
         "ANSIBLE_GATHERING": "explicit",
         # An inventory that can't be read is an error, not an empty inventory.
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
+        # Only what a cluster's inventory can be, or each other plugin adds a complaint of its own.
+        "ANSIBLE_INVENTORY_ENABLED": "auto,yaml",
         "ANSIBLE_NOCOLOR": "True",
         "ANSIBLE_NOCOWS": "True",
         "ANSIBLE_LOCALHOST_WARNING": "False",

@@ -71,6 +71,7 @@ class Tally:
     host_counts: dict[str, int] = field(default_factory=dict)
     output: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     _phase: str = ""
+    _phase_began: datetime | None = None
     _plays: list[tuple[str, datetime]] = field(default_factory=list)
     _last: datetime | None = None
     _failed: list[_Failed] = field(default_factory=list)
@@ -85,7 +86,7 @@ class Tally:
         if kind == "playbook_on_play_start":
             return self._play(data)
         if kind == "playbook_on_task_start":
-            return TaskStarted(self._phase, str(data.get("task") or ""))
+            return self._task(data)
         if kind == "playbook_on_stats":
             self._stats = data
         elif kind == "runner_item_on_failed":
@@ -132,9 +133,15 @@ class Tally:
 
     def _play(self, data: Mapping[str, Any]) -> PhaseStarted:
         self._phase = str(data.get("name") or data.get("play") or "")
-        if self._last is not None:
-            self._plays.append((self._phase, self._last))
+        self._phase_began = self._last
         return PhaseStarted(self._phase)
+
+    def _task(self, data: Mapping[str, Any]) -> TaskStarted:
+        """Count a play at its first task: one that no host is part of has none."""
+        if self._phase_began is not None:
+            self._plays.append((self._phase, self._phase_began))
+            self._phase_began = None
+        return TaskStarted(self._phase, str(data.get("task") or ""))
 
     def _result(self, kind: str, data: Mapping[str, Any]) -> HostResult | None:
         if str(data.get("task_action", "")).rpartition(".")[2] in _STRUCTURE:

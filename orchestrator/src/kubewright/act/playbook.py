@@ -49,7 +49,6 @@ class Order:
     directory: Path
     extra_vars: Mapping[str, Any]
     limit: str | None = None
-    check: bool = False
 
 
 def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
@@ -96,7 +95,6 @@ def _ansible(order: Order, recorder: _Recorder) -> str:
         inventory=str(order.inventory),
         extravars=dict(order.extra_vars),
         limit=order.limit,
-        cmdline="--check --diff" if order.check else None,
         envvars=variables,
         fact_cache_type="memory",
         suppress_env_files=True,

@@ -70,13 +70,12 @@ class Session:
         inventory: Path,
         extra_vars: Mapping[str, Any] | None = None,
         limit: str | None = None,
-        check: bool = False,
         on_event: Callable[[Event], None] = _ignore,
     ) -> Result:
         """Run a playbook, such as ``kubewright.cluster.site``, to its end or until cancelled.
 
-        ``extra_vars`` show in the process list: nothing secret. ``check``: what would change.
-        ``on_event`` is called in another thread and may be slow.
+        ``extra_vars`` show in the process list: nothing secret. ``on_event`` is called
+        in another thread and may be slow.
 
         :raises LeftoverError: the run was cut short and left processes that can't be ended.
         """
@@ -90,7 +89,6 @@ class Session:
             directory=directory,
             extra_vars=extra_vars or {},
             limit=limit,
-            check=check,
         )
         result = playbook.run(order, on_event, self.cancel)
         self._journal.finished(run, result.status)

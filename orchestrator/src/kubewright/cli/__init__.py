@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
+from kubewright.cli.app import main
 
-def main() -> None:
-    """Entry point of the command."""
-    raise SystemExit("not implemented yet")
+__all__ = ["main"]

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from kubewright.image.build import ROLES, build
+from kubewright.image.builder import ROLES, build
 from kubewright.image.catalogue import Catalogue, Role
 from kubewright.image.errors import ImageError
 from kubewright.image.paths import cache_dir

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lays finished parts out as an image's tree: programs, load balancer, container images, manifest."""
+"""Lays finished parts out as an image's tree, with container images and the manifest."""
 
 from __future__ import annotations
 

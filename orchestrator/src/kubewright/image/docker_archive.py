@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes container images as docker-archives; the same contents give the same bytes.
 
-A docker-archive is a tar of layers (tars themselves, not compressed: nodes read them from a local file system,
-and containerd unpacks them faster so), the image's configuration, and ``manifest.json``.
-Source of the format: "Docker Image Specification v1.2", Combined Image JSON + Filesystem Changeset Format.
+A docker-archive is a tar of layers (tars themselves, not compressed: nodes read them from a local
+file system, and containerd unpacks them faster so), the image's configuration, and
+``manifest.json``. Source of the format: "Docker Image Specification v1.2", Combined Image JSON +
+Filesystem Changeset Format.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hash of all inputs of a part or of an image. Pure: the same arguments, the same key.
 
-A key changes exactly when what is made from it may change. Whoever changes a recipe or the assembly so
-that the same inputs give other bytes raises the number beside it.
+A key changes exactly when what is made from it may change. Whoever changes a recipe or the assembly
+so that the same inputs give other bytes raises the number beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def part_key(release: Release, name: str, locked: Locked, arch: str) -> str:
     }
     if isinstance(part, GoPart):
         inputs["code"] = go.RECIPE
-        digests: dict[str, str] = {str(key): value for key, value in release.toolchain.sha256.items()}
+        digests: dict[str, str] = {
+            str(key): value for key, value in release.toolchain.sha256.items()
+        }
         inputs["toolchain"] = [release.toolchain.version, digests.get(arch)]
         inputs["ldflags"] = release.ldflags(part)
     elif isinstance(part, PausePart):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the parts that are missing: fetching runs ahead of compiling.
 
-`go build` keeps all processors busy by itself, so parts are compiled one after another. Downloads wait for
-servers, so they run beside it: modules in the order of compilation, Debian packages on their own.
+`go build` keeps all processors busy by itself, so parts are compiled one after another. Downloads
+wait for servers, so they run beside it: modules in the order of compilation, Debian packages on
+their own.
 """
 
 from __future__ import annotations
@@ -101,15 +102,13 @@ class _Maker:
         go.fetch(cast("Job[GoPart]", self._job(name)))
         return time.monotonic() - started
 
-    def _compile(
-        self, name: str, fetched: Future[float], others: list[Future[None]]
-    ) -> None:
+    def _compile(self, name: str, fetched: Future[float], others: list[Future[None]]) -> None:
         _raise_first(others)
         fetched.result()
         _raise_first(others)
         job = cast("Job[GoPart]", self._job(name))
         programs = " ".join(job.part.binaries)
-        label = programs if len(job.part.binaries) < 10 else name
+        label = f"{name} ({programs})" if 1 < len(job.part.binaries) < 10 else name
         started = time.monotonic()
         with self._report.heartbeat(f"building {label}", job.log):
             sources = go.compile_(job)

@@ -35,7 +35,8 @@ def check(cache: Path, *, compiling: bool, linking_c: bool, debian: bool) -> Non
     free = shutil.disk_usage(_existing(cache)).free
     if compiling and free < _SPACE:
         raise ImageError(
-            f"Compiling Kubernetes needs {_SPACE / 1e9:.0f} GB below {cache}, {free / 1e9:.1f} are free.",
+            f"Compiling Kubernetes needs {_SPACE / 1e9:.0f} GB below {cache},"
+            f" {free / 1e9:.1f} are free.",
             "Free some space, or name another directory in KUBEWRIGHT_CACHE_DIR.",
         )
 

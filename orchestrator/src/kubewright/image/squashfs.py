@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packs a directory into a squashfs whose bytes depend on its contents alone, and looks into one."""
+"""Packs a directory into a squashfs whose bytes depend on its contents alone; looks into one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pack(tree: Path, target: Path, *, log: Path, commands: Commands) -> None:
 
 def listing(image: Path) -> dict[str, str]:
     """Files (not directories or links) in a squashfs: path -> mode, ``{"bin/runc": "0755"}``."""
-    text = output_of(["unsquashfs", "-lls", "-n", "-d", "", image])
+    text = output_of(["unsquashfs", "-lls", "-d", "", image])
     if text is None:
         raise ImageError(f"{image} is not a readable squashfs.", "Build the image again.")
     files = {}
@@ -61,5 +61,7 @@ def read(image: Path, inside: str) -> str | None:
 
 
 def _octal(mode: str) -> int:
-    """``rwxr-xr-x`` -> 0o755."""
-    return sum(1 << (8 - index) for index, letter in enumerate(mode) if letter not in "-ST")
+    """``rwsr-xr-x`` -> 0o4755."""
+    bits = sum(1 << (8 - index) for index, letter in enumerate(mode) if letter not in "-ST")
+    special = sum(0o1000 << (2 - index) for index in range(3) if mode[index * 3 + 2] in "sStT")
+    return bits | special

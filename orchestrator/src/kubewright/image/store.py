@@ -55,7 +55,9 @@ class Verdict:
         return not self.problems
 
 
-_INDEX = TypeAdapter(list[Image])
+# The class below has a method of the name `list`.
+Images = list[Image]
+_INDEX = TypeAdapter(Images)
 
 
 class Store:
@@ -71,7 +73,7 @@ class Store:
         """The squashfs file of an image."""
         return self._directory / image.file
 
-    def list(self) -> list[Image]:
+    def list(self) -> Images:
         """All images, newest Kubernetes first. Raises ImageError when the index is not readable."""
         images = self._read()
         return sorted(images, key=lambda image: (_order(image), image.built_at), reverse=True)
@@ -95,7 +97,7 @@ class Store:
         return None
 
     def add(self, squashfs_file: Path, image: Image) -> None:
-        """Move a finished squashfs into the store and index it; replaces an entry of the same key."""
+        """Move a finished squashfs into the store; replaces an entry of the same key."""
         with squashfs_file.open("rb") as file:
             os.fsync(file.fileno())
         squashfs_file.chmod(0o644)
@@ -136,7 +138,7 @@ class Store:
         except FileNotFoundError:
             return False
 
-    def _read(self) -> list[Image]:
+    def _read(self) -> Images:
         try:
             return _INDEX.validate_json(self._index.read_bytes())
         except FileNotFoundError:
@@ -147,7 +149,7 @@ class Store:
                 "Build the image again: finished parts are kept, so it takes about half a minute.",
             ) from fault
 
-    def _write(self, images: list[Image]) -> None:
+    def _write(self, images: Images) -> None:
         data = _INDEX.dump_python(images, mode="json")
         write_atomically(self._index, f"{json.dumps(data, indent=1)}\n".encode())
 

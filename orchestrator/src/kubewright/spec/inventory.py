@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from kubewright.locations import ClusterPaths
+from kubewright.spec.images import SystemImage
 from kubewright.spec.machines import Machine, Machines
 from kubewright.spec.models import Spec
 from kubewright.spec.names import CONTROL_PLANE, host_name, pool_group
@@ -18,26 +18,6 @@ from kubewright.spec.providers import Provider
 
 CONTROL_PLANE_ROLE = "control_plane"
 WORKER_ROLE = "worker"
-
-
-class Image(Protocol):
-    """What the inventory needs to know of a system image."""
-
-    @property
-    def kubernetes(self) -> str:
-        """Kubernetes version, "1.37.2"."""
-
-    @property
-    def role(self) -> str:
-        """control_plane or worker."""
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the file, in hex."""
-
-    @property
-    def path(self) -> Path:
-        """The squashfs on this machine."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +44,12 @@ def build(
     version: str,
     paths: ClusterPaths,
     machines: Machines,
-    images: Iterable[Image] = (),
+    images: Mapping[str, SystemImage] | None = None,
     providers: Mapping[str, Provider] | None = None,
 ) -> Inventory:
     """Return the inventory of a cluster.
 
-    ``version`` is the patch release ("1.37.2"); ``images`` are those of the store, oldest first:
-    the last one of a role and that version is taken.
+    ``version`` is the patch release ("1.37.2"), ``images`` the system image of each role for it.
     """
     places = [
         (
@@ -84,7 +63,6 @@ def build(
         (WORKER_ROLE, pool.name, pool.provider, _names(spec, pool.name, pool.size))
         for pool in spec.pools
     ]
-    image_of = {image.role: image for image in images if image.kubernetes == version}
     known = machines.by_name()
     hosts: dict[str, dict[str, Any]] = {}
     for role, pool, provider, names in places:
@@ -93,7 +71,7 @@ def build(
             "kubewright_provider": provider,
             "kubewright_pool": pool,
             "kubewright_role": role,
-            **_image_variables(image_of.get(role)),
+            **_image_variables((images or {}).get(role)),
         }
         for name in names:
             hosts[name] = {
@@ -174,7 +152,7 @@ def _machine_variables(machine: Machine | None) -> dict[str, Any]:
     }
 
 
-def _image_variables(image: Image | None) -> dict[str, Any]:
+def _image_variables(image: SystemImage | None) -> dict[str, Any]:
     if image is None:
         return {}
     return {"system_volume_image_digest": image.digest, "system_volume_image_path": str(image.path)}

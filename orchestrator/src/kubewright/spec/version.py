@@ -17,4 +17,6 @@ def resolve(version: str) -> str:
     try:
         return str(Catalogue.load().resolve(version))
     except ImageError as error:
-        raise Unresolved(error.message, error.remedy) from error
+        # Its texts are sentences; a problem's are parts of one.
+        message = error.message.rstrip(".").replace("Kubernetes ", "Kubernetes version ", 1)
+        raise Unresolved(message, error.remedy.rstrip(".")) from error

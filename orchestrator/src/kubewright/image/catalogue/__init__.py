@@ -81,7 +81,7 @@ class Catalogue:
         """
         wanted = version.strip().removeprefix("v")
         for known in self.versions():
-            if known == wanted or known.startswith(f"{wanted}.") and wanted.count(".") == 1:
+            if known == wanted or (known.startswith(f"{wanted}.") and wanted.count(".") == 1):
                 return known
         raise ImageError(
             f"Kubernetes {version!r} is not in the catalogue.",

@@ -6,7 +6,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 Role = Literal["control_plane", "worker"]
 Arch = Literal["amd64", "arm64"]
@@ -122,7 +129,6 @@ class ContainerImage(_Data):
 class Parts(_Data):
     """``parts.yml``."""
 
-    # noqa-free name: the word of the file format, as in the image's own manifest.
     schema_: Literal[1] = Field(alias="schema")
     parts: dict[str, Part]
     images: dict[str, ContainerImage]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small tree out of Debian packages: what the catalogue keeps, the libraries it needs, no more."""
+"""A small tree out of Debian packages: what the catalogue keeps and the libraries it needs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def choose(available: dict[str, Item], patterns: Iterable[str]) -> dict[str, Ite
         if not matching:
             raise ImageError(
                 f"No Debian package of this part has a file {pattern}.",
-                "The catalogue does not fit this Debian release; Debian 12 is what it was made for.",
+                "The catalogue does not fit this Debian release; it was made for Debian 12.",
             )
         pending += matching
     libraries = _libraries(available)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs out of Go modules, under the checksum database.
 
-A module's own ``replace`` lines and its ``go.sum`` don't count when it is required from elsewhere, so each
-part has a go.mod of its own that requires the module. Where a module replaces its staging modules by directories, ours
-replaces them by the published modules of the same release.
+Each part has a go.mod of its own that requires the module, whose ``replace`` lines don't count
+then. Where they point to staging directories, ours point to the published modules of the same
+release. Nothing is left to "latest": go takes the versions that the module's own go.mod lists.
 """
 
 from __future__ import annotations

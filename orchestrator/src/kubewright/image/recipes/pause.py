@@ -21,8 +21,11 @@ def make(job: Job[PausePart]) -> dict[str, str]:
     )
     program = job.files / "pause"
     job.commands.run(
-        ["gcc", "-Os", "-Wall", "-static", "-s", f"-DVERSION=v{job.release.versions['pause']}"]
-        + ["-o", program, Path(description["Dir"]) / job.part.source],
+        [
+            *("gcc", "-Os", "-Wall", "-static", "-s"),
+            f"-DVERSION=v{job.release.versions['pause']}",
+            *("-o", program, Path(description["Dir"]) / job.part.source),
+        ],
         what="compiling pause",
         log=job.log,
     )

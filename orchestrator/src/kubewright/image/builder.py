@@ -132,7 +132,7 @@ class _Build:
     def _look_up(self, missing: Sequence[str], locked: Locked | None) -> Locked:
         """Look up again whatever something missing depends on."""
         known = locked or Locked()
-        found = {"squashfs": lookup.squashfs()}
+        found: dict[str, object] = {"squashfs": lookup.squashfs()}
         parts = self._release.parts
         if any(isinstance(parts[name], DebianPart) for name in missing):
             self._report.line("reading Debian's package lists")

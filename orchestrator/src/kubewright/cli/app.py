@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All commands together, and the one place where a command's end becomes an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from kubewright import __version__
+from kubewright.cli import apply, destroy, image, kubeconfig, status, validate
+from kubewright.cli.exits import EXIT_CODES, ExitCode
+from kubewright.cli.failures import described
+from kubewright.cli.interrupts import raise_on_signals
+from kubewright.cli.output import Format, Output
+
+app = typer.Typer(
+    name="kubewright",
+    help="Highly available Kubernetes on machines you own, from one file.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (validate, apply, status, kubeconfig, destroy, image):
+    module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kubewright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Hold the options of the command itself."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code. Nothing but SystemExit's code leaves it."""
+    words = sys.argv[1:] if arguments is None else arguments
+    output = Output(_form(words))
+    try:
+        app(args=words, prog_name="kubewright")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else ExitCode.OK
+    except KeyboardInterrupt:
+        output.note("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except Exception as error:
+        told = described(error)
+        output.error(told)
+        return told.code
+    return ExitCode.OK
+
+
+def _form(words: list[str]) -> Format:
+    """Return the format that the words ask for, for an error that comes before they are parsed."""
+    for number, word in enumerate(words):
+        value = word.removeprefix("--output=").removeprefix("-o") if word.startswith("-") else ""
+        if word in ("-o", "--output"):
+            value = words[number + 1] if number + 1 < len(words) else ""
+        for form in Format:
+            if value == form:
+                return form
+    return Format.TEXT
+
+
+def main() -> NoReturn:
+    """Entry point of the command."""
+    raise_on_signals()
+    sys.exit(run())

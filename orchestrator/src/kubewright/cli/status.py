@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``kubewright status``: what is, and what is wrong with it. Reads only."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from kubewright.cli.exits import ExitCode
+from kubewright.cli.options import DEFAULT_FILE, File, Form
+from kubewright.cli.output import Format, Output
+from kubewright.cli.tree import tree
+from kubewright.locations import ClusterPaths
+from kubewright.observe import Snapshot, take, troubles
+from kubewright.spec import Spec, load
+from kubewright.spec.version import resolve
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(status)
+
+
+def status(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
+    """Show control plane, etcd, pools, nodes and machines. Exit code 3 when not healthy."""
+    out = Output(output)
+    spec = load(file)
+    version = resolve(spec.version)
+    snapshot = take(spec, ClusterPaths.of(spec.name))
+    wrong = troubles(spec, snapshot)
+    data = {
+        **snapshot.as_dict(),
+        "kubernetes": version,
+        "healthy": not wrong,
+        "troubles": list(wrong),
+    }
+    out.result(data, _page(spec, version, snapshot, wrong))
+    if wrong:
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+def _page(spec: Spec, version: str, snapshot: Snapshot, wrong: tuple[str, ...]) -> RenderableType:
+    parts: list[RenderableType] = [tree(spec, version, snapshot)]
+    parts += [Text(f"✗ {sentence}", style="red") for sentence in wrong]
+    parts += [] if wrong else [Text("✓ healthy", style="green")]
+    return Group(*parts)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a cluster, in sentences. Pure."""
+
+from __future__ import annotations
+
+from kubewright.observe.model import Snapshot
+from kubewright.spec.models import Spec
+from kubewright.spec.names import CONTROL_PLANE, host_name
+
+#: Conditions of a node that are bad when they are true (Kubernetes, "Node Status").
+_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
+
+
+def expected_hosts(spec: Spec) -> list[str]:
+    """Return the host names that the spec means: control planes first, then pool by pool."""
+    places = [(CONTROL_PLANE, spec.control_plane.size)]
+    places += [(pool.name, pool.size) for pool in spec.pools]
+    return [
+        host_name(spec.name, pool, number) for pool, size in places for number in range(1, size + 1)
+    ]
+
+
+def troubles(spec: Spec, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what keeps the cluster from being healthy, one sentence each; none: it is healthy.
+
+    Healthy: every host of the spec has a machine that is on and a ready node without pressure,
+    every control plane a ready API server, and every member of etcd is healthy with a leader.
+    """
+    return (
+        *_machines(spec, snapshot),
+        *_api_servers(snapshot),
+        *_etcd(spec, snapshot),
+        *_nodes(spec, snapshot),
+    )
+
+
+def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
+    if not snapshot.machines:
+        return ["there are no machines: run 'kubewright apply'"]
+    power = {machine.name: machine.power for machine in snapshot.machines}
+    found = []
+    for host in expected_hosts(spec):
+        if host not in power:
+            found.append(f"{host} has no machine")
+        elif power[host] != "on":
+            found.append(f"the machine {host} was {power[host]} when its provider was last asked")
+    return found
+
+
+def _api_servers(snapshot: Snapshot) -> list[str]:
+    return [
+        f"the API server of {server.host} ({server.address}): {server.reason}"
+        for server in snapshot.api_servers
+        if not server.ready
+    ]
+
+
+def _etcd(spec: Spec, snapshot: Snapshot) -> list[str]:
+    etcd = snapshot.etcd
+    if not etcd.members:
+        return [f"etcd can't be asked: {etcd.reason}"] if etcd.reason else []
+    found = [
+        f"etcd's member on {member.host or member.address}: {member.reason}"
+        for member in etcd.members
+        if not member.healthy
+    ]
+    found += [
+        f"etcd's member on {member.host} is still a learner"
+        for member in etcd.members
+        if member.learner
+    ]
+    if len(etcd.members) != spec.control_plane.size:
+        found.append(f"etcd has {len(etcd.members)} members, not {spec.control_plane.size}")
+    if not etcd.quorum:
+        found.append(
+            f"etcd has no quorum: {etcd.healthy_voters} of {etcd.voters} voters are healthy"
+        )
+    return found
+
+
+def _nodes(spec: Spec, snapshot: Snapshot) -> list[str]:
+    if snapshot.nodes is None:
+        return [f"the nodes can't be read: {snapshot.nodes_reason}"] if snapshot.machines else []
+    nodes = {node.name: node for node in snapshot.nodes}
+    found = []
+    for host in expected_hosts(spec):
+        node = nodes.get(host)
+        if node is None:
+            found.append(f"{host} is not a node of the cluster")
+            continue
+        if not node.ready:
+            found.append(f"the node {host} is not ready: {node.reason}")
+        found += [
+            f"the node {host} has {condition.type}: {condition.message}"
+            for condition in node.conditions
+            if condition.type in _PRESSURES and condition.status == "True"
+        ]
+    return found

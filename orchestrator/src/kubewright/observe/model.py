@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster as it was seen at one moment. Everything is immutable."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from kubewright.spec.machines import Machine
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """One API server, asked directly: ``ready``, or the ``reason`` why not; ``seconds`` it took."""
+
+    host: str
+    address: str
+    ready: bool
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class EtcdMember:
+    """One member. ``healthy``: it answered and knows a leader. ``learner``: it has no vote yet.
+
+    ``id`` is in hex, as etcdctl prints it; ``db_bytes`` is the size of its data on disk.
+    """
+
+    id: str
+    host: str
+    address: str
+    healthy: bool
+    leader: bool = False
+    learner: bool = False
+    version: str = ""
+    db_bytes: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Etcd:
+    """The members of etcd; none and a ``reason`` when nobody could be asked."""
+
+    members: tuple[EtcdMember, ...] = ()
+    reason: str = ""
+
+    @property
+    def voters(self) -> int:
+        """How many members have a vote."""
+        return sum(not member.learner for member in self.members)
+
+    @property
+    def healthy_voters(self) -> int:
+        """How many of them are healthy."""
+        return sum(member.healthy and not member.learner for member in self.members)
+
+    @property
+    def quorum(self) -> bool:
+        """Whether a majority of the voters is healthy and one of them leads."""
+        leads = any(member.leader for member in self.members)
+        return leads and self.healthy_voters > self.voters // 2
+
+    @property
+    def spare(self) -> int:
+        """How many more voters may be lost before the majority is."""
+        return max(0, self.healthy_voters - (self.voters // 2 + 1))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition of a Node object: type, status (True, False, Unknown), reason, message."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Node object. ``pool`` is empty on control planes; ``cordoned``: unschedulable."""
+
+    name: str
+    pool: str
+    control_plane: bool
+    version: str
+    ready: bool
+    cordoned: bool
+    address: str
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready; empty when it is."""
+        for condition in self.conditions:
+            if condition.type == "Ready" and not self.ready:
+                return condition.message or condition.reason or f"Ready is {condition.status}"
+        return "" if self.ready else "has no Ready condition"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A cluster at ``taken_at``.
+
+    ``nodes`` is None when no API server could be asked; ``nodes_reason`` then says why.
+    ``machines`` is what the providers said at ``machines_at`` (None: never asked).
+    """
+
+    cluster: str
+    taken_at: datetime
+    api_servers: tuple[ApiServer, ...] = ()
+    etcd: Etcd = Etcd()
+    nodes: tuple[Node, ...] | None = None
+    nodes_reason: str = ""
+    machines: tuple[Machine, ...] = ()
+    machines_at: datetime | None = None
+
+    @property
+    def ready_api_servers(self) -> tuple[ApiServer, ...]:
+        """The API servers that answered "ready"."""
+        return tuple(server for server in self.api_servers if server.ready)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data for JSON."""
+        etcd = {
+            **asdict(self.etcd),
+            "quorum": self.etcd.quorum,
+            "voters": self.etcd.voters,
+            "healthy_voters": self.etcd.healthy_voters,
+        }
+        return {
+            "cluster": self.cluster,
+            "taken_at": self.taken_at.isoformat(timespec="seconds"),
+            "api_servers": [asdict(server) for server in self.api_servers],
+            "etcd": etcd,
+            "nodes": None if self.nodes is None else [asdict(node) for node in self.nodes],
+            "nodes_reason": self.nodes_reason,
+            "machines": [machine.as_dict() for machine in self.machines],
+            "machines_at": self.machines_at.isoformat(timespec="seconds")
+            if self.machines_at
+            else None,
+        }

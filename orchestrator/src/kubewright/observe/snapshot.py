@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One reading of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kubewright.locations import ClusterPaths
+from kubewright.observe import control_plane, etcd, nodes
+from kubewright.observe.credentials import (
+    CredentialsError,
+    client_trust,
+    pointed_at,
+    read_kubeconfig,
+    server_trust,
+)
+from kubewright.observe.model import ApiServer, Etcd, Node, Snapshot
+from kubewright.spec import Spec
+from kubewright.spec.machines import Machine, read
+from kubewright.spec.names import CONTROL_PLANE, api_name, host_name
+
+
+def control_plane_machines(spec: Spec, machines: Sequence[Machine]) -> list[Machine]:
+    """Return the machines of the control planes that the spec has, in its order."""
+    known = {machine.name: machine for machine in machines}
+    names = (
+        host_name(spec.name, CONTROL_PLANE, number)
+        for number in range(1, spec.control_plane.size + 1)
+    )
+    return [known[name] for name in names if name in known]
+
+
+def api_servers(spec: Spec, paths: ClusterPaths) -> tuple[ApiServer, ...]:
+    """Ask the API servers of the machines that are known; none when the cluster is not made yet.
+
+    :raises kubewright.spec.machines.MachinesError: machines.json can't be used.
+    :raises CredentialsError: the cluster's authority is not there or damaged.
+    """
+    machines = control_plane_machines(spec, read(paths.machines, spec.name).machines)
+    if not machines:
+        return ()
+    trust = server_trust(paths.pki / "ca.crt")
+    return control_plane.living_control_plane(machines, trust, api_name(spec.name))
+
+
+def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
+    """Read machines, API servers, etcd and nodes. What can't be read has a reason instead.
+
+    :raises kubewright.spec.machines.MachinesError: machines.json can't be used.
+    """
+    listed = read(paths.machines, spec.name)
+    machines = control_plane_machines(spec, listed.machines)
+    servers: tuple[ApiServer, ...] = ()
+    nodes_reason = ""
+    try:
+        servers = api_servers(spec, paths)
+    except CredentialsError as error:
+        nodes_reason = str(error)
+    found, reason = _nodes(spec, paths, servers)
+    return Snapshot(
+        cluster=spec.name,
+        taken_at=datetime.now(UTC),
+        api_servers=servers,
+        etcd=_etcd(machines, paths.pki / "etcd"),
+        nodes=found,
+        nodes_reason=nodes_reason or reason,
+        machines=listed.machines,
+        machines_at=listed.written_at,
+    )
+
+
+def _etcd(machines: Sequence[Machine], authority: Path) -> Etcd:
+    if not machines:
+        return Etcd(reason="no control plane is known")
+    try:
+        context = client_trust(authority / "ca.crt", authority / "ca.key", "kubewright-observe")
+    except CredentialsError as error:
+        return Etcd(reason=str(error))
+    return etcd.ask(machines, context)
+
+
+def _nodes(
+    spec: Spec, paths: ClusterPaths, servers: Sequence[ApiServer]
+) -> tuple[tuple[Node, ...] | None, str]:
+    """Read the nodes from the first API server that can tell them."""
+    reason = "no API server is ready"
+    for server in (server for server in servers if server.ready):
+        url = f"https://{server.address}:{control_plane.PORT}"
+        try:
+            kubeconfig = pointed_at(read_kubeconfig(paths.kubeconfig), url, api_name(spec.name))
+            return nodes.read(kubeconfig), ""
+        except (CredentialsError, nodes.NodesError) as error:
+            reason = str(error)
+    return None, reason

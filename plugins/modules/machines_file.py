@@ -1,0 +1,147 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""machines.json and known_hosts of a cluster, on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: machines_file
+short_description: Write down what the providers say of a cluster's machines
+description:
+  - Checks the entries that the providers' C(list) gave, and writes C(machines.json) and, from the
+    same data, ssh's C(known_hosts). Runs on the controller.
+  - Both are written beside the old ones, brought to disk and renamed over them, with mode C(0600).
+  - The time in C(machines.json) is renewed at each call; that alone is no change.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  directory:
+    description: The cluster's state directory. It is made, with mode C(0700), when it is not there.
+    type: path
+    required: true
+  cluster:
+    description: Name of the cluster.
+    type: str
+    required: true
+  machines:
+    description:
+      - All machines of the cluster. Each has C(id), C(name), C(address), C(host_keys) (a list),
+        C(provider), C(region), C(zone), C(node_type) and C(power) (C(on) or C(off)), and nothing
+        else.
+    type: list
+    elements: dict
+    required: true
+attributes:
+  check_mode:
+    description: Checks the entries and says whether they differ; writes nothing.
+    support: full
+  diff_mode:
+    description: Shows the machines before and after.
+    support: full
+  idempotent:
+    description: The same machines again are no change.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Write down the machines
+  kubewright.cluster.machines_file:
+    directory: "{{ kubewright_state_dir }}"
+    cluster: "{{ kubewright_cluster_name }}"
+    machines: "{{ provider_local_machines }}"
+"""
+
+RETURN = r"""
+machines:
+  description: The machines, sorted by name.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: local://demo/demo-cp-1
+      name: demo-cp-1
+      address: 192.0.2.11
+      host_keys: [ssh-ed25519 AAAA...]
+      provider: local
+      region: local
+      zone: local-1
+      node_type: container
+      power: "on"
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _machines
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+
+def text_of(path: Path) -> str:
+    """What is in the file; empty when there is none or it is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+
+
+def write(directory: Path, machines_json: str, known_hosts: str) -> None:
+    """known_hosts first: whoever knows a machine knows its key."""
+    if not directory.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
+    for name, text in (("known_hosts", known_hosts), ("machines.json", machines_json)):
+        _atomic.write_file(directory / name, text.encode(), mode=0o600)
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Check, compare and write."""
+    directory, cluster = Path(module.params["directory"]), module.params["cluster"]
+    machines = _machines.validated(module.params["machines"])
+    known_hosts = _machines.known_hosts(machines)
+    before = _machines.machines_of(text_of(directory / "machines.json"), cluster)
+    changed = before != machines or text_of(directory / "known_hosts") != known_hosts
+    if not module.check_mode:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write(directory, _machines.machines_json(cluster, now, machines), known_hosts)
+    lines = [
+        json.dumps(value, indent=2) + "\n" if value is not None else ""
+        for value in (before, machines)
+    ]
+    header = str(directory / "machines.json")
+    return {
+        "changed": changed,
+        "machines": machines,
+        "diff": {
+            "before": lines[0],
+            "after": lines[1],
+            "before_header": header,
+            "after_header": header,
+        },
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "cluster": {"type": "str", "required": True},
+            "machines": {"type": "list", "elements": "dict", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module)
+    except KubewrightError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"Can't write in {module.params['directory']}: {error}.")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cluster for all tests: made with an interruption, and always removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import kube as api
+import leftovers
+import machines
+import pytest
+import workload
+from cluster import VERSION, Cluster, Ended
+from kube import Kube
+from waiting import NotYet, until
+
+#: The order of the files. Each may rely on the cluster being whole, and leaves it so; the last
+#: one removes it.
+ORDER = (
+    "test_create",
+    "test_status",
+    "test_readonly",
+    "test_secrets",
+    "test_workload",
+    "test_failover",
+    "test_destroy",
+)
+#: Deployments with a Service of the same name, one pinned on each worker.
+SERVERS = ("alpha", "beta")
+MEASURED = pytest.StashKey[list[tuple[str, str]]]()
+
+
+@dataclass(frozen=True)
+class Creation:
+    """The cluster, and how it came about."""
+
+    cluster: Cluster
+    baseline: leftovers.Snapshot
+    second: Ended
+    second_begun: datetime
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a termination end the tests as Ctrl-C does: with the cluster removed."""
+    config.stash[MEASURED] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files in ORDER."""
+    items.sort(key=lambda item: ORDER.index(item.path.stem))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what was measured."""
+    terminalreporter.section("measured")
+    for name, value in config.stash[MEASURED]:
+        terminalreporter.line(f"{name}: {value}")
+
+
+@pytest.fixture(scope="session")
+def measured(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """Takes a name and a value for the summary; a float is in seconds."""
+    found = request.config.stash[MEASURED]
+
+    def add(name: str, value: object) -> None:
+        found.append((name, f"{value:.1f} s" if isinstance(value, float) else str(value)))
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def creation(
+    tmp_path_factory: pytest.TempPathFactory, measured: Callable[[str, object], None]
+) -> Iterator[Creation]:
+    """A cluster whose first ``apply`` was killed while a control plane joined."""
+    made = Cluster("kwtest", tmp_path_factory.mktemp("cluster"))
+    made.write()
+    made.destroy().succeeded()  # what tests that were killed have left
+    baseline = leftovers.snapshot()
+    try:
+        with made.begin_apply() as first:
+            first.wait_for_line("Join the nodes", limit=300)
+            until("joining a control plane", _control_plane_joins(made), limit=60, interval=0.1)
+            first.kill()
+        second_begun = api.now()
+        second = made.apply().succeeded()
+        measured("apply after one that was killed", second.seconds)
+        yield Creation(made, baseline, second, second_begun)
+    finally:
+        made.destroy().succeeded()
+
+
+@pytest.fixture(scope="session")
+def cluster(creation: Creation) -> Cluster:
+    """The cluster, whole."""
+    return creation.cluster
+
+
+@pytest.fixture(scope="session")
+def connect(
+    cluster: Cluster, kubectl: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Kube]:
+    """Makes clients with what ``kubewright kubeconfig`` prints at that moment."""
+    directory = tmp_path_factory.mktemp("kubeconfig")
+
+    def clients() -> Kube:
+        path = directory / f"{len(list(directory.iterdir()))}.yaml"
+        path.write_text(cluster.run("kubeconfig").succeeded().stdout)
+        return Kube(path, kubectl)
+
+    return clients
+
+
+@pytest.fixture
+def kube(connect: Callable[[], Kube]) -> Kube:
+    """Clients of the cluster."""
+    return connect()
+
+
+@pytest.fixture(scope="session")
+def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """kubectl of the system image."""
+    directory = tmp_path_factory.mktemp("image") / "tree"
+    images = cache() / "images"
+    index: Any = json.loads((images / "index.json").read_text())
+    entry = next(
+        entry for entry in index if entry["kubernetes"] == VERSION and entry["role"] == "worker"
+    )
+    image = str(images / f"{entry['digest']}.squashfs")
+    subprocess.run(
+        ["unsquashfs", "-quiet", "-no-progress", "-dest", str(directory), image, "bin/kubectl"],
+        check=True,
+        timeout=60,
+        stdout=subprocess.DEVNULL,
+    )
+    return directory / "bin/kubectl"
+
+
+@pytest.fixture(scope="session")
+def test_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a small image that both workers have."""
+    scratch = tmp_path_factory.mktemp("workload")
+    busybox = workload.fetch_busybox(cache() / "downloads", scratch)
+    archive = scratch / "image.tar"
+    workload.make_archive(busybox, archive)
+    for worker in cluster.workers:
+        machines.import_image(worker, archive)
+    return workload.IMAGE
+
+
+@pytest.fixture(scope="session")
+def servers(cluster: Cluster, connect: Callable[[], Kube], test_image: str) -> dict[str, str]:
+    """The pods of SERVERS, by Deployment."""
+    kube = connect()
+    for name, worker in zip(SERVERS, cluster.workers, strict=True):
+        kube.apps.create_namespaced_deployment("default", workload.deployment(name, node=worker))
+        kube.core.create_namespaced_service("default", workload.service(name))
+    found = {}
+    for name in SERVERS:
+        until(f"available: {name}", api.available(kube, "default", name), limit=60)
+        pods = kube.core.list_namespaced_pod("default", label_selector=f"app={name}").items
+        found[name] = str(pods[0].metadata.name)
+    return found
+
+
+def cache() -> Path:
+    """The build cache, which all clusters share."""
+    own = os.environ.get("KUBEWRIGHT_CACHE_DIR")
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(own) if own else base / "kubewright"
+
+
+def _control_plane_joins(made: Cluster) -> Callable[[], str]:
+    """A look for a control plane on which kubeadm is joining the cluster."""
+
+    def look() -> str:
+        for machine in made.control_planes:
+            try:
+                machines.run_on(machine, ["pgrep", "--full", "kubeadm join"])
+            except machines.CommandFailed:
+                continue
+            return machine
+        raise NotYet("kubeadm join runs on none")
+
+    return look

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A collection of two small playbooks, so that commands run through Ansible without a machine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kubewright.cli.app import run
+from kubewright.locations import ClusterPaths
+
+ROOT = Path(__file__).parents[3]
+
+CLUSTER = """\
+plugin: kubewright.cluster.spec
+name: demo
+version: "1.37"
+control_plane: {provider: local, size: 3}
+pools: [{name: web, provider: local, size: 1}]
+"""
+
+GOOD_SITE = """\
+- name: Make the machines
+  hosts: kubewright
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Make one
+      ansible.builtin.command: "true"
+- name: Nobody is here
+  hosts: pool_nowhere
+  gather_facts: false
+  tasks:
+    - name: Do nothing
+      ansible.builtin.command: "true"
+- name: Look
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Tell the epoch
+      ansible.builtin.debug: {msg: "epoch {{ kubewright_epoch }} of {{ kubewright_cluster_name }}"}
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """A directory with a cluster.yml, a collection and a state directory."""
+
+    directory: Path
+    file: Path
+    collection: Path
+    paths: ClusterPaths
+
+    def playbook(self, name: str, text: str) -> None:
+        """Give the collection a playbook."""
+        (self.collection / "playbooks" / f"{name}.yml").write_text(text)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    collections = tmp_path / "share"
+    collection = collections / "ansible_collections" / "kubewright" / "cluster"
+    (collection / "plugins" / "inventory").mkdir(parents=True)
+    (collection / "playbooks").mkdir()
+    (collection / "roles" / "provider_local" / "tasks").mkdir(parents=True)
+    shutil.copy(ROOT / "plugins" / "inventory" / "spec.py", collection / "plugins" / "inventory")
+    file = tmp_path / "cluster.yml"
+    file.write_text(CLUSTER)
+    monkeypatch.setenv("KUBEWRIGHT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("KUBEWRIGHT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setattr("kubewright.act.environment.collections_path", lambda: collections)
+    monkeypatch.setattr("kubewright.spec.loading.collection_dir", lambda: collection)
+    monkeypatch.setattr("kubewright.cli.apply.build", lambda *_: [])
+    monkeypatch.chdir(tmp_path)
+    made = World(tmp_path, file, collection, ClusterPaths(tmp_path / "state" / "demo"))
+    made.playbook("site", GOOD_SITE)
+    made.playbook("destroy", GOOD_SITE)
+    return made
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    def call(*words: str) -> Ended:
+        capfd.readouterr()
+        code = run(list(words))
+        out, err = capfd.readouterr()
+        return Ended(code, out, err)
+
+    return call

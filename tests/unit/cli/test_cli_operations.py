@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""apply and destroy, through a real ansible-playbook and a small collection."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubewright.store import Lock, next_epoch
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_apply(world: Any, command: Callable[..., Any]) -> None:
+    ended = command("apply", "--yes", "-o", "json")
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)
+    assert told["changed"] is True
+    assert told["host_tasks"] == {"ok": 0, "changed": 4, "failed": 0, "unreachable": 0}
+    assert (told["cluster"], told["status"], told["epoch"]) == ("demo", "successful", 1)
+    assert [phase["name"] for phase in told["phases"]] == ["Make the machines", "Look"]
+    assert "epoch 1 of demo" in Path(told["log"]).read_text()
+    assert "Make the machines: " in ended.err
+    assert "4 hosts, 4 changed" in ended.err
+    assert "Nobody is here" not in ended.err
+    assert "\x1b[" not in ended.err
+    assert json.loads(command("apply", "--yes", "-o", "json").out)["epoch"] == 2
+
+
+def test_apply_tells_a_person_on_stdout_only_the_result(
+    world: Any, command: Callable[..., Any]
+) -> None:
+    ended = command("apply", "--yes")
+    assert ended.code == 0
+    assert ended.out.splitlines()[0].startswith("demo is as cluster.yml says: 4 changes, ")
+    assert "apply makes 4 machines (demo-cp-1, demo-cp-2, demo-cp-3, demo-web-1)" in ended.err
+
+
+def test_apply_without_a_terminal_wants_yes(world: Any, command: Callable[..., Any]) -> None:
+    ended = command("apply")
+    assert ended.code == 4
+    assert "--yes" in ended.err
+    assert ended.out == ""
+    assert not world.paths.state.exists(), "nothing was done"
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 4), ("", 4)])
+def test_apply_asks(
+    world: Any,
+    command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda: answer)
+    assert command("apply").code == code
+
+
+FAILING = """\
+- name: Prepare the nodes
+  hosts: kubewright
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Look at the disk
+      ansible.builtin.fail: {msg: "the disk is full"}
+      when: inventory_hostname == "demo-web-1"
+"""
+
+
+def test_a_failed_apply(world: Any, command: Callable[..., Any]) -> None:
+    world.playbook("site", FAILING)
+    ended = command("apply", "--yes")
+    assert ended.code == 1
+    assert ended.out == ""
+    assert "demo-web-1: Look at the disk: the disk is full" in ended.err
+    log = ended.err.rpartition("The full log is ")[2].strip()
+    assert "the disk is full" in Path(log).read_text()
+    told = json.loads(command("apply", "--yes", "-o", "json").out)
+    assert told["changed"] is False
+    assert told["host_tasks"]["failed"] == 1
+    assert told["error"]["exit_code"] == 1
+    assert told["failures"] == [
+        {"host": "demo-web-1", "task": "Look at the disk", "message": "the disk is full"}
+    ]
+
+
+def test_machines_that_cannot_be_reached(world: Any, command: Callable[..., Any]) -> None:
+    world.playbook(
+        "site",
+        "- name: Reach\n  hosts: demo-cp-1\n  gather_facts: false\n"
+        "  vars: {ansible_host: 127.0.0.1, ansible_port: 1}\n"
+        "  tasks: [{name: Try, ansible.builtin.raw: 'true'}]\n",
+    )
+    ended = command("apply", "--yes", "-o", "json")
+    assert ended.code == 3
+    assert json.loads(ended.out)["host_tasks"]["unreachable"] == 1
+
+
+def test_an_interrupted_apply(world: Any, command: Callable[..., Any]) -> None:
+    world.playbook(
+        "site",
+        "- name: Wait\n  hosts: localhost\n  gather_facts: false\n"
+        "  tasks: [{name: Wait, ansible.builtin.command: sleep 600}]\n",
+    )
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            logs = list(world.paths.runs.glob("*/log.txt")) if world.paths.runs.exists() else []
+            if any("TASK [Wait]" in log.read_text() for log in logs):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    begun = time.monotonic()
+    ended = command("apply", "--yes", "-o", "json")
+    thread.join()
+    assert ended.code == 130
+    assert json.loads(ended.out)["status"] == "canceled"
+    assert "interrupted" in ended.err
+    assert time.monotonic() - begun < 60
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_operation_is_told_who_holds_the_cluster(
+    world: Any, command: Callable[..., Any]
+) -> None:
+    world.paths.state.mkdir(parents=True)
+    with Lock(world.paths.lock, "apply"):
+        ended = command("destroy", "--yes", "-o", "json")
+    assert ended.code == 5
+    assert f"apply (pid {os.getpid()}, since " in ended.err
+    assert json.loads(ended.out)["error"]["exit_code"] == 5
+
+
+def test_destroy_of_nothing_and_twice(world: Any, command: Callable[..., Any]) -> None:
+    for _ in range(2):
+        ended = command("destroy", "--yes", "-o", "json")
+        assert ended.code == 0, ended.err
+        assert json.loads(ended.out)["cluster"] == "demo"
+
+
+def test_destroy_forgets_the_cluster_and_keeps_the_epoch(
+    world: Any, command: Callable[..., Any]
+) -> None:
+    paths = world.paths
+    (paths.pki / "etcd").mkdir(parents=True)
+    (paths.pki / "ca.key").write_text("secret")
+    (paths.state / "ssh").mkdir()
+    for file in (paths.kubeconfig, paths.known_hosts, paths.ssh_key):
+        file.write_text("x")
+    paths.machines.write_text("half of it {")
+    next_epoch(paths.store)
+    ended = command("destroy", "--yes", "-o", "json")
+    assert ended.code == 0, ended.err
+    for gone in (paths.identity, paths.kubeconfig, paths.known_hosts, paths.machines):
+        assert not gone.exists(), gone
+    assert paths.ssh_key.exists()
+    assert next_epoch(paths.store) == 3
+    assert "machines.json.damaged" in ended.err
+
+
+def test_a_failed_destroy_keeps_the_keys(world: Any, command: Callable[..., Any]) -> None:
+    world.playbook("destroy", FAILING)
+    world.paths.pki.mkdir(parents=True)
+    assert command("destroy", "--yes").code == 1
+    assert world.paths.pki.exists()
+
+
+def test_a_fault_of_ours_is_a_sentence_and_a_file(
+    world: Any, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("kubewright.cli.apply.build", broken)
+    ended = command("apply", "--yes", "-o", "json")
+    assert ended.code == 1
+    assert "Traceback" not in ended.err
+    assert json.loads(ended.out)["error"]["message"].endswith("ZeroDivisionError('by zero')")
+    (report,) = (world.directory / "state").glob("error-*.txt")
+    assert "Traceback" in report.read_text()
+    assert str(report) in ended.err
+    assert report.stat().st_mode & 0o777 == 0o600

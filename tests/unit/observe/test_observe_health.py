@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which snapshots are healthy, and what is said of the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kubewright.observe import ApiServer, Condition, Etcd, EtcdMember, Node, Snapshot, troubles
+from kubewright.spec.machines import Machine
+from kubewright.spec.models import ControlPlane, Pool, Spec
+
+SPEC = Spec(
+    plugin="kubewright.cluster.spec",
+    name="demo",
+    version="1.37",
+    control_plane=ControlPlane(provider="local", size=3),
+    pools=(Pool(name="web", provider="local", size=1),),
+)
+HOSTS = ("demo-cp-1", "demo-cp-2", "demo-cp-3", "demo-web-1")
+READY = Condition("Ready", "True")
+
+
+def node(name: str) -> Node:
+    return Node(name, "", False, "v1.37.2", True, False, "10.0.0.1", (READY,))
+
+
+def machine(name: str) -> Machine:
+    return Machine(f"x://{name}", name, "10.0.0.1", (), "local", "", "", "", "on")
+
+
+def member(host: str, **more: Any) -> EtcdMember:
+    return EtcdMember("1", host, "10.0.0.1", True, **more)
+
+
+GOOD = Snapshot(
+    cluster="demo",
+    taken_at=datetime(2026, 1, 1, tzinfo=UTC),
+    api_servers=tuple(ApiServer(host, "10.0.0.1", True) for host in HOSTS[:3]),
+    etcd=Etcd((member("demo-cp-1", leader=True), member("demo-cp-2"), member("demo-cp-3"))),
+    nodes=tuple(node(host) for host in HOSTS),
+    machines=tuple(machine(host) for host in HOSTS),
+)
+
+
+def test_a_healthy_cluster() -> None:
+    assert troubles(SPEC, GOOD) == ()
+
+
+def test_no_machines_is_said_once() -> None:
+    empty = Snapshot("demo", GOOD.taken_at, nodes_reason="no API server is ready")
+    assert troubles(SPEC, empty) == ("there are no machines: run 'kubewright apply'",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"machines": GOOD.machines[:3]}, ["demo-web-1 has no machine"]),
+        (
+            {"machines": (*GOOD.machines[:3], replace(GOOD.machines[3], power="off"))},
+            ["the machine demo-web-1 was off"],
+        ),
+        (
+            {
+                "api_servers": (
+                    replace(GOOD.api_servers[0], ready=False, reason="no answer within 3 s"),
+                    *GOOD.api_servers[1:],
+                )
+            },
+            ["the API server of demo-cp-1 (10.0.0.1): no answer within 3 s"],
+        ),
+        (
+            {"etcd": Etcd(GOOD.etcd.members[:2])},
+            ["etcd has 2 members, not 3"],
+        ),
+        (
+            {
+                "etcd": Etcd(
+                    (
+                        *GOOD.etcd.members[:2],
+                        replace(GOOD.etcd.members[2], healthy=False, reason="no answer"),
+                    )
+                )
+            },
+            ["etcd's member on demo-cp-3: no answer"],
+        ),
+        (
+            {
+                "etcd": Etcd(
+                    tuple(replace(m, leader=False, healthy=False) for m in GOOD.etcd.members)
+                )
+            },
+            ["demo-cp-1", "demo-cp-2", "demo-cp-3", "etcd has no quorum: 0 of 3"],
+        ),
+        (
+            {"etcd": Etcd((*GOOD.etcd.members[:2], member("demo-cp-3", learner=True)))},
+            ["demo-cp-3 is still a learner"],
+        ),
+        ({"etcd": Etcd(reason="everyone is away")}, ["etcd can't be asked: everyone is away"]),
+        ({"nodes": GOOD.nodes[:3]}, ["demo-web-1 is not a node of the cluster"]),
+        (
+            {
+                "nodes": (
+                    *GOOD.nodes[:3],
+                    replace(
+                        GOOD.nodes[3],
+                        ready=False,
+                        conditions=(Condition("Ready", "Unknown", "NodeStatusUnknown"),),
+                    ),
+                )
+            },
+            ["the node demo-web-1 is not ready: NodeStatusUnknown"],
+        ),
+        (
+            {
+                "nodes": (
+                    *GOOD.nodes[:3],
+                    replace(
+                        GOOD.nodes[3],
+                        conditions=(READY, Condition("DiskPressure", "True", "", "full")),
+                    ),
+                )
+            },
+            ["the node demo-web-1 has DiskPressure: full"],
+        ),
+        ({"nodes": None, "nodes_reason": "why"}, ["the nodes can't be read: why"]),
+    ],
+)
+def test_what_is_wrong(changes: dict[str, Any], words: list[str]) -> None:
+    found = troubles(SPEC, replace(GOOD, **changes))
+    assert len(found) == len(words)
+    for sentence, word in zip(found, words, strict=True):
+        assert word in sentence

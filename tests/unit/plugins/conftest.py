@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checkout as the collection kubewright.cluster, and modules run as Ansible runs them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+COLLECTION = "ansible_collections.kubewright.cluster.plugins"
+
+
+def link_collection() -> Path:
+    """A directory in which the checkout is the collection, first on ``ansible_collections``."""
+    root = Path(tempfile.mkdtemp(prefix="kubewright-collections-"))
+    place = root / "ansible_collections" / "kubewright"
+    place.mkdir(parents=True)
+    (place / "cluster").symlink_to(CHECKOUT)
+    try:
+        package = importlib.import_module("ansible_collections")
+    except ImportError:  # ansible-core without the ansible package
+        package = ModuleType("ansible_collections")
+        package.__path__ = []
+        sys.modules["ansible_collections"] = package
+    package.__path__ = [str(root / "ansible_collections"), *package.__path__]
+    return root
+
+
+COLLECTIONS_PATH = link_collection()
+
+
+@pytest.fixture(scope="session")
+def collections_path() -> Path:
+    """For ``ANSIBLE_COLLECTIONS_PATH``."""
+    return COLLECTIONS_PATH
+
+
+@pytest.fixture(autouse=True)
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A node's own directory for lock and epoch, so that tests do not write to this machine's."""
+    fence = importlib.import_module(f"{COLLECTION}.module_utils._fence")
+    root = tmp_path / "node"
+    monkeypatch.setattr(fence, "LOCK_DIRECTORY", root / "run")
+    monkeypatch.setattr(fence, "EPOCH_PATH", root / "var" / "epoch")
+    return root
+
+
+RunModule = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run_module(capsys: pytest.CaptureFixture[str]) -> RunModule:
+    """Run a module's ``main`` with arguments, as JSON in and out, like Ansible does."""
+
+    def run(name: str, *, check: bool = False, diff: bool = True, **arguments: Any) -> Any:
+        module = importlib.import_module(f"{COLLECTION}.modules.{name}")
+        internal = {"_ansible_check_mode": check, "_ansible_diff": diff}
+        capsys.readouterr()
+        with patch_module_args({**arguments, **internal}), pytest.raises(SystemExit):
+            module.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+class Fake:
+    """A `Runner` that answers with a function of the argument list and remembers the calls."""
+
+    def __init__(self, answer: Callable[[list[str]], tuple[int, str, str]]) -> None:
+        self.answer = answer
+        self.calls: list[list[str]] = []
+
+    def __call__(self, argv: Any, *, timeout: float = 0, stdin: str = "") -> Any:
+        command = importlib.import_module(f"{COLLECTION}.module_utils._command")
+        self.calls.append(list(argv))
+        return command.Result(tuple(argv), *self.answer(list(argv)))
+
+
+@pytest.fixture
+def fake_runner() -> type[Fake]:
+    """The class `Fake`."""
+    return Fake
+
+
+# What changes a file system; a kill is possible before each call.
+STEPS = (
+    "write",
+    "fsync",
+    "rename",
+    "unlink",
+    "symlink",
+    "mkdir",
+    "rmdir",
+    "chmod",
+    "fchmod",
+    "fchown",
+    "ftruncate",
+    "posix_fallocate",
+)
+
+
+def killed_before(step: int, action: Callable[[], object]) -> bool:
+    """Run *action* in a child that is killed before its n-th change of the file system.
+
+    False when the child finished because it has fewer changes than that.
+    """
+    child = os.fork()
+    if child == 0:
+        left = [step]
+        patches = [mock.patch.object(os, name, _counting(name, left)) for name in STEPS]
+        for patch in patches:
+            patch.start()
+        status = 1
+        try:
+            action()
+            status = 0
+        finally:
+            os._exit(status)
+    _pid, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the action failed by itself"
+    return False
+
+
+def _counting(name: str, left: list[int]) -> Callable[..., Any]:
+    real = getattr(os, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return real(*args, **kwargs)
+
+    return counted
+
+
+@pytest.fixture
+def every_kill() -> Callable[[Callable[[], object]], Iterator[int]]:
+    """Iterate over all points at which *action* can be killed; the body checks what is left."""
+
+    def points(action: Callable[[], object]) -> Iterator[int]:
+        step = 0
+        while killed_before(step, action):
+            yield step
+            step += 1
+        assert step > 0, "the action changed nothing"
+
+    return points

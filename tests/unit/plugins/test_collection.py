@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all modules have in common, and Ansible itself running some of them."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+MODULES = sorted(path.stem for path in (CHECKOUT / "plugins" / "modules").glob("[!_]*.py"))
+LOCAL = {"cluster_identity", "kubeconfig"}  # run on the controller
+
+
+def documented(name: str) -> dict[str, Any]:
+    module = importlib.import_module(
+        f"ansible_collections.kubewright.cluster.plugins.modules.{name}"
+    )
+    document: dict[str, Any] = yaml.safe_load(module.DOCUMENTATION)
+    for fragment in document.get("extends_documentation_fragment", []):
+        fragments = f"ansible_collections.{'.'.join(fragment.split('.')[:2])}.plugins.doc_fragments"
+        more = importlib.import_module(f"{fragments}.{fragment.split('.')[2]}").ModuleDocFragment
+        document["options"].update(yaml.safe_load(more.DOCUMENTATION)["options"])
+    return document
+
+
+def argument_spec(name: str) -> dict[str, Any]:
+    """The literal ``argument_spec`` in a module's source."""
+    tree = ast.parse((CHECKOUT / "plugins" / "modules" / f"{name}.py").read_text())
+    for node in ast.walk(tree):
+        value: ast.expr | None = None
+        if isinstance(node, ast.keyword) and node.arg == "argument_spec":
+            value = node.value
+        elif isinstance(node, ast.AnnAssign | ast.Assign):
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            if isinstance(target, ast.Name) and target.id == "argument_spec":
+                value = node.value
+        if isinstance(value, ast.Dict):
+            spec: dict[str, Any] = ast.literal_eval(value)
+            return spec
+    pytest.fail(f"{name} has no literal argument_spec")
+
+
+def compare(options: dict[str, Any], spec: dict[str, Any]) -> None:
+    assert sorted(options) == sorted(spec)
+    for name, option in options.items():
+        for key in ("type", "elements", "choices", "default", "required"):
+            assert option.get(key) == spec[name].get(key), f"{name}: {key}"
+        if "suboptions" in option or "options" in spec[name]:
+            compare(option["suboptions"], spec[name]["options"])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_documentation_says_what_the_code_takes(name: str) -> None:
+    document = documented(name)
+    assert document["module"] == name
+    assert {"check_mode", "diff_mode", "idempotent"} <= set(document["attributes"])
+    compare(document["options"], argument_spec(name))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_and_return_values_are_yaml(name: str) -> None:
+    module = importlib.import_module(
+        f"ansible_collections.kubewright.cluster.plugins.modules.{name}"
+    )
+    tasks = yaml.safe_load(module.EXAMPLES)
+    assert any(f"kubewright.cluster.{name}" in task for task in tasks)
+    for value in yaml.safe_load(module.RETURN).values():
+        assert {"description", "returned", "type"} <= set(value)
+
+
+def test_action_group_is_what_is_fenced() -> None:
+    runtime = yaml.safe_load((CHECKOUT / "meta" / "runtime.yml").read_text())
+    fenced = [name for name in MODULES if "epoch" in argument_spec(name)]
+    assert sorted(runtime["action_groups"]["node"]) == fenced
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - LOCAL))
+def test_nodes_need_nothing_but_python(name: str) -> None:
+    """Everything that a node's module imports, also indirectly, is in the standard library."""
+    code = f"""
+        import builtins, sys
+        real = builtins.__import__
+        def refuse(name, *args, **kwargs):
+            if name.split(".")[0] in {{"yaml", "cryptography", "jinja2", "pydantic"}}:
+                raise ImportError(name)
+            return real(name, *args, **kwargs)
+        builtins.__import__ = refuse
+        sys.path.insert(0, {str(CHECKOUT / "tests/unit/plugins")!r})
+        import conftest
+        import ansible_collections.kubewright.cluster.plugins.modules.{name}
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+    )
+    if "pytest" in done.stderr and "ImportError" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+
+
+PLAY = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}"}
+  module_defaults:
+    group/kubewright.cluster.node: {epoch: 5}
+  tasks:
+    - name: Volume
+      kubewright.cluster.volume: {path: /run/kw/v.ext4, size_bytes: 200000000, sparse: true}
+    - name: Mount
+      ansible.builtin.command: mount -o loop /run/kw/v.ext4 /var/lib/kubewright/system
+      args: {creates: /var/lib/kubewright/system/lost+found}
+    - name: Files
+      kubewright.cluster.node_files:
+        files:
+          - {path: /run/kw/key, secret: true, mode: "0600"}
+          - {path: /run/kw/plain, content: "plain text\\n"}
+        secrets: {/run/kw/key: "{{ lookup('env', 'SECRET') }}"}
+    - name: Image
+      kubewright.cluster.system_image:
+        digest: "{{ lookup('pipe', 'sha256sum image').split()[0] }}"
+        path: image
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a mount namespace")
+def test_ansible_runs_them(tmp_path: Path, collections_path: Path) -> None:
+    """A play with action plugin, action group, secrets and a real volume, first and second run."""
+    (tmp_path / "play.yml").write_text(PLAY)
+    (tmp_path / "image").write_bytes(os.urandom(1 << 20))
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    script = f"""
+        set -e
+        mount -t tmpfs tmpfs /run && mkdir -p /var/lib/kubewright
+        mount -t tmpfs tmpfs /var/lib/kubewright && mkdir /var/lib/kubewright/system
+        echo READY
+        {playbook} play.yml -vvv
+        {playbook} play.yml
+        cat /run/kw/key /var/lib/kubewright/epoch
+        sha256sum /var/lib/kubewright/system/active/image.squashfs
+        umount /var/lib/kubewright/system
+    """
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+        "SECRET": "very-secret-text",
+    }
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if "READY" not in done.stdout:
+        pytest.skip(f"no mount namespace here: {done.stderr}")
+    if "could not set up loop device" in done.stdout or "failed to setup loop" in done.stdout:
+        pytest.skip("no loop devices here")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"changed=(\d+)", done.stdout) == ["4", "0"]
+    shown, stored = done.stdout.rsplit("PLAY RECAP", 1)
+    assert "very-secret-text" not in shown
+    assert "very-secret-text5\n" in stored

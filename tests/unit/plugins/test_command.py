@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands have a time limit and say what went wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+run = _command.SystemRunner()
+
+
+def test_result_and_input() -> None:
+    result = run(["sh", "-c", "cat; echo err >&2; exit 3"], stdin="in")
+    assert (result.rc, result.stdout, result.stderr) == (3, "in", "err\n")
+
+
+def test_check_shows_command_status_and_words() -> None:
+    with pytest.raises(_command.CommandFailed, match=r"Trying: `sh -c 'exit 4'` ended with .* 4"):
+        _command.check(run(["sh", "-c", "exit 4"]), "Trying")
+
+
+def test_missing_command() -> None:
+    with pytest.raises(KubewrightError, match="no-such-command is not on this machine"):
+        run(["no-such-command"])
+
+
+def test_command_over_its_time_dies_with_its_children(tmp_path: Path) -> None:
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    both_hold_it_open = f"exec 3<>{fifo}; sh -c 'read x <&3' & wait"
+    with pytest.raises(KubewrightError, match="did not end within"):
+        run(["sh", "-c", both_hold_it_open], timeout=0.3)
+    os.set_blocking(reader, True)
+    assert os.read(reader, 1) == b""  # end of file: nobody has it open any more
+    os.close(reader)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Container images: what is missing is imported, pinned at once, and looked for afterwards."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RunModule = Callable[..., dict[str, Any]]
+PROXY, PAUSE = "registry.k8s.io/kube-proxy:v1.37.2", "registry.k8s.io/pause:3.10.2"
+
+# A ctr that keeps name, archive hash and pin of each image in a file.
+CTR = r"""#!/usr/bin/env python3
+import json, pathlib, re, sys
+here = pathlib.Path(__file__).parent
+store = here / "store.json"
+images = json.loads(store.read_text()) if store.exists() else {}
+with (here / "calls").open("a") as calls:
+    calls.write(" ".join(sys.argv[6:]) + "\n")
+if (here / "down").exists():
+    sys.exit("ctr: failed to dial")
+verb, arguments = sys.argv[6], sys.argv[7:]
+labels = dict(a[8:].split("=", 1) for a in arguments if a.startswith("--label="))
+if verb == "ls":
+    for query in arguments[1:]:
+        name = re.match(r'name=="([^"]+)"', query)[1]
+        wanted = dict(re.findall(r'labels\."([^"]+)"==(\w+)', query))
+        if name in images and wanted.items() <= images[name].items():
+            print(name)
+elif verb == "import":
+    name = pathlib.Path(arguments[-1]).read_text()
+    if name == "broken":
+        sys.exit("ctr: unrecognized image format")
+    fresh = json.loads(store.read_text()) if store.exists() else {}
+    store.write_text(json.dumps({**fresh, name: labels}))
+elif verb == "label":
+    images[arguments[0]].update([arguments[1].split("=")])
+    store.write_text(json.dumps(images))
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A mounted system image with two container images."""
+    path = tmp_path / "image"
+    (path / "bin").mkdir(parents=True)
+    (path / "images").mkdir()
+    (path / "bin" / "ctr").write_text(CTR)
+    (path / "bin" / "ctr").chmod(0o755)
+    for number, name in enumerate((PROXY, PAUSE)):
+        (path / "images" / f"{number}.tar").write_text(name)
+    manifest(path, "a" * 64)
+    return path
+
+
+def manifest(root: Path, digest: str) -> None:
+    files = [
+        {"path": f"images/{number}.tar", "sha256": digest, "size": 10 * (number + 1)}
+        for number in range(2)
+    ]
+    names = [
+        {"name": name, "archive": f"images/{number}.tar"}
+        for number, name in enumerate((PROXY, PAUSE))
+    ]
+    (root / "manifest.json").write_text(json.dumps({"files": files, "images": names}))
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """containerd's socket."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("s")
+        yield tmp_path / "s"
+
+
+def images(run_module: RunModule, root: Path, address: Path, **more: Any) -> dict[str, Any]:
+    return run_module("container_images", root=str(root), address=str(address), **more)
+
+
+def calls(root: Path) -> list[str]:
+    path = root / "bin" / "calls"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [line.split()[0] for line in lines]
+
+
+def test_imported_once(run_module: RunModule, root: Path, address: Path) -> None:
+    predicted = images(run_module, root, address, check=True)
+    assert (predicted["changed"], predicted["imported"]) == (True, [PROXY, PAUSE])
+    assert set(calls(root)) == {"ls"}
+    result = images(run_module, root, address)
+    assert (result["imported"], result["pinned"]) == ([PROXY, PAUSE], [])
+    assert calls(root).count("import") == 2
+    assert images(run_module, root, address)["changed"] is False
+    assert calls(root) == ["ls"], "nothing to do costs one call"
+
+
+def test_lost_pin_is_set_again(run_module: RunModule, root: Path, address: Path) -> None:
+    images(run_module, root, address)
+    store = json.loads((root / "bin" / "store.json").read_text())
+    del store[PAUSE]["io.cri-containerd.pinned"]
+    (root / "bin" / "store.json").write_text(json.dumps(store))
+    calls(root)
+    result = images(run_module, root, address)
+    assert (result["imported"], result["pinned"]) == ([], [PAUSE])
+    assert "import" not in calls(root)
+
+
+def test_rebuilt_archive_is_imported_again(
+    run_module: RunModule, root: Path, address: Path
+) -> None:
+    images(run_module, root, address)
+    manifest(root, "b" * 64)
+    assert images(run_module, root, address)["imported"] == [PROXY, PAUSE]
+
+
+def test_archive_without_its_name_is_an_error(
+    run_module: RunModule, root: Path, address: Path
+) -> None:
+    (root / "images" / "0.tar").write_text("other:1")
+    assert f"does not list {PROXY}" in images(run_module, root, address)["msg"]
+
+
+def test_failed_import_is_shown_and_the_next_run_goes_on(
+    run_module: RunModule, root: Path, address: Path
+) -> None:
+    (root / "images" / "0.tar").write_text("broken")
+    assert "unrecognized image format" in images(run_module, root, address)["msg"]
+    (root / "images" / "0.tar").write_text(PROXY)
+    assert images(run_module, root, address)["imported"] == [PROXY]
+
+
+def test_what_is_missing_is_named(run_module: RunModule, root: Path, address: Path) -> None:
+    (root / "bin" / "down").touch()
+    result = images(run_module, root, address.with_name("nothing"))
+    assert "containerd does not listen" in result["msg"]
+    (root / "manifest.json").unlink()
+    assert "no system image is mounted" in images(run_module, root, address)["msg"]
+    (root / "manifest.json").write_text('{"images": [{}], "files": []}')
+    assert "Build the image again" in images(run_module, root, address)["msg"]
+
+
+def test_prediction_before_anything_is_there(
+    run_module: RunModule, root: Path, address: Path
+) -> None:
+    nothing = address.with_name("nothing")
+    assert images(run_module, root, nothing, check=True)["imported"] == [PROXY, PAUSE]
+    (root / "manifest.json").unlink()
+    assert images(run_module, root, nothing, check=True)["changed"] is True

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images and generations: whole or not there, and never another one than was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils import _image
+
+RunModule = Callable[..., dict[str, Any]]
+EveryKill = Callable[[Callable[[], object]], Iterator[int]]
+CONTENT = b"squashfs " * 100_000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+OTHER = b"another one"
+OTHER_DIGEST = hashlib.sha256(OTHER).hexdigest()
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="images belong to root")
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that counts as the mounted volume."""
+    path = tmp_path / "system"
+    path.mkdir()
+    monkeypatch.setattr(_image.Store, "is_mounted", lambda store: store.volume == path)
+    return path
+
+
+def bring(
+    run_module: RunModule, volume: Path, content: bytes, digest: str = "", **more: Any
+) -> dict[str, Any]:
+    """What the action plugin does: ask, transfer, ask again."""
+    arguments: dict[str, Any] = {"volume": str(volume), "size": len(content), **more}
+    arguments["digest"] = digest or hashlib.sha256(content).hexdigest()
+    result = run_module("system_image", **arguments)
+    if "transfer" in result:
+        Path(result["transfer"]).write_bytes(content)
+        result = run_module("system_image", **arguments, arrived=result["transfer"])
+    return result
+
+
+def test_install_and_activate(run_module: RunModule, volume: Path) -> None:
+    result = bring(run_module, volume, CONTENT)
+    assert {key: result[key] for key in ("changed", "installed", "activated", "generation")} == {
+        "changed": True,
+        "installed": True,
+        "activated": True,
+        "generation": 1,
+    }
+    assert (volume / "active").readlink() == Path("generations/1")
+    link = volume / "generations" / "1" / "image.squashfs"
+    assert str(link.readlink()) == f"../../images/{DIGEST}.squashfs"
+    assert (volume / "active" / "image.squashfs").read_bytes() == CONTENT
+    image = (volume / "images" / f"{DIGEST}.squashfs").stat()
+    assert (image.st_mode & 0o7777, image.st_uid) == (0o444, 0)
+    document = json.loads((volume / "active" / "generation.json").read_text())
+    assert (document["generation"], document["image"], document["previous"]) == (1, DIGEST, None)
+    assert list((volume / "incoming").iterdir()) == []
+
+    again = run_module("system_image", digest=DIGEST, volume=str(volume))
+    assert (again["changed"], again["generation"]) == (False, 1)
+
+
+def test_stage_then_activate_then_go_back(run_module: RunModule, volume: Path) -> None:
+    bring(run_module, volume, CONTENT)
+    staged = bring(run_module, volume, OTHER, activate=False)
+    assert (staged["changed"], staged["installed"], staged["activated"]) == (True, True, False)
+    assert staged["generation"] == 1
+    assert bring(run_module, volume, OTHER, activate=False)["changed"] is False
+    active = run_module("system_image", digest=OTHER_DIGEST, volume=str(volume))
+    assert (active["installed"], active["activated"], active["generation"]) == (False, True, 2)
+    assert active["diff"]["before"] == f"image {DIGEST}\n"
+    back = run_module("system_image", digest=DIGEST, volume=str(volume))
+    assert back["generation"] == 3
+    assert json.loads((volume / "active" / "generation.json").read_text())["previous"] == 2
+
+
+def test_check_mode_predicts_without_a_trace(run_module: RunModule, volume: Path) -> None:
+    result = run_module("system_image", check=True, digest=DIGEST, volume=str(volume))
+    assert (result["changed"], result["installed"], result["activated"]) == (True, True, True)
+    assert "transfer" not in result
+    assert list(volume.iterdir()) == []
+    elsewhere = run_module("system_image", check=True, digest=DIGEST, volume="/nowhere")
+    assert elsewhere["changed"] is True, "the volume may be made by the same run"
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1] + b"x", CONTENT[:-1], CONTENT + b"x", b""])
+def test_anything_else_is_refused_and_removed(
+    run_module: RunModule, volume: Path, content: bytes
+) -> None:
+    asked = run_module("system_image", digest=DIGEST, volume=str(volume), size=len(CONTENT))
+    arrived = Path(asked["transfer"])
+    arrived.write_bytes(content)
+    result = run_module(
+        "system_image",
+        digest=DIGEST,
+        volume=str(volume),
+        size=len(CONTENT),
+        arrived=str(arrived),
+    )
+    assert "not the image" in result["msg"]
+    assert not arrived.exists()
+    assert list((volume / "images").iterdir()) == []
+    assert not (volume / "active").exists()
+
+
+def test_transfer_that_is_gone(run_module: RunModule, volume: Path) -> None:
+    asked = run_module("system_image", digest=DIGEST, volume=str(volume), size=1)
+    Path(asked["transfer"]).unlink()
+    arguments = {"digest": DIGEST, "volume": str(volume), "size": 1}
+    result = run_module("system_image", **arguments, arrived=asked["transfer"])
+    assert "Run again" in result["msg"]
+    result = run_module("system_image", **arguments, arrived="/etc/passwd")
+    assert "is not a transfer" in result["msg"]
+
+
+def test_damaged_image_is_brought_again(run_module: RunModule, volume: Path) -> None:
+    bring(run_module, volume, CONTENT)
+    bring(run_module, volume, OTHER)
+    image = volume / "images" / f"{DIGEST}.squashfs"
+    image.chmod(0o644)
+    image.write_bytes(b"rot")
+    running = image.open("rb")  # whoever uses it keeps it
+    without = run_module("system_image", digest=DIGEST, volume=str(volume))
+    assert "no sound image" in without["msg"]
+    result = bring(run_module, volume, CONTENT)
+    assert (result["installed"], result["generation"]) == (True, 3)
+    assert image.read_bytes() == CONTENT
+    assert running.read() == b"rot"
+    running.close()
+
+
+def test_refusals(run_module: RunModule, volume: Path, tmp_path: Path) -> None:
+    assert "64 lower-case" in run_module("system_image", digest="abc")["msg"]
+    result = run_module("system_image", digest=DIGEST, volume=str(tmp_path), size=5)
+    assert "not a mounted volume" in result["msg"]
+    result = run_module("system_image", digest=DIGEST, volume=str(volume), size=1 << 60)
+    assert "free. Remove images" in result["msg"]
+    assert list(volume.iterdir()) == []
+
+
+def test_given_up_transfers_are_removed(run_module: RunModule, volume: Path) -> None:
+    asked = run_module("system_image", digest=DIGEST, volume=str(volume), size=len(CONTENT))
+    fresh = Path(asked["transfer"])
+    old, in_use = fresh.with_suffix(".old"), fresh.with_suffix(".busy")
+    for path in (old, in_use):
+        path.write_bytes(b"x")
+        os.utime(path, (1, 1))
+    (volume / "generations").mkdir()
+    (volume / "generations" / ".new-1").mkdir()
+    with in_use.open("rb"):
+        run_module("system_image", digest=OTHER_DIGEST, volume=str(volume), size=1)
+    assert not old.exists()
+    assert in_use.exists()
+    assert fresh.exists(), "it may be about to be written"
+    assert list((volume / "generations").iterdir()) == []
+
+
+def test_active_that_leads_nowhere_is_made_again(run_module: RunModule, volume: Path) -> None:
+    bring(run_module, volume, CONTENT)
+    (volume / "images" / f"{DIGEST}.squashfs").unlink()
+    result = bring(run_module, volume, CONTENT)
+    assert (result["installed"], result["activated"], result["generation"]) == (True, True, 2)
+
+
+def test_killed_anywhere_the_active_one_stays_whole(volume: Path, every_kill: EveryKill) -> None:
+    store = _image.Store(volume)
+
+    def bring_directly(content: bytes) -> None:
+        digest = hashlib.sha256(content).hexdigest()
+        store.clean()
+        if not store.image(digest).is_file():
+            arrived = store.prepare_transfer(digest, len(content), None)
+            arrived.write_bytes(content)
+            store.install(digest, arrived, len(content))
+        active = store.active()
+        if active is None or active.digest != digest:
+            store.activate(digest)
+
+    bring_directly(CONTENT)
+    before = store.newest_generation()
+    for _point in every_kill(lambda: bring_directly(OTHER)):
+        whole = (volume / "active" / "image.squashfs").read_bytes()
+        assert whole in (CONTENT, OTHER)
+        for image in store.images.iterdir():
+            assert hashlib.sha256(image.read_bytes()).hexdigest() == image.stem
+        for generation in store.generations.glob("[0-9]*"):
+            assert json.loads((generation / "generation.json").read_text())["schema"] == 1
+        bring_directly(OTHER)
+        assert (volume / "active" / "image.squashfs").read_bytes() == OTHER
+        assert list(store.generations.glob(f"{_image.UNFINISHED}*")) == []
+        bring_directly(CONTENT)
+        store.image(OTHER_DIGEST).unlink()
+    assert store.newest_generation() > before
+    assert (volume / "active" / "image.squashfs").read_bytes() == OTHER
