@@ -14,7 +14,6 @@ from rich.console import Console, RenderableType
 
 from kubewright.cli.exits import CommandError, ExitCode
 
-
 #: Columns of what is not shown on a terminal: wide enough that no line is broken.
 WIDTH = 400
 

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inventory plugin, through ansible-inventory and ansible-playbook."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubewright.spec.models import ControlPlane, Pool, Spec
+
+ROOT = Path(__file__).parents[3]
+BIN = Path(sys.prefix) / "bin"
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.skipif(not (BIN / "ansible-inventory").exists(), reason="needs ansible-core"),
+]
+
+CLUSTER = """\
+plugin: kubewright.cluster.spec
+name: demo
+version: "1.37"
+control_plane: {provider: local, size: 3}
+pools:
+  - {name: web-a, provider: local, size: 2}
+  - {name: none, provider: local, size: 0}
+"""
+
+
+class World:
+    """A cluster.yml, and Ansible that finds the collection in the checkout."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.file = directory / "cluster.yml"
+        self.file.write_text(CLUSTER)
+        self.state = directory / "state" / "demo"
+        self.state.mkdir(parents=True)
+        namespace = directory / "share" / "ansible_collections" / "kubewright"
+        namespace.mkdir(parents=True)
+        (namespace / "cluster").symlink_to(ROOT)
+        self.env = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(directory / "share"),
+            "ANSIBLE_NOCOLOR": "1",
+            "KUBEWRIGHT_STATE_DIR": str(directory / "state"),
+            "KUBEWRIGHT_CACHE_DIR": str(directory / "cache"),
+            "LC_ALL": "C.UTF-8",
+        }
+
+    def run(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / program, *words],
+            cwd=self.directory,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def listed(self) -> dict[str, Any]:
+        ended = self.run("ansible-inventory", "-i", "cluster.yml", "--list")
+        assert ended.returncode == 0, ended.stderr
+        data: dict[str, Any] = json.loads(ended.stdout)
+        return data
+
+    def machines(self, address: str) -> None:
+        machine = {
+            "id": "local://demo/demo-cp-1",
+            "name": "demo-cp-1",
+            "address": address,
+            "host_keys": ["ssh-ed25519 AAAA"],
+            "provider": "local",
+            "region": "local",
+            "zone": "local-1",
+            "node_type": "container",
+            "power": "on",
+        }
+        content = {
+            "schema": 1,
+            "cluster": "demo",
+            "written_at": "2026-01-02T03:04:05Z",
+            "machines": [machine],
+        }
+        (self.state / "machines.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_the_inventory_of_the_checkouts_own_collection(world: World) -> None:
+    world.machines("10.89.0.11")
+    listed = world.listed()
+    assert listed["control_plane"]["hosts"] == ["demo-cp-1", "demo-cp-2", "demo-cp-3"]
+    assert listed["pool_web_a"]["hosts"] == ["demo-web-a-1", "demo-web-a-2"]
+    assert listed["workers"]["children"] == ["pool_web_a", "pool_none"]
+    assert listed["kubewright"]["children"] == ["control_plane", "workers"]
+    variables = listed["_meta"]["hostvars"]["demo-cp-1"]
+    assert variables["ansible_host"] == "10.89.0.11"
+    assert variables["kubewright_version"] == "1.37.2"
+    assert variables["kubewright_state_dir"] == str(world.state)
+    assert variables["kubewright_machine"]["id"] == "local://demo/demo-cp-1"
+    assert "ansible_host" not in listed["_meta"]["hostvars"]["demo-cp-2"]
+
+
+def test_variables_of_the_local_provider_are_set_on_its_hosts(world: World) -> None:
+    variables = world.listed()["_meta"]["hostvars"]["demo-web-a-1"]
+    assert variables["system_volume_sparse"] is True
+
+
+def test_localhost_sees_the_cluster_and_a_refresh_reads_machines_again(world: World) -> None:
+    machines = world.state / "machines.json"
+    world.machines("10.0.0.1")
+    later = machines.read_text().replace("10.0.0.1", "10.0.0.2")
+    machines.unlink()
+    (world.directory / "later.json").write_text(later)
+    (world.directory / "playbook.yml").write_text(f"""\
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.assert:
+        that:
+          - kubewright_cluster_name == "demo"
+          - "'ansible_host' not in hostvars['demo-cp-1']"
+    - ansible.builtin.copy:
+        src: {world.directory}/later.json
+        dest: {machines}
+        mode: "0600"
+    - ansible.builtin.meta: refresh_inventory
+    - ansible.builtin.assert:
+        that: hostvars["demo-cp-1"].ansible_host == "10.0.0.2"
+""")
+    ended = world.run("ansible-playbook", "-i", "cluster.yml", "playbook.yml")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_what_is_wrong_with_the_file_is_told_with_its_line(world: World) -> None:
+    world.file.write_text(CLUSTER + "poolz: 1\n")
+    ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
+    assert "cluster.yml:8:1: poolz: is not a field of this file; did you mean pools?" in (
+        ended.stderr
+    )
+
+
+def test_an_unknown_provider_is_told(world: World) -> None:
+    world.file.write_text(CLUSTER.replace("provider: local, size: 3", "provider: moon, size: 3"))
+    ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
+    assert "there is no provider 'moon'; the providers here are: local" in ended.stderr
+
+
+def test_a_machines_file_of_another_cluster_is_refused(world: World) -> None:
+    world.machines("10.0.0.1")
+    machines = world.state / "machines.json"
+    machines.write_text(machines.read_text().replace('"cluster": "demo"', '"cluster": "other"'))
+    ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
+    assert "machines.json: is of the cluster 'other', not of 'demo'" in ended.stderr
+
+
+def test_without_the_package_it_says_what_to_install(world: World) -> None:
+    empty = world.directory / "empty"
+    empty.mkdir()
+    (empty / "kubewright.py").write_text("raise ImportError('No module named kubewright')\n")
+    world.env["PYTHONPATH"] = str(empty)
+    ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
+    assert f"{sys.executable} -m pip install kubewright" in " ".join(ended.stderr.split())
+
+
+def test_the_documentation_names_every_field(world: World) -> None:
+    ended = world.run("ansible-doc", "-t", "inventory", "--json", "kubewright.cluster.spec")
+    assert ended.returncode == 0, ended.stderr
+    options = json.loads(ended.stdout)["kubewright.cluster.spec"]["doc"]["options"]
+    assert set(options) == set(Spec.model_fields)
+    assert set(options["control_plane"]["suboptions"]) == set(ControlPlane.model_fields)
+    assert set(options["pools"]["suboptions"]) == set(Pool.model_fields)
