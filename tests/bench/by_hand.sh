@@ -115,13 +115,16 @@ create_machine() { # NODE
   podman --runtime runc run --detach --name "$1" --hostname "$1" --network "$cluster" \
     --privileged --systemd=false --cgroupns=private --no-hosts --stop-signal SIGRTMIN+3 \
     --dns "$gateway" --dns-search . --dns-opt timeout:1 --pids-limit -1 \
-    --env container=podman --env KUBEWRIGHT_GATEWAY="$gateway" \
-    --volume "$1-var:/var:exec,suid,dev" \
+    --env container=podman --volume "$1-var:/var:exec,suid,dev" \
     --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock --tmpfs /tmp:rw,exec,mode=1777 \
     --ulimit nofile=20000:20000 --ulimit nproc=15000:15000 "$machine_image"
   for _ in $(seq 300); do
     case $(podman exec "$1" systemctl is-system-running 2>/dev/null || true) in
-      running | degraded) return ;;
+      running | degraded)
+        # An internal network brings none, and without it there is no way to Service addresses.
+        podman exec "$1" ip route replace default via "$gateway"
+        return
+        ;;
     esac
     sleep 0.1
   done
@@ -258,10 +261,80 @@ END
     openssl pkey -pubin -outform der | sha256sum | cut -d' ' -f1)
 }
 
-network() {
-  sed -e "s#{{ cni_pod_cidr }}#$pod_cidr#" -e "s#{{ cni_flannel_image }}#ghcr.io/flannel-io/flannel:v0.28.10#" \
-    "$repository/roles/cni/templates/flannel.yml.j2" |
-    podman exec -i "${nodes[0]}" /opt/kubewright/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf apply -f -
+network() { # flannel, as its project's own manifest has it
+  podman exec -i "${nodes[0]}" /opt/kubewright/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf apply -f - <<END
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: kube-flannel
+  labels: {pod-security.kubernetes.io/enforce: privileged}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: flannel, namespace: kube-flannel}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: flannel}
+rules:
+  - {apiGroups: [""], resources: [pods], verbs: [get]}
+  - {apiGroups: [""], resources: [nodes], verbs: [get, list, watch]}
+  - {apiGroups: [""], resources: [nodes/status], verbs: [patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: flannel}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: flannel}
+subjects: [{kind: ServiceAccount, name: flannel, namespace: kube-flannel}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: flannel, namespace: kube-flannel}
+data:
+  cni-conf.json: |
+    {"name": "cbr0", "cniVersion": "0.3.1", "plugins": [
+      {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}},
+      {"type": "portmap", "capabilities": {"portMappings": true}}]}
+  net-conf.json: |
+    {"Network": "$pod_cidr", "EnableNFTables": true, "Backend": {"Type": "vxlan"}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: flannel, namespace: kube-flannel}
+spec:
+  selector: {matchLabels: {app: flannel}}
+  template:
+    metadata: {labels: {app: flannel}}
+    spec:
+      hostNetwork: true
+      serviceAccountName: flannel
+      priorityClassName: system-node-critical
+      tolerations: [{operator: Exists, effect: NoSchedule}]
+      initContainers:
+        - name: configure
+          image: ghcr.io/flannel-io/flannel:v0.28.10
+          command: [cp, -f, /etc/kube-flannel/cni-conf.json, /etc/cni/net.d/10-flannel.conflist]
+          volumeMounts:
+            - {name: cni, mountPath: /etc/cni/net.d}
+            - {name: configuration, mountPath: /etc/kube-flannel}
+      containers:
+        - name: flannel
+          image: ghcr.io/flannel-io/flannel:v0.28.10
+          command: [/opt/bin/flanneld, --ip-masq, --kube-subnet-mgr]
+          securityContext: {capabilities: {add: [NET_ADMIN, NET_RAW]}}
+          env:
+            - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+            - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+          volumeMounts:
+            - {name: run, mountPath: /run/flannel}
+            - {name: configuration, mountPath: /etc/kube-flannel}
+            - {name: xtables-lock, mountPath: /run/xtables.lock}
+      volumes:
+        - {name: run, hostPath: {path: /run/flannel}}
+        - {name: cni, hostPath: {path: /etc/cni/net.d}}
+        - {name: configuration, configMap: {name: flannel}}
+        - {name: xtables-lock, hostPath: {path: /run/xtables.lock, type: FileOrCreate}}
+END
 }
 
 join() { # NODE [FLAG...]
@@ -291,7 +364,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-machine_image=$("$repository/roles/provider_local/files/machine_image.sh" "$cache/machine")
+machine_image=$(bash "$repository/roles/provider_local/files/machine_image.sh" "$cache/machine")
 control_plane_image=$(image_of_role control_plane)
 worker_image=$(image_of_role worker)
 say "== remove what an earlier run left"

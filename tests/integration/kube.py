@@ -24,11 +24,14 @@ _SILENCE = (urllib3.exceptions.HTTPError, OSError)
 
 @contextmanager
 def tolerant() -> Iterator[None]:
-    """Within a wait: an API server that does not answer, or answers 5xx, is "not yet"."""
+    """Within a wait: an API server that does not answer, or answers 5xx, is "not yet".
+
+    One that has just started says 401 and 403 until it has read users' roles.
+    """
     try:
         yield
     except kubernetes.client.exceptions.ApiException as error:
-        if error.status is not None and 0 < error.status < 500:
+        if error.status in (400, 404, 409, 422):
             raise
         raise NotYet(f"the API said {error.status} {error.reason}") from error
     except _SILENCE as error:
@@ -41,8 +44,11 @@ class Kube:
     def __init__(self, kubeconfig: Path, kubectl: Path) -> None:
         self.kubeconfig = kubeconfig
         self._kubectl = kubectl
-        load: Any = kubernetes.config.new_client_from_config
-        client = load(str(kubeconfig))
+        configuration: Any = kubernetes.client.Configuration()
+        configuration.retries = False
+        load: Any = kubernetes.config.load_kube_config
+        load(str(kubeconfig), client_configuration=configuration)
+        client = kubernetes.client.ApiClient(configuration)
         # Any: every field of its models may be None, and a test that meets one fails anyway.
         self.core: Any = kubernetes.client.CoreV1Api(client)
         self.apps: Any = kubernetes.client.AppsV1Api(client)

@@ -73,11 +73,12 @@ def test_any_control_plane_may_lose_power(
     measured(f"{lost} off: a new Deployment available after", deployed)
     measured(f"{lost} off: slowest probe", max(result.slowest for result in seen.values()))
     measured(f"{lost} on: whole after", whole.total_seconds())
-    failed = {node: result.failed for node, result in seen.items() if result.failed}
-    assert not failed, failed
-    for node, result in seen.items():
-        assert result.probes == RATE * SECONDS
-        assert result.latest_start < SCHEDULE, f"{node}: probes began {result.latest_start} s late"
+    measured(f"{lost} off: latest probe", max(result.latest_start for result in seen.values()))
+    assert all(result.probes == RATE * SECONDS for result in seen.values())
+    failed = [f"{node}: {failure}" for node, result in seen.items() for failure in result.failed]
+    assert not failed, "\n".join(failed)
+    late = {node: result.latest_start for node, result in seen.items()}
+    assert max(late.values()) < SCHEDULE, f"the host was too busy to measure: {late}"
 
 
 def test_everything_may_lose_power(

@@ -119,7 +119,7 @@ def reaches(kube: Kube, pods: Mapping[str, str], client: str, server: str) -> Ca
             answer = kube.kubectl("exec", pods[client], "--", "sh", "-c", ask)
         except AssertionError as error:
             raise NotYet(str(error)) from error
-        if answer.partition("\r\n\r\n")[2].strip() != pods[server]:
+        if answer.partition("\n\n")[2].strip() != pods[server]:
             raise NotYet(answer)
 
     return look

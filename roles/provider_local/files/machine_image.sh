@@ -73,7 +73,7 @@ build_tree() {
   cp -r --preserve=mode "$here/machine/." "$tree/"
   systemctl --root="$tree" mask "${masked[@]}" >&2
   systemctl --root="$tree" enable kubewright-machine-keys kubewright-machine-ready \
-    kubewright-machine-route >&2
+    kubewright-machine-network >&2
 }
 
 cache=${1:?usage: machine_image.sh CACHE_DIRECTORY}

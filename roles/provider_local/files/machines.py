@@ -27,19 +27,23 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import remains
+
 LABEL = "kubewright."
 PREFIX = "kubewright-"
+# Podman's words for a container with live processes, and for one that has had some.
+ALIVE = ("running", "paused", "stopping")
+HAS_RUN = (*ALIVE, "stopped", "exited")
 # Below it: the gateway and whatever a user wants to place by hand.
 FIRST_HOST = 11
 # include/uapi/linux/loop.h
 LOOP_CTL_ADD = 0x4C80
 LOOP_MAJOR = 7
 LOOP_CONTROL = Path("/dev/loop-control")
-NETWORK_NAMESPACES = Path("/run/netns")
 
 
 class MachineError(Exception):
@@ -50,6 +54,7 @@ class MachineError(Exception):
 class Container:
     """One machine as podman knows it. `var` is where its /var lies on this host."""
 
+    id: str
     name: str
     machine: str
     cluster: str
@@ -68,9 +73,14 @@ class Container:
         return read(self.var / "lib/kubewright-machine/authorized_keys")
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it has power; a paused one has."""
+        return self.state in ALIVE
+
+    @property
     def is_half_made(self) -> bool:
         """Whether it has never run: whoever was making it was interrupted."""
-        return self.state not in ("running", "paused", "stopping", "exited") and not self.host_key
+        return self.state not in HAS_RUN and not self.host_key
 
 
 def read(path: Path) -> str:
@@ -90,13 +100,14 @@ def podman(*arguments: str) -> str:
 
 
 def parse_containers(entries: Iterable[Mapping[str, Any]]) -> list[Container]:
-    """Containers with our labels out of `podman ps --format json`, in the order of machine names."""
+    """Containers with our labels out of `podman ps --format json`, sorted by machine."""
     found = []
     for entry in entries:
         labels = entry.get("Labels") or {}
         if LABEL + "machine" in labels:
             found.append(
                 Container(
+                    id=entry["Id"],
                     name=entry["Names"][0],
                     machine=labels[LABEL + "machine"],
                     cluster=labels[LABEL + "cluster"],
@@ -130,7 +141,7 @@ def as_machine(container: Container, public_key: str | None) -> dict[str, Any]:
         "region": "local",
         "zone": "local-1",
         "node_type": "container",
-        "power": "on" if container.state == "running" else "off",
+        "power": "on" if container.is_alive else "off",
     }
 
 
@@ -138,16 +149,16 @@ def as_machine(container: Container, public_key: str | None) -> dict[str, Any]:
 
 
 def remove_remains(cluster: str, wanted: Sequence[str]) -> list[Container]:
-    """Clear away what interrupted runs left in the way of `wanted`; return the containers that stay.
+    """Clear away what interrupted runs left in the way of `wanted`; return what stays.
 
     A volume without a container goes too: a machine that is made anew begins with an empty /var.
     """
+    remains.wait_for_podman({PREFIX + machine for machine in wanted})
     # --external: also what podman's storage knows and podman does not.
-    entries = json.loads(podman("ps", "--all", "--external", "--format=json"))
+    entries = json.loads(podman("ps", "--all", "--external", "--no-trunc", "--format=json"))
     known = parse_containers(entries)
     ours = [container for container in known if container.cluster == cluster]
-    half_made = [container for container in ours if container.is_half_made]
-    stay = [container for container in ours if container not in half_made]
+    stay = [container for container in ours if not container.is_half_made]
     names = {PREFIX + machine for machine in wanted} - {container.name for container in stay}
     for container in known:
         if container.name in names and container.cluster != cluster:
@@ -155,10 +166,16 @@ def remove_remains(cluster: str, wanted: Sequence[str]) -> list[Container]:
                 f"The container {container.name} belongs to the cluster {container.cluster}. "
                 "Give this cluster or its pool another name."
             )
-    remains = {name for entry in entries for name in entry["Names"] or [] if name in names}
-    remains |= {container.name for container in half_made}
-    if remains:
-        podman("rm", "--force", "--time=0", *sorted(remains))
+    doomed = [entry["Id"] for entry in entries if not names.isdisjoint(entry["Names"] or [])]
+    doomed += [item.id for item in ours if item.is_half_made and item.id not in doomed]
+    for identity in [*doomed, *(item.id for item in stay if not item.is_alive)]:
+        remains.sweep(identity)
+    for item in stay:
+        if item.state == "initialized":  # podman waits for what the sweep has ended
+            podman("container", "cleanup", item.id)
+    if doomed:
+        podman("rm", "--force", "--time=0", *doomed)
+    remains.end_orphan_namespaces()
     podman("volume", "prune", "--force", "--filter", f"label={LABEL}cluster={cluster}")
     return stay
 
@@ -187,6 +204,15 @@ def free_subnets(pool: str, taken: Iterable[str]) -> list[str]:
     ]
 
 
+def leases(subnet: str) -> str:
+    """The upper half of `subnet`: out of it podman leases a container its first address.
+
+    The machine then takes its own, see `kubewright-machine-network`. Podman does not give that one:
+    it keeps the lease of a container whose making was interrupted, and refuses it to the next.
+    """
+    return str(list(ipaddress.IPv4Network(subnet).subnets(1))[1])
+
+
 def routed_networks() -> list[str]:
     """Where this host has routes to, the default route apart."""
     command = ["ip", "-json", "-4", "route", "show", "table", "all"]
@@ -212,7 +238,8 @@ def ensure_network(cluster: str, pool: str, avoid: Sequence[str]) -> tuple[str, 
             podman(
                 *("network", "create", "--internal", "--disable-dns"),
                 *("--label", f"{LABEL}cluster={cluster}"),
-                *("--subnet", candidate, "--gateway", gateway, name),
+                *("--subnet", candidate, "--ip-range", leases(candidate), "--gateway", gateway),
+                name,
             )
         except MachineError as error:
             if "already used" not in str(error):
@@ -224,19 +251,15 @@ def ensure_network(cluster: str, pool: str, avoid: Sequence[str]) -> tuple[str, 
     )
 
 
-def place(wanted: Iterable[str], taken: Iterable[str], subnet: str) -> dict[str, str]:
-    """The lowest free addresses of `subnet`, for `wanted` machines in that order."""
+def place(wanted: Sequence[str], taken: Iterable[str], subnet: str) -> dict[str, str]:
+    """The lowest free addresses in the lower half of `subnet`, for `wanted` in that order."""
     used = set(taken)
-    hosts = [str(host) for host in ipaddress.IPv4Network(subnet).hosts()][FIRST_HOST - 1 :]
-    free = (host for host in hosts if host not in used)
-    placed = {}
+    lower = next(ipaddress.IPv4Network(subnet).subnets(1))
+    free = (str(host) for host in list(lower)[FIRST_HOST:] if str(host) not in used)
+    placed = dict(zip(wanted, free, strict=False))
     for machine in wanted:
-        try:
-            placed[machine] = next(free)
-        except StopIteration:
-            raise MachineError(
-                f"The network {subnet} has no address left for {machine}."
-            ) from None
+        if machine not in placed:
+            raise MachineError(f"The network {subnet} has no address left for {machine}.")
     return placed
 
 
@@ -271,6 +294,7 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
         "image": image.stdout.strip(),
         "network": network,
         "gateway": gateway,
+        "prefix_length": ipaddress.IPv4Network(subnet).prefixlen,
         "machines": machines,
     }
 
@@ -283,51 +307,47 @@ def delete(options: argparse.Namespace) -> dict[str, Any]:
     wanted = {LABEL + "cluster": options.cluster}
     if options.machine:
         wanted[LABEL + "machine"] = options.machine
-    found = json.loads(podman("ps", "--all", "--external", "--format=json"))
-    removed = [entry["Id"] for entry in found if belongs(entry, wanted)]
-    if removed:
-        podman("rm", "--force", "--ignore", "--time=0", *removed)
-    volumes = json.loads(podman("volume", "ls", "--format=json"))
-    removed += remove("volume", (item["Name"] for item in volumes if has_labels(item, wanted)))
+    volumes = [item["Name"] for item in listing("volume", wanted)]
+    remains.wait_for_podman({name.removesuffix("-var") for name in volumes})
+    found = json.loads(podman("ps", "--all", "--external", "--no-trunc", "--format=json"))
+    doomed = [entry for entry in found if belongs(entry, wanted)]
+    for entry in doomed:
+        if entry.get("State") not in ALIVE:
+            remains.sweep(entry["Id"])
+    if doomed:
+        podman("rm", "--force", "--ignore", "--time=0", *(entry["Id"] for entry in doomed))
+    remains.end_orphan_namespaces()
+    if volumes:
+        podman("volume", "rm", "--force", *volumes)
+    networks = [] if options.machine else listing("network", wanted)
+    for network in networks:
+        podman("network", "rm", "--force", network["name"])
+        remains.remove_bridge(network["network_interface"])
     if not options.machine:
-        networks = json.loads(podman("network", "ls", "--format=json"))
-        removed += remove("network", (item["name"] for item in networks if has_labels(item, wanted)))
-        release_network_namespaces()
-    return {"changed": bool(removed)}
+        remains.release_namespace_directory()
+    return {"changed": bool(doomed or volumes or networks)}
+
+
+def listing(kind: str, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Podman's volumes or networks that have all the labels."""
+    items = json.loads(podman(kind, "ls", "--format=json"))
+    return [item for item in items if has_labels(item, wanted)]
 
 
 def belongs(entry: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    """Whether an entry of `podman ps` has the labels, or is what an interrupted run left unlabelled."""
+    """Whether an entry of `podman ps` has the labels, or is an unlabelled remainder by its name."""
     if has_labels(entry, wanted):
         return True
-    cluster = wanted[LABEL + "cluster"]
-    start = PREFIX + wanted.get(LABEL + "machine", f"{cluster}-")
-    return not entry.get("Labels") and any(name.startswith(start) for name in entry["Names"] or [])
+    names = [] if entry.get("Labels") else entry["Names"] or []
+    if LABEL + "machine" in wanted:
+        return PREFIX + wanted[LABEL + "machine"] in names
+    return any(name.startswith(f"{PREFIX}{wanted[LABEL + 'cluster']}-") for name in names)
 
 
 def has_labels(entry: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
     """Whether podman's entry of a container, volume or network has all the labels."""
     labels = entry.get("Labels") or entry.get("labels") or {}
     return all(labels.get(key) == value for key, value in wanted.items())
-
-
-def remove(kind: str, names: Iterable[str]) -> list[str]:
-    """Remove volumes or networks; return their names."""
-    found = list(names)
-    if found:
-        podman(kind, "rm", "--force", *found)
-    return found
-
-
-def release_network_namespaces() -> None:
-    """Unmount /run/netns when no network namespace is left in it.
-
-    Podman mounts it on itself before its first container and leaves it; so does `ip netns add`.
-    Either does it again when needed.
-    """
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    if str(NETWORK_NAMESPACES) in mounts and not any(NETWORK_NAMESPACES.iterdir()):
-        subprocess.run(["umount", NETWORK_NAMESPACES], check=True)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -41,7 +41,8 @@ def test_the_lock_ends_with_its_process_and_not_with_its_children(tmp_path: Path
         "from pathlib import Path\n"
         "from kubewright.store import Lock\n"
         "with Lock(Path(sys.argv[1]), 'apply'):\n"
-        "    child = subprocess.Popen(['sleep', '600'], close_fds=False)\n"
+        "    nowhere = subprocess.DEVNULL\n"
+        "    child = subprocess.Popen(['sleep', '600'], close_fds=False, stdout=nowhere)\n"
         "    print(child.pid, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )

@@ -29,7 +29,7 @@ def test_image_tree(tmp_path: Path, catalogue: Catalogue, made: list[str]) -> No
     assert manifest["schema"] == 1
     assert (manifest["kubernetes"], manifest["revision"]) == ("1.37.2", 1)
     assert (manifest["role"], manifest["arch"]) == ("worker", image.arch)
-    assert manifest["components"] == {"kubernetes": "v1.37.2"}
+    assert manifest["components"] == {"go": "1.26.6", "kubernetes": "v1.37.2"}
     assert manifest["images"] == [
         {"name": "registry.k8s.io/kube-proxy:v1.37.2", "archive": "images/kube-proxy.tar"}
     ]
@@ -157,6 +157,23 @@ def test_progress_is_words_and_seconds(
 def test_unknown_role(tmp_path: Path, catalogue: Catalogue, roles: list[Any]) -> None:
     with pytest.raises(ImageError, match="control_plane, worker"):
         build("1.37", roles, cache=tmp_path, catalogue=catalogue)
+
+
+def test_damaged_part_does_not_become_an_image(
+    tmp_path: Path, catalogue: Catalogue, made: list[str]
+) -> None:
+    (image,) = run(tmp_path, catalogue, "worker")
+    Store(tmp_path).path(image).unlink()
+    (program,) = tmp_path.glob("parts/*/files/kubelet")
+    data = bytearray(program.read_bytes())
+    data[0] ^= 1
+    program.write_bytes(data)
+    with pytest.raises(ImageError, match="bin/kubelet differs from the manifest") as raised:
+        run(tmp_path, catalogue, "worker")
+    assert "removed: kubernetes." in raised.value.remedy
+    (again,) = run(tmp_path, catalogue, "worker")
+    assert again.digest == image.digest
+    assert made == ["kubernetes", "kubernetes"]
 
 
 def test_failed_recipe_ends_the_build_with_its_error(

@@ -12,7 +12,7 @@ import yaml
 
 from kubewright.image import Catalogue, ImageError
 
-# Recorded from `kubeadm config images list --kubernetes-version <v>` of the kubeadm of each release.
+# Recorded from `kubeadm config images list --kubernetes-version <v>` of each release's kubeadm.
 KUBEADM_IMAGES = {
     "1.37.2": {
         "registry.k8s.io/kube-apiserver:v1.37.2",

@@ -7,13 +7,23 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import struct
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from kubewright.image.docker_archive import Config, Entry, capability, write, write_layer
+from kubewright.image.commands import Commands
+from kubewright.image.docker_archive import (
+    Config,
+    Entry,
+    capability,
+    compress,
+    write,
+    write_layer,
+)
 
 NAME = "registry.k8s.io/thing:v1"
 
@@ -26,7 +36,9 @@ def program(tmp_path: Path) -> Path:
 
 
 def make(directory: Path, program: Path, name: str = "image.tar") -> Path:
-    base = write_layer(directory / "base.tar", [Entry("tmp", 0o1777), Entry("bin", target="usr/bin")])
+    base = write_layer(
+        directory / "base.tar", [Entry("tmp", 0o1777), Entry("bin", target="usr/bin")]
+    )
     own = write_layer(
         directory / "own.tar",
         [Entry("usr/bin/thing", source=program, capabilities=("net_bind_service",))],
@@ -67,6 +79,20 @@ def test_read_back(tmp_path: Path, program: Path) -> None:
         assert layer.extractfile(thing).read() == program.read_bytes()  # type: ignore[union-attr]
     assert (thing.mode, thing.uid, thing.gid, thing.mtime) == (0o755, 0, 0, 0)
     assert "SCHILY.xattr.security.capability" in thing.pax_headers
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed")
+def test_compressed_layer_is_the_same_layer(tmp_path: Path, program: Path) -> None:
+    plain = write_layer(tmp_path / "own.tar", [Entry("usr/bin/thing", source=program)])
+    tar = plain.path.read_bytes()
+    packed = compress(plain, log=tmp_path / "log", commands=Commands())
+    assert not plain.path.exists()
+    assert packed.digest == hashlib.sha256(tar).hexdigest()
+    unpacked = subprocess.run(["zstd", "-dc", packed.path], capture_output=True, check=True)
+    assert unpacked.stdout == tar
+    write(tmp_path / "image.tar", NAME, [packed], Config("amd64"))
+    with tarfile.open(tmp_path / "image.tar") as archive:
+        assert archive.getnames()[0] == f"{packed.digest}.tar.zst"
 
 
 def test_base_layer_keeps_modes_and_links(tmp_path: Path, program: Path) -> None:

@@ -17,7 +17,7 @@ RELEASE = Catalogue.load().release("1.37.2")
 LOCKED = Locked(
     debian={"load-balancer": {"haproxy": Pinned(version="2.6", sha256="0" * 64)}},
     compiler={"gcc": "12.2.0"},
-    squashfs="4.5.1",
+    packing={"zstd": "1.5.4"},
 )
 OTHER_HAPROXY = {"load-balancer": {"haproxy": Pinned(version="2.7", sha256="1" * 64)}}
 
@@ -105,7 +105,7 @@ def test_what_changes_an_image(release: Release) -> None:
 
 
 def test_role_arch_and_packer_change_an_image() -> None:
-    packer = LOCKED.model_copy(update={"squashfs": "4.6"})
+    packer = LOCKED.model_copy(update={"packing": {"zstd": "1.5.6"}})
     keys = {
         image_key(RELEASE, "worker", LOCKED, "amd64"),
         image_key(RELEASE, "control_plane", LOCKED, "amd64"),

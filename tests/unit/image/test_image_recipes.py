@@ -35,7 +35,9 @@ def test_go_mod_replaces_staging_modules_by_published_ones() -> None:
 
 
 def test_go_mod_of_several_modules() -> None:
-    text = go_mod("etcd", {"a.b/c/v3": "v3.7.0", "a.b/d/v3": "v3.7.0"}, {"Go": "1.26"}, staging=False)
+    text = go_mod(
+        "etcd", {"a.b/c/v3": "v3.7.0", "a.b/d/v3": "v3.7.0"}, {"Go": "1.26"}, staging=False
+    )
     assert text.count("\nrequire ") == 2
     assert "replace" not in text
 
@@ -116,6 +118,44 @@ def test_dependencies_with_alternatives_versions_and_architectures() -> None:
     assert packages.dependencies(stanza) == [["dpkg"], ["libc6"], ["a", "b"], ["c"]]
 
 
+def test_closure_takes_the_first_alternative_that_exists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    depends = {
+        "haproxy": "libc6 (>= 2.34), virtual | libssl3, adduser",
+        "libc6": "libgcc-s1",
+        "libssl3": "libc6",
+        "libgcc-s1": "libc6",  # a circle, as in Debian
+        "adduser": "perl",
+    }
+    stanzas = {
+        name: {"Package": name, "Version": "1", "SHA256": "0" * 64, "Depends": text}
+        for name, text in depends.items()
+    }
+    monkeypatch.setattr(
+        packages.Archive,
+        "_show",
+        lambda _, names: {name: stanzas[name] for name in names if name in stanzas},
+    )
+    archive = packages.Archive(tmp_path, "amd64", Commands())
+    assert list(archive.closure(["haproxy"])) == ["haproxy", "libc6", "libgcc-s1", "libssl3"]
+    with pytest.raises(ImageError, match="package keepalived"):
+        archive.closure(["keepalived"])
+
+
+def test_package_with_other_contents_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def download(_: object, argv: list[str], *, cwd: Path, **__: object) -> None:
+        assert argv[-1] == "x=1"
+        (cwd / "x_1_amd64.deb").write_bytes(b"something else")
+
+    monkeypatch.setattr(Commands, "run", download)
+    archive = packages.Archive(tmp_path, "amd64", Commands())
+    with pytest.raises(ImageError, match="x 1 came with other contents"):
+        archive.fetch({"x": packages.Pinned(version="1", sha256="0" * 64)})
+
+
 def test_choose_takes_libraries_loader_and_links(tmp_path: Path) -> None:
     python = Path(sys.executable).resolve().read_bytes()
     needed = elf.needs(python)
@@ -142,7 +182,7 @@ def test_missing_programs_are_all_named_with_their_packages(
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ImageError) as raised:
         prerequisites.check(tmp_path, compiling=False, linking_c=True, debian=True)
-    assert raised.value.remedy.endswith("recommends apt dpkg gcc squashfs-tools")
+    assert raised.value.remedy.endswith("recommends apt dpkg gcc squashfs-tools zstd")
 
 
 def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -193,7 +233,10 @@ def test_stop_ends_the_whole_group(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         # The shell's child holds the pipe open; its end is seen when it is killed with the shell.
         running = pool.submit(
-            commands.run, ["sh", "-c", f"cat /dev/zero >{pipe} & wait"], what="x", log=tmp_path / "log"
+            commands.run,
+            ["sh", "-c", f"cat /dev/zero >{pipe} & wait"],
+            what="x",
+            log=tmp_path / "log",
         )
         with pipe.open("rb") as reader:
             assert reader.read(1)

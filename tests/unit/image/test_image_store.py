@@ -52,7 +52,7 @@ def test_an_image_of_other_inputs_is_not_found(
     release = catalogue.release("1.37").model_copy(update={"revision": 2})
     newer = Store(tmp_path, Catalogue([release]))
     assert newer.find("1.37", "worker") is None
-    Locked(squashfs="another").save(tmp_path, catalogue.release("1.37"), "amd64")
+    Locked(packing={"zstd": "0"}).save(tmp_path, catalogue.release("1.37"), "amd64")
     assert store.find("1.37", "worker") is None
 
 
@@ -104,7 +104,9 @@ def test_same_key_replaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", '[{"kubernetes": "1.37.2"}]', "[1]"])
-def test_broken_index_is_an_error_that_says_what_to_do(store: Store, tmp_path: Path, text: str) -> None:
+def test_broken_index_is_an_error_that_says_what_to_do(
+    store: Store, tmp_path: Path, text: str
+) -> None:
     (tmp_path / "images/index.json").write_text(text)
     with pytest.raises(ImageError, match="Build the image again") as raised:
         store.find("1.37", "worker")
@@ -132,7 +134,10 @@ def test_verify_names_the_file_with_a_flipped_byte(store: Store, tmp_path: Path)
     problems = store.verify(image).problems
     assert len(problems) == 3
     assert f"not {image.digest}" in problems[0]
-    assert problems[1:] == ["bin/kubelet differs from the manifest", "bin/extra is not in the manifest"]
+    assert problems[1:] == [
+        "bin/kubelet differs from the manifest",
+        "bin/extra is not in the manifest",
+    ]
 
 
 def test_verify_notices_a_byte_flipped_in_the_squashfs(store: Store) -> None:

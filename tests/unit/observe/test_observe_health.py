@@ -74,7 +74,7 @@ def test_no_machines_is_said_once() -> None:
         ),
         (
             {"etcd": Etcd(GOOD.etcd.members[:2])},
-            ["etcd has 2 members, not 3"],
+            ["etcd has 2 of 3 members"],
         ),
         (
             {

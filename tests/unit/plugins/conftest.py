@@ -22,9 +22,8 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 COLLECTION = "ansible_collections.kubewright.cluster.plugins"
 
 
-def link_collection() -> Path:
-    """A directory in which the checkout is the collection, first on ``ansible_collections``."""
-    root = Path(tempfile.mkdtemp(prefix="kubewright-collections-"))
+def link_collection(root: Path) -> Path:
+    """Make *root* a place where the checkout is the collection, first on its package's path."""
     place = root / "ansible_collections" / "kubewright"
     place.mkdir(parents=True)
     (place / "cluster").symlink_to(CHECKOUT)
@@ -38,7 +37,9 @@ def link_collection() -> Path:
     return root
 
 
-COLLECTIONS_PATH = link_collection()
+# Goes with the interpreter; a link is removed, not what it points to.
+TEMPORARY = tempfile.TemporaryDirectory(prefix="kubewright-collections-")
+COLLECTIONS_PATH = link_collection(Path(TEMPORARY.name))
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import typer
 
 from kubewright.act import Session
@@ -35,8 +33,6 @@ def destroy(file: File = DEFAULT_FILE, output: Form = Format.TEXT, yes: Yes = Fa
         tell_ended(session, out)
         _set_damaged_machines_aside(spec.name, paths, out)
         result = run_playbook(session, out, PLAYBOOK, file, _epoch(paths))
-        if result.ok:
-            _forget(paths)
     finish(result, out, {"cluster": spec.name}, f"{spec.name} is gone: {work_done(result)}.")
 
 
@@ -68,13 +64,3 @@ def _epoch(paths: ClusterPaths) -> dict[str, int]:
         return {"kubewright_epoch": next_epoch(paths.store)}
     except StoreError:
         return {}
-
-
-def _forget(paths: ClusterPaths) -> None:
-    """Remove what would belong to another cluster if this name is used again.
-
-    Logs, journal, epoch and the SSH key stay: the key may be the user's own.
-    """
-    shutil.rmtree(paths.identity, ignore_errors=True)
-    for file in (paths.kubeconfig, paths.machines, paths.known_hosts):
-        file.unlink(missing_ok=True)

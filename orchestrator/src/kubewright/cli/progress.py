@@ -77,8 +77,8 @@ class Progress:
         if event.outcome == "changed":
             self._changed.add(event.host)
         elif event.outcome in ("failed", "unreachable") and not event.ignored:
-            reason = event.message.splitlines()[0] if event.message else ""
-            self.line(f"{event.host} {event.outcome}: {event.task}: {reason}", style="red")
+            said = [f"{event.host} {event.outcome}", event.task, *event.message.splitlines()[:1]]
+            self.line(": ".join(said), style="red")
 
     def _show(self, text: str) -> None:
         if self._status is not None:

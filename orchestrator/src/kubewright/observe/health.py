@@ -70,7 +70,7 @@ def _etcd(spec: Spec, snapshot: Snapshot) -> list[str]:
         if member.learner
     ]
     if len(etcd.members) != spec.control_plane.size:
-        found.append(f"etcd has {len(etcd.members)} members, not {spec.control_plane.size}")
+        found.append(f"etcd has {len(etcd.members)} of {spec.control_plane.size} members")
     if not etcd.quorum:
         found.append(
             f"etcd has no quorum: {etcd.healthy_voters} of {etcd.voters} voters are healthy"

@@ -1,0 +1,37 @@
+"""A default that several roles need says the same everywhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from kubewright.spec.models import Spec
+
+ROLES = Path(__file__).parents[3] / "roles"
+
+
+@pytest.mark.parametrize("name", ["pod_cidr", "service_cidr"])
+def test_roles_and_spec_agree_on_networks(name: str) -> None:
+    found = {
+        path.parts[-3]: value
+        for path in ROLES.glob("*/defaults/main.yml")
+        for option, value in yaml.safe_load(path.read_text()).items()
+        if option.endswith(f"_{name}")
+    }
+    assert "control_plane" in found
+    expected = Spec.model_fields[name].default
+    for role, value in found.items():
+        assert re.search(r"default\('(.*?)'\)", value).group(1) == expected, role  # type: ignore[union-attr]
+
+
+def test_ports_and_names_of_the_api_agree() -> None:
+    for suffix in ("api_port", "api_name"):
+        found = {
+            value
+            for path in ROLES.glob("*/defaults/main.yml")
+            for option, value in yaml.safe_load(path.read_text()).items()
+            if option.endswith(suffix)
+        }
+        assert len(found) == 1, found
