@@ -28,6 +28,11 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 	ruff format --check .
 	ruff check .
 	mypy
+	mypy tools tests/integration/*.py
+	@# The collection's modules are checked under their full names, as Ansible imports them.
+	cd .venv/share/kubewright && MYPYPATH=$$PWD mypy --config-file $(CURDIR)/mypy.ini --cache-dir $(CURDIR)/.mypy_cache/collection \
+		--namespace-packages --explicit-package-bases \
+		$(foreach kind,module_utils modules action filter,--package ansible_collections.kubewright.cluster.plugins.$(kind))
 	cd orchestrator && lint-imports
 	python tools/role_defaults.py --check
 	yamllint --strict .

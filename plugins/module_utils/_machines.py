@@ -19,7 +19,7 @@ import binascii
 import ipaddress
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -102,7 +102,7 @@ def _problems(machine: Any) -> list[str]:
         if field in machine and not (isinstance(machine[field], str) and machine[field])
     ]
     problems += [f"{field} is not a text, or empty" for field in empty]
-    rules = {
+    rules: dict[str, tuple[Callable[[Any], object], str]] = {
         "id": (ID.fullmatch, "is not <provider>://<id>"),
         "name": (NAME.fullmatch, "is not a DNS label"),
         "address": (_is_address, "is not an IP address"),

@@ -119,7 +119,7 @@ def iptables(listing: str, family: str) -> list[str]:
 
 
 def routes(family: str) -> list[str]:
-    """Routes of all tables, but for what the kernel keeps for addresses that change by themselves."""
+    """Routes of all tables, but for those that the kernel keeps for passing addresses."""
     found = []
     for line in output("ip", family, "route", "show", "table", "all").splitlines():
         found.append(re.sub(r" (expires \d+sec|error -?\d+|linkdown|dead)\b", "", line.strip()))

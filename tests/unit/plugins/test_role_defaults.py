@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from kubewright.spec.models import Spec
 
 ROLES = Path(__file__).parents[3] / "roles"
