@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from waiting import NotYet, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = REPOSITORY / ".venv/bin/kubewright"
@@ -220,29 +219,3 @@ class Running:
     def _read_answer(self) -> None:
         assert self._process.stdout is not None
         self._answer.extend(self._process.stdout)
-
-
-def processes_of(state: Path) -> list[str]:
-    """Return the command lines of processes that work on a cluster whose state is given."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            line = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if os.fsencode(state) in line:
-            found.append(line.replace(b"\0", b" ").decode(errors="replace"))
-    return found
-
-
-def none_works_on(state: Path, limit: float) -> None:
-    """Wait until no process works on that cluster."""
-
-    def look() -> None:
-        found = processes_of(state)
-        if found:
-            raise NotYet("; ".join(found))
-
-    until("without processes", look, limit)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What containers leave on this host: take a snapshot, and compare with it later.
 
     python leftovers.py snapshot FILE    writes what is there now

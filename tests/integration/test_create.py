@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import cluster as clusters
 import etcd
 import kube as api
+import processes
 from cluster import POOL, VERSION, Cluster
 from conftest import Creation
 from kube import Kube
@@ -64,7 +64,7 @@ def test_there_is_one_cluster_with_three_voters(cluster: Cluster) -> None:
 
 
 def test_the_killed_run_left_no_process(cluster: Cluster) -> None:
-    clusters.none_works_on(cluster.state, limit=10)
+    processes.none_works_on(cluster.state, limit=10)
 
 
 def test_the_second_apply_tells_what_it_did(creation: Creation) -> None:

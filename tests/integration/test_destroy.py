@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import cluster as clusters
 import leftovers
+import processes
 import pytest
 from cluster import Cluster
 from conftest import Creation
@@ -47,7 +47,7 @@ def test_destroy_after_a_killed_apply_leaves_nothing(killed: Cluster, phase: str
         running.kill()
 
     killed.destroy().succeeded()
-    clusters.none_works_on(killed.state, limit=5)
+    processes.none_works_on(killed.state, limit=5)
     assert left_since(baseline) == []
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,14 +11,13 @@ from pathlib import Path
 import kube as api
 import pytest
 from cluster import Cluster
-from conftest import Creation
+from conftest import TOKEN, Creation
 from kube import Kube
 from machines import put, run_on
 from waiting import until
 
 #: What of the state may hold secrets.
 KEEPERS = ("identity", "ssh", "kubeconfig")
-TOKEN = re.compile(r"\b[a-z0-9]{6}\.(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{16}\b")
 TOKEN_LIFE = timedelta(minutes=15)
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 
@@ -81,6 +79,11 @@ def test_authorities_are_on_control_planes_alone(cluster: Cluster) -> None:
         assert (authorities & names == set()) == (node in cluster.workers), node
         # What carried the token to kubeadm is gone.
         assert not names & {"kubeadm.yaml", "bootstrap-kubelet.conf"}, node
+
+
+def test_no_join_token_is_in_a_process_list(creation: Creation) -> None:
+    assert creation.watch.looks > 50
+    assert not creation.watch.matching, "programs with a token in their arguments"
 
 
 def test_no_join_token_is_left(creation: Creation, kube: Kube) -> None:

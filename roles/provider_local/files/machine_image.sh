@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes the image that local machines start from, unless it exists, and prints its name.
 #
 #   machine_image.sh CACHE_DIRECTORY
@@ -8,6 +9,7 @@
 # that podman lost is imported again in seconds, without a network.
 # Packages come from the Debian mirror that this host's apt is set to, through apt's proxy.
 set -euo pipefail
+umask 022
 
 suite=bookworm
 packages=(
@@ -70,7 +72,8 @@ build_tree() {
     "$tree"/usr/share/doc/* "$tree"/usr/share/man/* "$tree"/usr/share/locale/*
   # Most of these settings are the kernel's, shared with the host: not ours to change.
   rm -f "$tree"/etc/sysctl.d/* "$tree"/usr/lib/sysctl.d/* "$tree/etc/sysctl.conf"
-  cp -r --preserve=mode "$here/machine/." "$tree/"
+  cp -r --no-preserve=mode "$here/machine/." "$tree/"
+  chmod 0755 "$tree"/usr/local/sbin/*
   systemctl --root="$tree" mask "${masked[@]}" >&2
   systemctl --root="$tree" enable kubewright-machine-keys kubewright-machine-ready \
     kubewright-machine-network >&2

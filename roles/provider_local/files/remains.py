@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a podman that was killed half-way leaves behind, and how it is cleared away.
 
 Podman writes down late what it has done: a kill in between leaves processes, mounts and network

@@ -12,7 +12,8 @@ import yaml
 
 from kubewright.image import Catalogue, ImageError
 
-# Recorded from `kubeadm config images list --kubernetes-version <v>` of each release's kubeadm.
+# 1.37.2: what `kubeadm config images list --kubernetes-version v1.37.2` printed. 1.36.4: from the
+# constants of its cmd/kubeadm/app/constants (DefaultEtcdVersion, CoreDNSVersion, PauseVersion).
 KUBEADM_IMAGES = {
     "1.37.2": {
         "registry.k8s.io/kube-apiserver:v1.37.2",

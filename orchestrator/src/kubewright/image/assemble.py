@@ -12,6 +12,7 @@ from typing import Any
 
 from kubewright.image import docker_archive
 from kubewright.image.catalogue import ContainerImage, DebianPart, Release, Role
+from kubewright.image.commands import Commands
 from kubewright.image.docker_archive import Config, Entry, Layer
 from kubewright.image.parts import MadePart
 from kubewright.image.paths import sha256_file
@@ -21,13 +22,20 @@ class Assembly:
     """Builds the trees of one release's images below ``work``; roles share container images."""
 
     def __init__(
-        self, release: Release, arch: str, cache: Path, parts: Mapping[str, MadePart], work: Path
+        self,
+        release: Release,
+        arch: str,
+        cache: Path,
+        parts: Mapping[str, MadePart],
+        work: Path,
+        commands: Commands,
     ) -> None:
         self._release = release
         self._arch = arch
         self._cache = cache
         self._parts = parts
         self._work = work
+        self._commands = commands
         self._layers: dict[str, Layer] = {}
         self._archives: dict[str, tuple[Path, str]] = {}
         (work / "layers").mkdir(parents=True, exist_ok=True)
@@ -99,13 +107,13 @@ class Assembly:
                 source = self._parts[part].root(self._cache) / file
                 granted = tuple(image.capabilities.get(inside, ()))
                 entries.append(Entry(inside, source=source, capabilities=granted))
-            own = self._work / "layers" / f"{name}.tar"
-            layers.append(docker_archive.write_layer(own, entries))
+            own = self._layer(name, entries)
+            layers.append(own)
             path = self._work / "archives" / f"{name}.tar"
             config = Config(self._arch, image.entrypoint, image.user)
             docker_archive.write(path, self._release.image_name(name), layers, config)
             path.chmod(0o644)
-            own.unlink()
+            own.path.unlink()
             self._archives[name] = path, sha256_file(path)
         return self._archives[name]
 
@@ -121,9 +129,13 @@ class Assembly:
                 )
                 for item in made.files
             ]
-            path = self._work / "layers" / f"base-{part}.tar"
-            self._layers[part] = docker_archive.write_layer(path, entries)
+            self._layers[part] = self._layer(f"base-{part}", entries)
         return self._layers[part]
+
+    def _layer(self, name: str, entries: list[Entry]) -> Layer:
+        layer = docker_archive.write_layer(self._work / "layers" / f"{name}.tar", entries)
+        log = self._cache / "logs" / f"pack-{self._release.kubernetes}.log"
+        return docker_archive.compress(layer, log=log, commands=self._commands)
 
     def _components(self, role: Role, files: list[dict[str, Any]]) -> dict[str, str]:
         """Versions of what is in the image, Debian packages included."""
@@ -134,6 +146,7 @@ class Assembly:
         }
         names |= {image.component for image in self._release.images_of(role).values()}
         versions = {name: self._release.versions[name] for name in names}
+        versions["go"] = self._release.toolchain.version
         sources = [file["source"] for file in files]
         sources += [
             item.source

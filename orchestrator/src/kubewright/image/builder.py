@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from kubewright.image.make import make_parts
 from kubewright.image.parts import MadePart
 from kubewright.image.paths import cache_dir, file_lock, host_arch, sha256_file
 from kubewright.image.report import Report
-from kubewright.image.store import Image, Store
+from kubewright.image.store import Image, Store, compare
 
 ROLES: tuple[Role, ...] = ("control_plane", "worker")
 
@@ -132,7 +132,7 @@ class _Build:
     def _look_up(self, missing: Sequence[str], locked: Locked | None) -> Locked:
         """Look up again whatever something missing depends on."""
         known = locked or Locked()
-        found: dict[str, object] = {"squashfs": lookup.squashfs()}
+        found: dict[str, object] = {"packing": lookup.packing()}
         parts = self._release.parts
         if any(isinstance(parts[name], DebianPart) for name in missing):
             self._report.line("reading Debian's package lists")
@@ -153,22 +153,31 @@ class _Build:
         work = images_dir / f".work-{self._release.kubernetes}"
         images = []
         try:
-            assembly = Assembly(self._release, self._arch, self._cache, parts, work)
+            assembly = Assembly(self._release, self._arch, self._cache, parts, work, self.commands)
             for role in roles:
                 if (found := self._store.find(self._release.kubernetes, role, self._arch)) is None:
-                    found = self._pack_role(assembly, role, work, locked)
+                    found = self._pack_role(assembly, role, work, locked, parts)
                 images.append(found)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return images
 
-    def _pack_role(self, assembly: Assembly, role: Role, work: Path, locked: Locked) -> Image:
+    def _pack_role(
+        self,
+        assembly: Assembly,
+        role: Role,
+        work: Path,
+        locked: Locked,
+        parts: Mapping[str, MadePart],
+    ) -> Image:
         started = time.monotonic()
         tree = assembly.tree(role)
         target = work / f"{role}.squashfs"
-        log = self._cache / "logs" / f"pack-{self._release.kubernetes}-{role}.log"
-        log.unlink(missing_ok=True)
+        log = self._cache / "logs" / f"pack-{self._release.kubernetes}.log"
         squashfs.pack(tree, target, log=log, commands=self.commands)
+        # Read back: what a bad disk or a damaged cache spoils must not reach a node.
+        if problems := compare(target):
+            raise self._damaged(problems, parts)
         digest = sha256_file(target)
         image = Image(
             kubernetes=self._release.kubernetes,
@@ -187,6 +196,15 @@ class _Build:
             time.monotonic() - started,
         )
         return image
+
+    def _damaged(self, problems: Sequence[str], parts: Mapping[str, MadePart]) -> ImageError:
+        bad = [name for name, part in parts.items() if part.discard_if_damaged(self._cache)]
+        return ImageError(
+            f"The packed image is not what was built: {'; '.join(problems)}.",
+            f"Damaged in the cache and removed: {', '.join(bad)}. Run the same command again."
+            if bad
+            else "The cache is whole: check this machine's memory and disk.",
+        )
 
     def _clean(self) -> None:
         """Remove what a build that was killed left; the lock says that none is running."""

@@ -117,6 +117,7 @@ class Commands:
             remedy = (
                 "A server could not be reached: check the network and the proxy settings"
                 " (https_proxy, GOPROXY) and run the same command again; what was fetched is kept."
+                f" The whole output is in {log}."
             )
         elif "No space left on device" in text:
             remedy = "Free some space (a build needs about 15 GB in the cache) and run it again."

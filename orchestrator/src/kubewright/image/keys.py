@@ -11,13 +11,13 @@ import hashlib
 import json
 from typing import Any
 
-from kubewright.image import squashfs
+from kubewright.image import docker_archive, squashfs
 from kubewright.image.catalogue import DebianPart, GoPart, PausePart, Release, Role
 from kubewright.image.locked import Locked
 from kubewright.image.recipes import debian, go, pause
 
 # Counts up when assemble.py or docker_archive.py lays things out in another way.
-ASSEMBLY = 1
+ASSEMBLY = 2
 
 
 def part_key(release: Release, name: str, locked: Locked, arch: str) -> str:
@@ -75,7 +75,7 @@ def image_key(release: Release, role: Role, locked: Locked, arch: str) -> str:
                 name: [release.image_name(name), image.model_dump(mode="json")]
                 for name, image in release.images_of(role).items()
             },
-            "squashfs": [locked.squashfs, *squashfs.OPTIONS],
+            "packing": [locked.packing, docker_archive.ZSTD_LEVEL, *squashfs.OPTIONS],
         }
     )
 

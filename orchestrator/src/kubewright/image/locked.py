@@ -9,6 +9,7 @@ them has to be made anew, and for a new revision of the release.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kubewright.image.catalogue import DebianPart, Release
 from kubewright.image.commands import Commands, output_of
-from kubewright.image.errors import ImageError
 from kubewright.image.paths import write_atomically
 from kubewright.image.recipes import packages
 
@@ -30,7 +30,8 @@ class Locked(BaseModel):
     debian: dict[str, dict[str, packages.Pinned]] = {}
     # program or library -> version; programs that link C statically depend on these
     compiler: dict[str, str] = {}
-    squashfs: str = ""
+    # mksquashfs and zstd -> version: another one may pack the same files into other bytes
+    packing: dict[str, str] = {}
 
     @staticmethod
     def path(cache: Path, release: Release, arch: str) -> Path:
@@ -70,9 +71,11 @@ def compiler() -> dict[str, str]:
     return {name: version.strip() for name, version in found.items()}
 
 
-def squashfs() -> str:
-    """The packer's version. Raises ImageError when there is none."""
-    text = output_of(["mksquashfs", "-version"])
-    if text is None:
-        raise ImageError("There is no program mksquashfs.", "Install squashfs-tools.")
-    return text.split("\n", 1)[0].removeprefix("mksquashfs version ").split(" ", 1)[0]
+def packing() -> dict[str, str]:
+    """Versions of the programs that pack an image."""
+    squashfs = (output_of(["mksquashfs", "-version"]) or "").split("\n", 1)[0]
+    zstd = output_of(["zstd", "--version"]) or ""
+    return {
+        "mksquashfs": squashfs.removeprefix("mksquashfs version ").split(" ", 1)[0],
+        "zstd": next(iter(re.findall(r"v(\d[\d.]*)", zstd)), ""),
+    }

@@ -60,8 +60,11 @@ class _Maker:
         self._cache = cache
         self._commands = commands
         self._report = report
+        self._error: BaseException | None = None
 
     def run(self) -> None:
+        for name in self._keys:
+            self._job(name).log.unlink(missing_ok=True)
         names = sorted(self._keys, key=lambda name: (_rank(name), name))
         parts = {name: self._release.parts[name] for name in names}
         go_parts = [name for name in names if isinstance(parts[name], GoPart)]
@@ -76,19 +79,28 @@ class _Maker:
                     trees.submit(self._make_other, name) for name in names if name not in go_parts
                 ]
                 fetched = {name: modules.submit(self._fetch, name) for name in go_parts}
+                for future in (*others, *fetched.values()):
+                    future.add_done_callback(self._stop_on_error)
                 for name in go_parts:
-                    # An error on the other thread ends the build now, not after ten minutes.
-                    self._compile(name, fetched[name], others)
+                    self._compile(name, fetched[name])
                 for future in others:
                     future.result()
-            except BaseException:
+            except BaseException as fault:
                 modules.shutdown(wait=False, cancel_futures=True)
                 trees.shutdown(wait=False, cancel_futures=True)
                 self._commands.stop()
+                if isinstance(fault, Exception) and self._error is not None:
+                    raise self._error from None
                 raise
             finally:
                 for name in names:
                     shutil.rmtree(self._directory(name), ignore_errors=True)
+
+    def _stop_on_error(self, future: Future[None]) -> None:
+        """End a compilation at once when a download fails beside it, not after minutes."""
+        if not future.cancelled() and self._error is None and (error := future.exception()):
+            self._error = error
+            self._commands.stop()
 
     def _toolchain(self) -> None:
         chain = self._release.toolchain
@@ -97,15 +109,13 @@ class _Maker:
             toolchain.install(self._cache, chain, self._arch, self._commands)
             self._report.done(f"Go {chain.version} fetched", time.monotonic() - started)
 
-    def _fetch(self, name: str) -> float:
-        started = time.monotonic()
+    def _fetch(self, name: str) -> None:
         go.fetch(cast("Job[GoPart]", self._job(name)))
-        return time.monotonic() - started
 
-    def _compile(self, name: str, fetched: Future[float], others: list[Future[None]]) -> None:
-        _raise_first(others)
+    def _compile(self, name: str, fetched: Future[None]) -> None:
+        if not fetched.done():
+            self._report.line(f"fetching the modules of {name}")
         fetched.result()
-        _raise_first(others)
         job = cast("Job[GoPart]", self._job(name))
         programs = " ".join(job.part.binaries)
         label = f"{name} ({programs})" if 1 < len(job.part.binaries) < 10 else name
@@ -138,7 +148,6 @@ class _Maker:
         directory = self._directory(name)
         for inside in ("work", "files"):
             (directory / inside).mkdir(parents=True, exist_ok=True)
-        log = self._cache / "logs" / f"{self._release.kubernetes}-{name}.log"
         return Job(
             name=name,
             part=self._release.parts[name],
@@ -147,16 +156,10 @@ class _Maker:
             cache=self._cache,
             work=directory / "work",
             files=directory / "files",
-            log=log,
+            log=self._cache / "logs" / f"{self._release.kubernetes}-{name}.log",
             commands=self._commands,
         )
 
 
 def _rank(name: str) -> int:
     return _ORDER.index(name) if name in _ORDER else len(_ORDER)
-
-
-def _raise_first(futures: list[Future[None]]) -> None:
-    for future in futures:
-        if future.done():
-            future.result()

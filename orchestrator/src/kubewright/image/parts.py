@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 from collections.abc import Mapping
@@ -76,9 +75,11 @@ class MadePart(BaseModel):
         return cls(name=name, key=key, seconds=round(seconds, 1), files=found)
 
     def commit(self, cache: Path, directory: Path) -> None:
-        """Turn ``directory`` (with ``files/`` in it) into the finished part by one rename."""
+        """Turn ``directory`` (with ``files/`` in it) into the finished part by one rename.
+
+        The data is not waited for: what a power cut spoils is found when an image is read back.
+        """
         (directory / "part.json").write_text(self.model_dump_json(indent=1) + "\n")
-        os.sync()  # thousands of blocks of a fresh build; one call is cheaper than a fsync a file
         target = cache / "parts" / self.key
         shutil.rmtree(target, ignore_errors=True)
         directory.rename(target)
@@ -86,3 +87,12 @@ class MadePart(BaseModel):
 
     def root(self, cache: Path) -> Path:
         return cache / "parts" / self.key / "files"
+
+    def discard_if_damaged(self, cache: Path) -> bool:
+        """Hash the files again; remove the part when one differs. True when it was removed."""
+        for file in self.files:
+            path = self.root(cache) / file.path
+            if file.is_file and (not path.is_file() or sha256_file(path) != file.sha256):
+                shutil.rmtree(self.root(cache).parent)
+                return True
+        return False

@@ -11,7 +11,7 @@ from kubewright.image.commands import output_of
 from kubewright.image.errors import ImageError
 
 # program -> Debian package
-_PACKING = {"mksquashfs": "squashfs-tools", "unsquashfs": "squashfs-tools"}
+_PACKING = {"mksquashfs": "squashfs-tools", "unsquashfs": "squashfs-tools", "zstd": "zstd"}
 _DEBIAN = {"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "dpkg-query": "dpkg"}
 # Go's build cache, the modules and the parts of one release, measured: 11 GB.
 _SPACE = 12 * 10**9

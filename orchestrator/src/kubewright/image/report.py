@@ -33,14 +33,15 @@ class Report:
     def heartbeat(self, text: str, log: Path) -> Iterator[None]:
         """While the block runs, say every half minute that it still does.
 
-        ``log`` is go's output: with -v it names each package that was compiled.
+        ``log`` is go's output: with -v it names each package that is compiled, from here on.
         """
         finished = threading.Event()
+        start = log.stat().st_size if log.exists() else 0
         began = time.monotonic()
 
         def beat() -> None:
             while not finished.wait(_HEARTBEAT_SECONDS):
-                packages = _compiled(log)
+                packages = _compiled(log, start)
                 spent = duration(time.monotonic() - began)
                 self.line(f"{text}: {spent} so far, {packages} packages compiled")
 
@@ -61,9 +62,10 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-def _compiled(log: Path) -> int:
+def _compiled(log: Path, start: int) -> int:
     try:
         with log.open("rb") as file:
+            file.seek(start)
             return sum(not line.startswith((b"$", b"go: ", b"#")) for line in file)
     except OSError:
         return 0

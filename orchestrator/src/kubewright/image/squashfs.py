@@ -10,7 +10,16 @@ from pathlib import Path
 from kubewright.image.commands import Commands, output_of
 from kubewright.image.errors import ImageError
 
-OPTIONS = ("-comp", "zstd", "-Xcompression-level", "3", "-b", "256K")
+# Measured on a worker's 639 MB, processor time; nodes read more often than anybody packs:
+#   zstd 1: 230 MB in 1.6 s    zstd 3: 211 MB in 2.8 s    zstd 9: 199 MB in 11 s   zstd 15: 115 s
+#   lz4:    309 MB in 1.0 s    none:   668 MB in 0.1 s    (zstd 3, 128K blocks: 219 MB)
+# Reading costs 1.4 ms a MB of contents at every level of zstd, 0.8 with lz4, 0.6 without. So level
+# 3: a third less to send than with lz4, for a quarter of a second of the node's time at most.
+# What lies in images/ is compressed already and is stored as it is.
+OPTIONS = (
+    *("-comp", "zstd", "-Xcompression-level", "3", "-b", "256K"),
+    *("-action", "uncompressed@pathname(images/*)"),
+)
 _SAME_BYTES = (
     *("-noappend", "-all-root", "-all-time", "0", "-mkfs-time", "0", "-root-mode", "0755"),
     # Inputs may be hard links to one file; how many there are must not show.

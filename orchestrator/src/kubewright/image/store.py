@@ -127,7 +127,7 @@ class Store:
         if (found := sha256_file(path)) != image.digest:
             problems.append(f"{path.name} has sha256 {found}, not {image.digest}")
         try:
-            problems += _compare(path)
+            problems += compare(path)
         except ImageError as fault:
             problems.append(fault.message)
         return Verdict(image, problems)
@@ -154,8 +154,8 @@ class Store:
         write_atomically(self._index, f"{json.dumps(data, indent=1)}\n".encode())
 
 
-def _compare(path: Path) -> list[str]:
-    """Differences between a squashfs's files and its own manifest."""
+def compare(path: Path) -> list[str]:
+    """Differences between a squashfs's files and its own manifest, in words."""
     text = squashfs.read(path, "manifest.json")
     try:
         files: list[dict[str, Any]] = json.loads(text or "")["files"]

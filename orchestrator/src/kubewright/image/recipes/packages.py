@@ -20,8 +20,8 @@ from kubewright.image.commands import Commands
 from kubewright.image.errors import ImageError
 from kubewright.image.paths import sha256_file
 
-# Needed by maintainer scripts only, and those never run here.
-_SCRIPTS_ONLY = {
+# Needed by maintainer scripts only, and those never run here; or without any file of use.
+_NOT_NEEDED = {
     "adduser",
     "debconf",
     "debconf-2.0",
@@ -92,7 +92,7 @@ class Archive:
         found: dict[str, Pinned] = {}
         pending = [[name] for name in roots]
         while pending:
-            names = {name for group in pending for name in group} - found.keys() - _SCRIPTS_ONLY
+            names = {name for group in pending for name in group} - found.keys() - _NOT_NEEDED
             stanzas = self._show(sorted(names)) if names else {}
             following: list[list[str]] = []
             for group in pending:

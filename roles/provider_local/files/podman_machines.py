@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The local provider's machines: podman containers of this host, found by their labels.
 
 Usage:
-    machines.py list    --cluster NAME [--public-key FILE]
-    machines.py prepare --cluster NAME --cache DIR --subnet-pool CIDR [--avoid CIDR ...]
-                        --loop-devices N MACHINE ...
-    machines.py delete  --cluster NAME [--machine NAME]
+    podman_machines.py list    --cluster NAME [--public-key FILE]
+    podman_machines.py prepare --cluster NAME --cache DIR --subnet-pool CIDR [--avoid CIDR ...]
+                               --loop-devices N MACHINE ...
+    podman_machines.py delete  --cluster NAME [--machine NAME]
 
 Prints one JSON document. Runs as root with the standard library alone. Exit code 1 with a sentence
 on stderr when something is wrong.
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import addresses
 import remains
 
 LABEL = "kubewright."
@@ -38,8 +40,6 @@ PREFIX = "kubewright-"
 # Podman's words for a container with live processes, and for one that has had some.
 ALIVE = ("running", "paused", "stopping")
 HAS_RUN = (*ALIVE, "stopped", "exited")
-# Below it: the gateway and whatever a user wants to place by hand.
-FIRST_HOST = 11
 # include/uapi/linux/loop.h
 LOOP_CTL_ADD = 0x4C80
 LOOP_MAJOR = 7
@@ -194,25 +194,6 @@ def ensure_loop_devices(count: int) -> None:
                 os.mknod(node, 0o660 | stat.S_IFBLK, os.makedev(LOOP_MAJOR, number))
 
 
-def free_subnets(pool: str, taken: Iterable[str]) -> list[str]:
-    """The /24 networks of `pool` that overlap nothing in `taken` (IPv4 networks or addresses)."""
-    networks = [ipaddress.IPv4Network(text, strict=False) for text in taken]
-    return [
-        str(subnet)
-        for subnet in ipaddress.IPv4Network(pool).subnets(new_prefix=24)
-        if not any(subnet.overlaps(network) for network in networks)
-    ]
-
-
-def leases(subnet: str) -> str:
-    """The upper half of `subnet`: out of it podman leases a container its first address.
-
-    The machine then takes its own, see `kubewright-machine-network`. Podman does not give that one:
-    it keeps the lease of a container whose making was interrupted, and refuses it to the next.
-    """
-    return str(list(ipaddress.IPv4Network(subnet).subnets(1))[1])
-
-
 def routed_networks() -> list[str]:
     """Where this host has routes to, the default route apart."""
     command = ["ip", "-json", "-4", "route", "show", "table", "all"]
@@ -232,13 +213,20 @@ def ensure_network(cluster: str, pool: str, avoid: Sequence[str]) -> tuple[str, 
         if network["name"] == name:
             subnet = network["subnets"][0]
             return name, subnet["subnet"], subnet["gateway"]
-    for candidate in free_subnets(pool, [*avoid, *routed_networks()]):
+    for candidate in addresses.free_subnets(pool, [*avoid, *routed_networks()]):
         gateway = str(ipaddress.IPv4Network(candidate)[1])
         try:
             podman(
                 *("network", "create", "--internal", "--disable-dns"),
                 *("--label", f"{LABEL}cluster={cluster}"),
-                *("--subnet", candidate, "--ip-range", leases(candidate), "--gateway", gateway),
+                *(
+                    "--subnet",
+                    candidate,
+                    "--ip-range",
+                    addresses.leases(candidate),
+                    "--gateway",
+                    gateway,
+                ),
                 name,
             )
         except MachineError as error:
@@ -249,18 +237,6 @@ def ensure_network(cluster: str, pool: str, avoid: Sequence[str]) -> tuple[str, 
     raise MachineError(
         f"No /24 network is free in {pool}. Set provider_local_subnet_pool to another network."
     )
-
-
-def place(wanted: Sequence[str], taken: Iterable[str], subnet: str) -> dict[str, str]:
-    """The lowest free addresses in the lower half of `subnet`, for `wanted` in that order."""
-    used = set(taken)
-    lower = next(ipaddress.IPv4Network(subnet).subnets(1))
-    free = (str(host) for host in list(lower)[FIRST_HOST:] if str(host) not in used)
-    placed = dict(zip(wanted, free, strict=False))
-    for machine in wanted:
-        if machine not in placed:
-            raise MachineError(f"The network {subnet} has no address left for {machine}.")
-    return placed
 
 
 def prepare(options: argparse.Namespace) -> dict[str, Any]:
@@ -279,7 +255,7 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
         raise MachineError(f"{script} failed, see above.")
     network, subnet, gateway = ensure_network(options.cluster, options.subnet_pool, options.avoid)
     missing = [name for name in options.machines if name not in {item.machine for item in stay}]
-    addresses = place(missing, (item.address for item in stay), subnet)
+    placed = addresses.place(missing, (item.address for item in stay), subnet)
     volumes = {machine: f"{PREFIX}{machine}-var" for machine in missing}
     for machine, volume in volumes.items():
         labels = (f"cluster={options.cluster}", f"machine={machine}")
@@ -287,7 +263,7 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
     made = json.loads(podman("volume", "inspect", *volumes.values())) if volumes else []
     mountpoints = {volume["Name"]: volume["Mountpoint"] for volume in made}
     machines = {
-        machine: {"address": addresses[machine], "volume": volume, "var": mountpoints[volume]}
+        machine: {"address": placed[machine], "volume": volume, "var": mountpoints[volume]}
         for machine, volume in volumes.items()
     }
     return {
@@ -381,7 +357,10 @@ def main() -> int:
             result = prepare(options)
         else:
             result = delete(options)
-    except (MachineError, OSError, ValueError) as error:
+    except subprocess.CalledProcessError as error:
+        print(f"{error} {(error.stderr or b'').strip()!r}", file=sys.stderr)
+        return 1
+    except (MachineError, addresses.AddressError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     json.dump(result, sys.stdout)

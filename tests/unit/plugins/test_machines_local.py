@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The local provider: what podman's listings mean, who gets which address, what counts as left."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+FILES = CHECKOUT / "roles" / "provider_local" / "files"
+PUBLIC_KEY = "ssh-ed25519 AAAAC3Nz kubewright demo"
+HOST_KEY = "ssh-ed25519 AAAAC3Hk"
+
+
+def load(directory: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(directory))
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return load(FILES, "podman_machines", monkeypatch)
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return load(FILES, "addresses", monkeypatch)
+
+
+@pytest.fixture
+def leftovers(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return load(CHECKOUT / "tests" / "integration", "leftovers", monkeypatch)
+
+
+def entry(var: Path, machine: str = "demo-cp-1", **changes: Any) -> dict[str, Any]:
+    """One container as `podman ps --format json` of 4.3 prints it, shortened."""
+    return {
+        "Id": "4826d0a595ab",
+        "Names": [f"kubewright-{machine}"],
+        "Labels": {
+            "kubewright.cluster": "demo",
+            "kubewright.machine": machine,
+            "kubewright.address": "10.89.0.11",
+            "kubewright.var": str(var),
+        },
+        "State": "running",
+        **changes,
+    }
+
+
+def publish(var: Path, host_key: str = HOST_KEY, authorized: str = PUBLIC_KEY) -> None:
+    directory = var / "lib" / "kubewright-machine"
+    directory.mkdir(parents=True)
+    (directory / "host_key").write_text(host_key + "\n")
+    (directory / "authorized_keys").write_text(authorized + "\n")
+
+
+def test_a_finished_machine(machines: Any, tmp_path: Path) -> None:
+    publish(tmp_path)
+    (container,) = machines.parse_containers([entry(tmp_path), {"Names": ["x"], "Labels": None}])
+    assert machines.as_machine(container, PUBLIC_KEY) == {
+        "id": "local://demo/demo-cp-1",
+        "name": "demo-cp-1",
+        "address": "10.89.0.11",
+        "host_keys": [HOST_KEY],
+        "provider": "local",
+        "region": "local",
+        "zone": "local-1",
+        "node_type": "container",
+        "power": "on",
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "power"),
+    [
+        ("running", "on"),
+        ("paused", "on"),
+        ("exited", "off"),
+        ("created", "off"),
+        ("initialized", "off"),
+    ],
+)
+def test_its_host_key_is_known_whatever_its_power(
+    machines: Any, tmp_path: Path, state: str, power: str
+) -> None:
+    publish(tmp_path)
+    (container,) = machines.parse_containers([entry(tmp_path, State=state)])
+    listed = machines.as_machine(container, PUBLIC_KEY)
+    assert (listed["power"], listed["host_keys"]) == (power, [HOST_KEY])
+
+
+def test_without_our_key_inside_it_counts_as_unfinished(machines: Any, tmp_path: Path) -> None:
+    publish(tmp_path)
+    (container,) = machines.parse_containers([entry(tmp_path)])
+    assert machines.as_machine(container, "ssh-ed25519 another")["host_keys"] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "published", "half_made"),
+    [
+        ("created", False, True),
+        ("initialized", False, True),
+        ("created", True, False),  # podman's word after this host was rebooted
+        ("initialized", True, False),
+        ("exited", False, False),
+        ("running", False, False),
+    ],
+)
+def test_only_what_never_ran_is_half_made(
+    machines: Any, tmp_path: Path, state: str, published: bool, half_made: bool
+) -> None:
+    if published:
+        publish(tmp_path)
+    (container,) = machines.parse_containers([entry(tmp_path, State=state)])
+    assert container.is_half_made is half_made
+
+
+def test_what_destroy_finds(machines: Any, tmp_path: Path) -> None:
+    wanted = {"kubewright.cluster": "demo"}
+    assert machines.belongs(entry(tmp_path), wanted)
+    remainder = {"Names": ["kubewright-demo-web-1"], "Labels": None}
+    assert machines.belongs(remainder, wanted)
+    other = entry(tmp_path, "demo-x-cp-1")
+    other["Labels"]["kubewright.cluster"] = "demo-x"
+    assert not machines.belongs(other, wanted)
+    assert not machines.belongs({"Names": ["kubewright-other-cp-1"], "Labels": {}}, wanted)
+    assert not machines.belongs({"Names": None, "Labels": None}, wanted)
+    one = wanted | {"kubewright.machine": "demo-web-1"}
+    assert machines.belongs(remainder, one)
+    assert not machines.belongs({"Names": ["kubewright-demo-web-10"], "Labels": None}, one)
+
+
+def test_addresses_are_the_lowest_free_ones_in_order(addresses: Any) -> None:
+    placed = addresses.place(["b", "a"], ["10.89.0.11", "10.89.0.13"], "10.89.0.0/24")
+    assert placed == {"b": "10.89.0.12", "a": "10.89.0.14"}
+
+
+def test_leases_and_addresses_never_meet(addresses: Any) -> None:
+    assert addresses.leases("10.89.0.0/24") == "10.89.0.128/25"
+    names = [f"m{number}" for number in range(117)]
+    assert addresses.place(names, [], "10.89.0.0/24")["m116"] == "10.89.0.127"
+    with pytest.raises(addresses.AddressError, match="no address left for one-more"):
+        addresses.place([*names, "one-more"], [], "10.89.0.0/24")
+
+
+def test_subnets_that_overlap_something_are_skipped(addresses: Any) -> None:
+    taken = ["10.89.0.0/24", "10.89.1.200", "10.89.4.0/22", "192.0.2.0/24"]
+    assert addresses.free_subnets("10.89.0.0/16", taken)[:3] == [
+        "10.89.2.0/24",
+        "10.89.3.0/24",
+        "10.89.8.0/24",
+    ]
+    assert addresses.free_subnets("10.89.0.0/16", ["10.0.0.0/8"]) == []
+
+
+def test_wrong_use_is_told_and_nothing_is_touched() -> None:
+    result = subprocess.run(
+        [sys.executable, FILES / "podman_machines.py", "delete"], capture_output=True, text=True
+    )
+    assert result.returncode == 2 and "--cluster" in result.stderr
+
+
+def test_a_process_is_waited_for_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    remains: Any = load(FILES, "remains", monkeypatch)
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    assert (child.pid, ["cat"]) in list(remains.processes())
+    remains.wait_for([child.pid], 0.01)
+    assert child.poll() is None
+    assert child.stdin is not None
+    child.stdin.close()
+    remains.wait_for([child.pid], 30)
+    assert child.wait(0) == 0
+    remains.wait_for([child.pid], 30)
+
+
+def test_this_process_holds_its_network_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    remains: Any = load(FILES, "remains", monkeypatch)
+    status = Path("/proc/self/ns/net").stat()
+    assert (status.st_dev, status.st_ino) in remains._namespaces_in_use()
+
+
+def test_only_what_was_added_is_left(leftovers: Any) -> None:
+    before = {"mount": ["/a (ext4)", "/gone (ext4)"], "route": []}
+    after = {"mount": ["/a (ext4)", "/a (ext4)"], "route": ["10.0.0.0/8"], "new": ["x"]}
+    assert leftovers.added(before, after) == ["mount: /a (ext4)", "route: 10.0.0.0/8", "new: x"]
+
+
+def test_counters_and_handles_make_no_difference(leftovers: Any) -> None:
+    def listing(handle: int, packets: int) -> str:
+        rule = {"chain": "c", "handle": handle, "expr": [{"counter": {"packets": packets}}]}
+        return json.dumps({"nftables": [{"metainfo": {"version": "1"}}, {"rule": rule}]})
+
+    assert leftovers.nftables(listing(1, 2)) == leftovers.nftables(listing(3, 4)) != []
+    saved = "# at {0}\n*nat\n:POSTROUTING ACCEPT [{0}:9]\n-A POSTROUTING -j X\nCOMMIT\n"
+    rules = leftovers.iptables(saved.format(5), "ipv4")
+    assert rules == leftovers.iptables(saved.format(6), "ipv4")
+    assert rules == ["ipv4 *nat :POSTROUTING ACCEPT", "ipv4 *nat -A POSTROUTING -j X"]
+
+
+def test_a_loop_device_is_its_backing_file(leftovers: Any) -> None:
+    listing = {"loopdevices": [{"name": "/dev/loop3", "back-file": "/x.ext4 (deleted)"}]}
+    assert leftovers.loop_devices(json.dumps(listing)) == ["/x.ext4 (deleted)"]
+    assert leftovers.loop_devices("") == []
