@@ -21,7 +21,7 @@ down: install ## Remove it
 	@kubewright destroy --yes
 
 .PHONY: test
-test: lint unit integration ## Lint, types, units, and a real cluster of five nodes
+test: lint unit molecule integration ## Lint, types, units, one node by molecule, a real cluster of five nodes
 
 .PHONY: lint
 lint: install ## Format, lint, types, layers, role defaults, schema
@@ -42,6 +42,11 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 .PHONY: unit
 unit: install ## Unit tests
 	pytest tests/unit
+
+.PHONY: molecule
+molecule: install ## One machine prepared as a node, twice
+	kubewright image build 1.37.2
+	KUBEWRIGHT_STATE_DIR=$$(mktemp -d) molecule test
 
 .PHONY: integration
 integration: install ## Tests on a real cluster of their own

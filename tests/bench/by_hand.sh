@@ -23,6 +23,7 @@ api=api.$cluster.internal:7443
 pod_cidr=10.244.0.0/16
 subnet=10.87.0.0/24
 gateway=10.87.0.1
+leases=10.87.0.128/25 # where podman puts a machine before it takes its own address
 token=abcdef.0123456789abcdef # of this cluster alone, which lives for two minutes
 certificate_key=$(printf '%064d' 7)
 ignored=SystemVerification,Swap,NumCPU,Mem,FileContent--proc-sys-net-bridge-bridge-nf-call-iptables
@@ -95,7 +96,7 @@ on_all() { # FUNCTION NODE...: at once on all; each node's output with its name;
   return "$failed"
 }
 
-address() { podman inspect --format "{{(index .NetworkSettings.Networks \"$cluster\").IPAddress}}" "$1"; }
+address() { echo "10.87.0.1${1##*-}"; } # NODE: 10.87.0.11 and so on
 
 image_of_role() { # ROLE: the path of the newest system image
   python3 - "$cache/images" "$version" "$1" <<'PYTHON'
@@ -107,7 +108,8 @@ entries = index["images"] if isinstance(index, dict) else index
 found = [e for e in entries if e["kubernetes"] == version and e["role"] == role]
 if not found:
     sys.exit(f"No system image of Kubernetes {version} for {role}. Make it: kubewright image build {version}")
-print(directory / pathlib.Path(max(found, key=lambda e: e["revision"])["file"]).name)
+newest = max(found, key=lambda e: (e["revision"], e["built_at"]))
+print(directory / newest["file"])
 PYTHON
 }
 
@@ -115,15 +117,16 @@ create_machine() { # NODE
   podman --runtime runc run --detach --name "$1" --hostname "$1" --network "$cluster" \
     --privileged --systemd=false --cgroupns=private --no-hosts --stop-signal SIGRTMIN+3 \
     --dns "$gateway" --dns-search . --dns-opt timeout:1 --pids-limit -1 \
-    --env container=podman --volume "$1-var:/var:exec,suid,dev" \
+    --env container=podman --env KUBEWRIGHT_ADDRESS="$(address "$1")/24" \
+    --env KUBEWRIGHT_GATEWAY="$gateway" --volume "$1-var:/var:exec,suid,dev" \
     --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock --tmpfs /tmp:rw,exec,mode=1777 \
     --ulimit nofile=20000:20000 --ulimit nproc=15000:15000 "$machine_image"
   for _ in $(seq 300); do
     case $(podman exec "$1" systemctl is-system-running 2>/dev/null || true) in
-      running | degraded)
-        # An internal network brings none, and without it there is no way to Service addresses.
-        podman exec "$1" ip route replace default via "$gateway"
-        return
+      running) return ;;
+      degraded)
+        podman exec "$1" systemctl --failed
+        return 1
         ;;
     esac
     sleep 0.1
@@ -133,7 +136,8 @@ create_machine() { # NODE
 }
 
 create_machines() {
-  podman network create --internal --disable-dns --subnet "$subnet" --gateway "$gateway" "$cluster"
+  podman network create --internal --disable-dns --subnet "$subnet" --gateway "$gateway" \
+    --ip-range "$leases" "$cluster"
   on_all create_machine "${nodes[@]}"
 }
 

@@ -145,9 +145,8 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("image") / "tree"
     images = cache() / "images"
     index: Any = json.loads((images / "index.json").read_text())
-    entry = next(
-        entry for entry in index if entry["kubernetes"] == VERSION and entry["role"] == "worker"
-    )
+    entries = [entry for entry in index if entry["kubernetes"] == VERSION]
+    entry = max(entries, key=lambda entry: str(entry["built_at"]))
     image = str(images / f"{entry['digest']}.squashfs")
     subprocess.run(
         ["unsquashfs", "-quiet", "-no-progress", "-dest", str(directory), image, "bin/kubectl"],

@@ -48,6 +48,12 @@ def test_dns_is_available(kube: Kube) -> None:
     api.available(kube, "kube-system", "coredns")()
 
 
+def test_dns_outlives_any_node(kube: Kube) -> None:
+    pods = kube.core.list_namespaced_pod("kube-system", label_selector="k8s-app=kube-dns").items
+    placed = [pod.spec.node_name for pod in pods if pod.status.phase == "Running"]
+    assert len(placed) >= 2 and len(set(placed)) == len(placed), placed
+
+
 def test_there_is_one_cluster_with_three_voters(cluster: Cluster) -> None:
     expected = frozenset(cluster.control_planes)
     for machine in cluster.control_planes:

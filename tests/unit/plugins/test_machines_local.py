@@ -170,11 +170,15 @@ def test_wrong_use_is_told_and_nothing_is_touched() -> None:
 
 def test_a_process_is_waited_for_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     remains: Any = load(FILES, "remains", monkeypatch)
-    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdin is not None and child.stdout is not None
+    # Only once it echoes is it surely cat, and no longer the copy of this process.
+    child.stdin.write(b"here\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == b"here\n"
     assert (child.pid, ["cat"]) in list(remains.processes())
     remains.wait_for([child.pid], 0.01)
     assert child.poll() is None
-    assert child.stdin is not None
     child.stdin.close()
     remains.wait_for([child.pid], 30)
     assert child.wait(0) == 0
