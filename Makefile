@@ -28,7 +28,7 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 	ruff format --check .
 	ruff check .
 	mypy
-	mypy tools tests/integration/*.py
+	mypy tools tests/integration/*.py tests/chaos/*.py tests/chaos/callback/*.py
 	@# The collection's modules are checked under their full names, as Ansible imports them.
 	cd .venv/share/kubewright && MYPYPATH=$$PWD mypy --config-file $(CURDIR)/mypy.ini --cache-dir $(CURDIR)/.mypy_cache/collection \
 		--namespace-packages --explicit-package-bases \
@@ -53,9 +53,28 @@ integration: install ## Tests on a real cluster of their own
 	kubewright image build 1.37.2
 	pytest tests/integration
 
+# Chooses hosts, moments and points. CHAOS has more options: see python tests/chaos --help.
+CHAOS_SEED ?= 1
+
+.PHONY: chaos
+chaos: install ## Kill apply once at each step of a new cluster; the next one finishes it (hours)
+	kubewright image build 1.37.2
+	python tests/chaos --seed $(CHAOS_SEED) --table docs/chaos.md $(CHAOS)
+
+.PHONY: chaos-one
+chaos-one: install ## The same at one step of a small cluster (minutes)
+	kubewright image build 1.37.2
+	python tests/chaos --seed $(CHAOS_SEED) --points 1 --control-planes 1 --workers 1 $(CHAOS)
+
 .PHONY: by-hand
 by-hand: install ## The same cluster with kubeadm by hand, timed by phase
 	tests/bench/by_hand.sh
+
+.PHONY: bench
+bench: install ## Ours and by hand in turn, repeats, one change, planning: docs/bench (half an hour)
+	@# Without --editable: of what is installed already, only the extra's packages are missing.
+	.venv/bin/pip install --quiet 'kubewright[bench]'
+	.venv/bin/python tests/bench/bench.py
 
 .PHONY: defaults
 defaults: install ## Write the roles' defaults from their argument specs

@@ -38,9 +38,14 @@ install_environment() {
     started=$SECONDS
     python3 -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
     [ -x .venv/bin/python ] || python3 -m venv .venv
+    # Some versions of hatchling copy the collection into an editable environment too: pip must not
+    # write through our link, and the link takes the copy's place.
+    local collection=.venv/share/kubewright/ansible_collections/kubewright/cluster
+    [ ! -L "$collection" ] || rm "$collection"
     .venv/bin/pip install --quiet --editable 'orchestrator[dev]'
-    mkdir -p .venv/share/kubewright/ansible_collections/kubewright
-    ln -sfn "$PWD" .venv/share/kubewright/ansible_collections/kubewright/cluster
+    rm -rf "$collection"
+    mkdir -p "$(dirname "$collection")"
+    ln -s "$PWD" "$collection"
     echo "$wanted" > .venv/installed
     phase "Python environment in .venv"
 }

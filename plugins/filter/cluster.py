@@ -54,6 +54,19 @@ def node_states(
     return {name: state for name, state in states.items() if "membership" in state}
 
 
+def drifted(states: Mapping[str, Mapping[str, Any]], acting: str) -> list[str]:
+    """Who is not as desired by its `node_state`, the one that acts for the cluster first.
+
+    Objects of the whole cluster (the role cni) are brought about by that one alone.
+    """
+    needs = [
+        name
+        for name, state in sorted(states.items())
+        if set(state["drift"]) - ({"cni"} if name != acting else set())
+    ]
+    return sorted(needs, key=lambda name: name != acting)
+
+
 def node_address(variables: Mapping[str, Any]) -> str | None:
     """A host's own address: its machine's, else what Ansible connects to; None while unknown."""
     machine = variables.get("kubewright_machine") or {}
@@ -105,6 +118,7 @@ class FilterModule:
         return {
             "actor": actor,
             "api_servers": api_servers,
+            "drifted": drifted,
             "node_address": node_address,
             "node_labels": node_labels,
             "node_states": node_states,

@@ -47,6 +47,11 @@ options:
         type: int
         required: true
         choices: [1, 3, 5, 7]
+      kubelet_args:
+        description:
+          - Fields of KubeletConfiguration for these machines. A change restarts kubelet.
+        type: dict
+        default: {}
   pools:
     description: The machines that run workloads.
     type: list
@@ -65,6 +70,11 @@ options:
         description: How many machines.
         type: int
         required: true
+      kubelet_args:
+        description:
+          - Fields of KubeletConfiguration for these machines. A change restarts kubelet.
+        type: dict
+        default: {}
   pod_cidr:
     description: IPv4 network of the pods. Each node takes a /24 of it.
     type: str

@@ -12,6 +12,7 @@ system image).
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ ARCHIVE_LABEL = "cluster.kubewright/archive"
 # after leaves layers that containerd knows and whose files are empty, and a second import skips.
 IMPORT_FLAGS = ("--local", "--discard-unpacked-layers", "--sync-fs")
 WORKERS = 2
+CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,16 @@ class Containerd:
     run: _command.Runner
     timeout: float
 
+    def listens(self) -> bool:
+        """Whether something answers at the address; a containerd that was killed leaves a file."""
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(CONNECT_SECONDS)
+                client.connect(self.address)
+        except OSError:
+            return False
+        return True
+
     def missing(self, images: Sequence[Image]) -> Missing:
         """One call when nothing is missing, two otherwise."""
         good = self._named(images, _pinned_filter)
@@ -123,7 +135,7 @@ class Containerd:
     def _named(self, images: Sequence[Image], query: Callable[[Image], str]) -> set[str]:
         filters = [query(image) for image in images]
         result = self._ctr("ls", "--quiet", *filters)
-        if result.rc != 0 and not Path(self.address).is_socket():
+        if result.rc != 0 and not self.listens():
             raise KubewrightError(
                 f"containerd does not listen on {self.address}. Start it first; "
                 "`systemctl status containerd` and `journalctl -u containerd` say more."
@@ -134,6 +146,16 @@ class Containerd:
     def _ctr(self, *arguments: str) -> _command.Result:
         head = [str(self.ctr), "--address", self.address, "--namespace", NAMESPACE, "images"]
         return self.run([*head, *arguments], timeout=self.timeout)
+
+
+def predicted(root: Path, containerd: Containerd) -> Missing | None:
+    """What is missing; None when that cannot be known before a system image is mounted."""
+    if not (root / "manifest.json").exists():
+        return None
+    images = read_manifest(root)
+    if not containerd.listens():
+        return Missing(tuple(images), ())
+    return containerd.missing(images)
 
 
 def _archive_filter(image: Image) -> str:

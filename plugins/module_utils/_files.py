@@ -33,7 +33,7 @@ class Desired:
     """One path as it should be. `data` is set for file and block, `src` for link.
 
     For a block `mode`, `uid` and `gid` are None unless the user gave them: the file is someone
-    else's.
+    else's. `digest`: SHA-256 of the content in hex, instead of `data`: to compare, not to write.
     """
 
     path: Path
@@ -45,6 +45,7 @@ class Desired:
     uid: int | None = None
     gid: int | None = None
     secret: bool = False
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,19 @@ class Change:
     before: bytes | None
     data: bytes | None
     attributes: tuple[str, str] = ("", "")
+
+    def reason(self) -> str:
+        """What differs, in words, without any content."""
+        old, new = (text.strip().replace("\n", ", ") for text in self.attributes)
+        if old == "absent":
+            return f"{self.desired.path} is missing"
+        if new == "absent":
+            return f"{self.desired.path} should not be there"
+        said = [f"is {old} instead of {new}"] if new else []
+        if self.data is not None and self.before is not None:
+            block = self.desired.state == "block"
+            said.append(f"has another {f'block {self.desired.marker}' if block else 'content'}")
+        return f"{self.desired.path} {' and '.join(said)}"
 
     def diff(self) -> dict[str, str]:
         """Ansible's diff of this change; of a secret it says only that it differs."""
@@ -73,12 +87,17 @@ class Change:
         }
 
 
-def parse(files: Sequence[Mapping[str, Any]], secrets: Mapping[str, Any]) -> list[Desired]:
+def parse(
+    files: Sequence[Mapping[str, Any]],
+    secrets: Mapping[str, Any],
+    digests: Mapping[str, str] | None = None,
+) -> list[Desired]:
     """The options ``files`` and ``secrets`` of ``node_files`` as `Desired` entries, in order.
 
+    *digests* stands for *secrets* where nothing will be written: path to SHA-256 in hex.
     Raises `KubewrightError` for the first entry that contradicts itself or another one.
     """
-    entries = [_parse_one(item, secrets) for item in files]
+    entries = [_parse_one(item, secrets, digests or {}) for item in files]
     seen: set[tuple[Path, str]] = set()
     whole: set[Path] = set()
     for entry in entries:
@@ -99,8 +118,10 @@ def parse(files: Sequence[Mapping[str, Any]], secrets: Mapping[str, Any]) -> lis
     return entries
 
 
-def _parse_one(item: Mapping[str, Any], secrets: Mapping[str, Any]) -> Desired:
-    path, state = Path(item["path"]), item["state"]
+def _parse_one(
+    item: Mapping[str, Any], secrets: Mapping[str, Any], digests: Mapping[str, str]
+) -> Desired:
+    path, state = Path(item["path"]), item.get("state") or "file"
     if not path.is_absolute() or ".." in path.parts or path == Path("/"):
         raise KubewrightError(f"{path}: a path must be absolute, without '..', and not '/'.")
     content, encoded = item.get("content"), item.get("content_b64")
@@ -109,12 +130,13 @@ def _parse_one(item: Mapping[str, Any], secrets: Mapping[str, Any]) -> Desired:
     data = b""
     if state in ("file", "block"):
         if secret:
-            if given or state == "block" or str(path) not in secrets:
+            known = str(path) in secrets or str(path) in digests
+            if given or state == "block" or not known:
                 raise KubewrightError(
                     f"{path}: a secret is a file whose text is in secrets[{str(path)!r}]; "
                     "content, content_b64 and state: block are logged and not for it."
                 )
-            data = str(secrets[str(path)]).encode()
+            data = str(secrets.get(str(path), "")).encode()
         elif len(given) != 1:
             raise KubewrightError(f"{path}: give exactly one of content and content_b64.")
         elif encoded is not None:
@@ -143,6 +165,7 @@ def _parse_one(item: Mapping[str, Any], secrets: Mapping[str, Any]) -> Desired:
         uid=None if owner is None else _user(path, owner),
         gid=None if group is None else _group(path, group),
         secret=secret,
+        digest=digests.get(str(path), "") if secret else "",
     )
 
 
@@ -177,10 +200,23 @@ def _group(path: Path, name: str) -> int:
         raise KubewrightError(f"{path}: this node has no group {name!r}; make it first.") from error
 
 
-def differences(entries: Sequence[Desired]) -> list[Change]:
-    """What differs between *entries* and the file system; nothing is written."""
+def differences(entries: Sequence[Desired], refused: list[str] | None = None) -> list[Change]:
+    """What differs between *entries* and the file system; nothing is written.
+
+    Raises `KubewrightError` for what a person has to mend, or adds it to *refused* and goes on.
+    """
     gone = frozenset(entry.path for entry in entries if entry.state == "absent")
-    return [change for entry in entries if (change := pending(entry, gone))]
+    changes = []
+    for entry in entries:
+        try:
+            change = pending(entry, gone)
+        except KubewrightError as error:
+            if refused is None:
+                raise
+            refused.append(str(error))
+        else:
+            changes += [change] if change else []
+    return changes
 
 
 def pending(desired: Desired, gone: frozenset[Path] = frozenset()) -> Change | None:
@@ -190,7 +226,7 @@ def pending(desired: Desired, gone: frozenset[Path] = frozenset()) -> Change | N
     """
     path = desired.path
     try:
-        found = (path.stat() if desired.state in ("directory", "block") else path.lstat()).st_mode
+        found = (path.stat() if desired.state == "block" else path.lstat()).st_mode
     except (FileNotFoundError, NotADirectoryError):
         found = 0
     _refuse_wrong_kind(desired, found, gone)
@@ -221,7 +257,11 @@ def _difference(desired: Desired) -> Change | None:
         wanted = desired.data
         if desired.state == "block":
             wanted = _block.merge(str(desired.path), before, desired.marker, desired.data)
-        data = wanted if wanted != before else None
+        if desired.digest:
+            same = hashlib.sha256(before).hexdigest() == desired.digest
+        else:
+            same = wanted == before
+        data = None if same else wanted
     status = desired.path.stat()
     old, new = "", ""
     if desired.mode is not None and stat.S_IMODE(status.st_mode) != desired.mode:

@@ -140,6 +140,8 @@ def init_documents(
         # The join command is not ours to show.
         "skipPhases": ["show-join-command"],
     }
+    if node.get("patches"):
+        configuration["patches"] = {"directory": node["patches"]}
     return [configuration, *documents]
 
 

@@ -40,6 +40,18 @@ def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
     }
 
 
+def loop_file(mount_point: Path) -> str | None:
+    """Name of the file behind the loop device mounted at *mount_point*; None for nothing."""
+    if not os.path.ismount(mount_point):
+        return None
+    device = mount_point.stat().st_dev
+    backing = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/loop/backing_file")
+    try:
+        return Path(backing.read_text("utf-8").strip()).name
+    except OSError:
+        return None
+
+
 def api_ready(address: str, ca: Path) -> bool:
     """Whether this node's own API server answers /readyz with 200."""
     try:

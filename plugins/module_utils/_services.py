@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 from ansible_collections.kubewright.cluster.plugins.module_utils._systemd import Unit, Wanted
 
 JOURNAL_LINES = 15
+SYSCTLS = Path("/proc/sys")
 DONE_BY = {"start": "started", "stop": "stopped", "restart": "restarted"}
 
 
@@ -45,11 +46,16 @@ class Report:
 
 @dataclass
 class Services:
-    """*run* reaches systemd; *timeout*: seconds that one ``systemctl`` call may take."""
+    """*run* reaches systemd; *timeout*: seconds that one ``systemctl`` call may take.
+
+    *predict*: nothing is done, only reported. *changed_paths*: what would have been written before;
+    a prediction counts it as newer than every unit.
+    """
 
     run: _command.Runner
     timeout: float
     predict: bool = False
+    changed_paths: frozenset[str] = frozenset()
 
     def converge(self, wanted: Sequence[Wanted]) -> Report:
         """Reload, mask, enable, start, stop and restart what differs. Raises `KubewrightError`."""
@@ -74,23 +80,24 @@ class Services:
         return _systemd.parse_show(result.stdout, names)
 
     def _change_files(self, plan: _systemd.FilePlan, report: Report) -> None:
-        for verb, done in (
-            ("unmask", "unmasked"),
-            ("mask", "masked"),
-            ("enable", "enabled"),
-            ("disable", "disabled"),
+        for names, words, done in (
+            (plan.unmask, ["unmask"], report.unmasked),
+            (plan.unmask_runtime, ["unmask", "--runtime"], report.unmasked),
+            (plan.mask, ["mask"], report.masked),
+            (plan.enable, ["enable"], report.enabled),
+            (plan.disable, ["disable"], report.disabled),
         ):
-            names = getattr(plan, verb)
             if names and not self.predict:
-                self._systemctl(f"Unit files could not be {done}", [verb, "--", *names])
-            getattr(report, done).extend(names)
+                doing = f"Unit files could not be changed ({words[0]})"
+                self._systemctl(doing, [*words, "--", *names])
+            done.extend(names)
 
     def _change_states(
         self, wanted: list[Wanted], units: Mapping[str, Unit], report: Report
     ) -> None:
         left, acted = wanted, False
         while left:
-            clock = clock_for(left)
+            clock = clock_for(left, self.changed_paths if self.predict else frozenset())
             action, names, after = _systemd.first_run(left, units, clock, self.predict)
             if names and not self.predict:
                 acted = True
@@ -102,7 +109,14 @@ class Services:
                 units = self.show([want.name for want in wanted])
         report.after = dict(units)
         if acted:
+            clock = clock_for(wanted)
             for want in wanted:
+                if kept := _systemd.foreign_sysctls(want, clock):
+                    raise KubewrightError(
+                        f"{want.name} was started, and yet the kernel keeps another value of "
+                        f"{', '.join(kept)}. Does something else set it? "
+                        f"`journalctl -u {want.name}` tells more."
+                    )
                 if _systemd.failed(want, units[want.name]):
                     raise KubewrightError(
                         self._why(want.name, f"{want.name} does not stay up after its start")
@@ -150,15 +164,32 @@ class Services:
         )
 
 
-def clock_for(wanted: Sequence[Wanted]) -> _systemd.Clock:
+def clock_for(
+    wanted: Sequence[Wanted], changed_paths: frozenset[str] = frozenset()
+) -> _systemd.Clock:
     """Now, and the mtime of each path that a unit has to be younger than (links not followed)."""
+    now = time.time_ns() // 1000
     mtimes = {}
     for path in {path for want in wanted for path in want.restart_after}:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             mtimes[path] = Path(path).lstat().st_mtime_ns // 1000
+        if path in changed_paths:
+            mtimes[path] = now
     return _systemd.Clock(
-        now=time.time_ns() // 1000, now_monotonic=time.monotonic_ns() // 1000, mtimes=mtimes
+        now=now,
+        now_monotonic=time.monotonic_ns() // 1000,
+        mtimes=mtimes,
+        sysctls=read_sysctls({name for want in wanted for name in want.sysctls}),
     )
+
+
+def read_sysctls(names: Iterable[str]) -> dict[str, str]:
+    """The kernel's settings by name, without those that this kernel does not have."""
+    values = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            values[name] = (SYSCTLS / name.replace(".", "/")).read_text("ascii").strip()
+    return values
 
 
 def touch_future(paths: Sequence[str], clock: _systemd.Clock) -> None:

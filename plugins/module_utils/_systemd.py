@@ -21,6 +21,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
@@ -49,6 +50,25 @@ class Wanted:
     state: str | None = None
     masked: bool | None = None
     restart_after: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_wanted(item: Mapping[str, Any]) -> Wanted:
+    """An entry of the option ``units`` of node_services; what is not given is as it is.
+
+    Except that a unit which is to run, now or at boot, can't stay masked.
+    """
+    enabled, state, masked = item.get("enabled"), item.get("state"), item.get("masked")
+    if masked is None and (enabled or state == "started"):
+        masked = False
+    return Wanted(
+        name=item["name"],
+        enabled=enabled,
+        state=state,
+        masked=masked,
+        restart_after=tuple(item.get("restart_after") or ()),
+        sysctls={name: str(value) for name, value in (item.get("sysctls") or {}).items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -76,9 +96,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class FilePlan:
-    """Names for each ``systemctl`` verb that changes unit files, in the order of the verbs."""
+    """Names for each ``systemctl`` verb that changes unit files, in the order of the verbs.
+
+    `unmask_runtime`: masked until the next boot, which a plain ``unmask`` leaves alone.
+    """
 
     unmask: tuple[str, ...] = ()
+    unmask_runtime: tuple[str, ...] = ()
     mask: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()
     disable: tuple[str, ...] = ()
@@ -86,11 +110,15 @@ class FilePlan:
 
 @dataclass
 class Clock:
-    """Now in microseconds, and mtimes of the paths in ``restart_after`` (missing: not there)."""
+    """Now in microseconds, mtimes of the paths in ``restart_after``, and the kernel's ``sysctls``.
+
+    What is not there is missing in both.
+    """
 
     now: int
     now_monotonic: int
     mtimes: Mapping[str, int] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_show(text: str, names: Sequence[str]) -> dict[str, Unit]:
@@ -127,14 +155,15 @@ def parse_timestamp(text: str) -> int:
 
 def plan_files(wanted: Sequence[Wanted], units: Mapping[str, Unit], predict: bool) -> FilePlan:
     """What to mask, enable and so on. *predict*: check mode, where a unit may not exist yet."""
-    unmask, mask, enable, disable = [], [], [], []
+    unmask, unmask_runtime, mask, enable, disable = [], [], [], [], []
     for want in wanted:
         unit = units[want.name]
         masked = unit.file_state.startswith("masked") or unit.load == "masked"
         if want.masked and not masked:
             mask.append(want.name)
         if want.masked is False and masked:
-            unmask.append(want.name)
+            until_boot = unit.file_state == "masked-runtime"
+            (unmask_runtime if until_boot else unmask).append(want.name)
         if want.enabled and unit.file_state == "static":
             raise KubewrightError(
                 f"{want.name} cannot be enabled: its unit file has no [Install] section. Add one, "
@@ -146,7 +175,7 @@ def plan_files(wanted: Sequence[Wanted], units: Mapping[str, Unit], predict: boo
             enable.append(want.name)
         if want.enabled is False and unit.file_state in (*ENABLED, "enabled-runtime"):
             disable.append(want.name)
-    return FilePlan(tuple(unmask), tuple(mask), tuple(enable), tuple(disable))
+    return FilePlan(*map(tuple, (unmask, unmask_runtime, mask, enable, disable)))
 
 
 def next_action(want: Wanted, unit: Unit, clock: Clock, predict: bool) -> str:
@@ -160,10 +189,19 @@ def next_action(want: Wanted, unit: Unit, clock: Clock, predict: bool) -> str:
     if unit.active in RUNNING:
         started = unit.started_at(clock.now, clock.now_monotonic)
         newer = [path for path in want.restart_after if clock.mtimes.get(path, 0) > started]
-        return "restart" if newer else ""
+        return "restart" if newer or foreign_sysctls(want, clock) else ""
     if unit.active == "activating":
         return "restart" if unit.sub.startswith("auto-restart") else "wait"
     return "start"
+
+
+def foreign_sysctls(want: Wanted, clock: Clock) -> list[str]:
+    """Names of kernel settings that have another value than the unit gives them."""
+    return [
+        name
+        for name, value in sorted(want.sysctls.items())
+        if name in clock.sysctls and clock.sysctls[name].split() != value.split()
+    ]
 
 
 def first_run(

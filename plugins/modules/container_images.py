@@ -78,16 +78,6 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 
-def predict(root: Path, containerd: _containers.Containerd) -> _containers.Missing | None:
-    """What is missing; None when that cannot be known before earlier tasks have run."""
-    if not (root / "manifest.json").exists():
-        return None
-    images = _containers.read_manifest(root)
-    if not Path(containerd.address).is_socket():
-        return _containers.Missing(tuple(images), ())
-    return containerd.missing(images)
-
-
 def main() -> None:
     """List, import and pin under the lock for images."""
     module = AnsibleModule(
@@ -114,7 +104,7 @@ def main() -> None:
                 params["timeout"],
             )
             if check_mode:
-                missing = predict(root, containerd)
+                missing = _containers.predicted(root, containerd)
             else:
                 images = _containers.read_manifest(root)
                 missing = containerd.missing(images)

@@ -55,6 +55,9 @@ options:
         type: list
         elements: str
         default: []
+      patches:
+        description: Directory of kubeadm's patches, for O(state=initialised).
+        type: path
   documents:
     description:
       - ClusterConfiguration, KubeletConfiguration and KubeProxyConfiguration, for
@@ -264,6 +267,7 @@ def main() -> None:
                 "provider_id": {"type": "str"},
                 "labels": {"type": "dict", "default": {}},
                 "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
+                "patches": {"type": "path"},
             },
         },
         "documents": {"type": "list", "elements": "dict", "default": []},

@@ -37,7 +37,8 @@ options:
             rest of the file is left alone, and so are its mode and owner unless given. An empty
             content removes the block.
           - V(link) is a symbolic link to O(files[].src).
-          - V(directory) is a directory; what is in it is not looked at.
+          - V(directory) is a directory; what is in it is not looked at. A link or a file in its
+            place is refused, since nothing says what should become of it.
           - V(absent) removes a file, a link or an empty directory. A directory with something in
             it is refused.
         type: str

@@ -38,7 +38,9 @@ options:
         type: str
         choices: [started, stopped]
       masked:
-        description: Whether its start is forbidden. Left as it is when not given.
+        description:
+          - Whether its start is forbidden. When not given, it is left as it is, or no longer
+            forbidden where O(units[].enabled=true) or O(units[].state=started).
         type: bool
       restart_after:
         description:
@@ -49,6 +51,19 @@ options:
         type: list
         elements: path
         default: []
+      sysctls:
+        description:
+          - Kernel settings that the running unit has brought about, by name. It is restarted when
+            the kernel has another value. A name that the kernel does not have is ignored.
+        type: dict
+        default: {}
+  changed_paths:
+    description:
+      - Paths that an earlier task has written, as M(kubewright.cluster.node_files) returns them.
+        A prediction counts them as newer than every unit, since in check mode they are not.
+    type: list
+    elements: path
+    default: []
   timeout:
     description: Seconds that one call of C(systemctl) may take.
     type: int
@@ -166,8 +181,10 @@ def main() -> None:
                     "state": {"type": "str", "choices": ["started", "stopped"]},
                     "masked": {"type": "bool"},
                     "restart_after": {"type": "list", "elements": "path", "default": []},
+                    "sysctls": {"type": "dict", "default": {}},
                 },
             },
+            "changed_paths": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int", "default": 180},
             "epoch": {"type": "int"},
             "lock_timeout": {"type": "int", "default": 600},
@@ -175,10 +192,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params, check_mode = module.params, module.check_mode
-    wanted = [
-        _systemd.Wanted(**{**unit, "restart_after": tuple(unit["restart_after"])})
-        for unit in params["units"]
-    ]
+    wanted = [_systemd.parse_wanted(unit) for unit in params["units"]]
     if not wanted:
         module.exit_json(changed=False, **_services.Report().actions())
     try:
@@ -186,7 +200,8 @@ def main() -> None:
             params["epoch"], params["lock_timeout"], check_mode=check_mode
         ) as fence:
             runner = _command.SystemRunner(fence.pass_fds)
-            services = _services.Services(runner, params["timeout"], predict=check_mode)
+            changed = frozenset(params["changed_paths"])
+            services = _services.Services(runner, params["timeout"], check_mode, changed)
             report = services.converge(wanted)
     except KubewrightError as error:
         module.fail_json(msg=str(error))

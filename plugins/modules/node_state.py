@@ -7,16 +7,40 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_state
-short_description: Say what a node is, in one call
+short_description: Say what a node is, and where it is not what its roles desire, in one call
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Reads the machine's facts and how far the node came in joining a cluster. Changes nothing.
+  - Reads the machine's facts and how far the node came in joining a cluster, and compares files,
+    units, kernel settings, images and the Node object with what the roles desire. Changes nothing.
+  - An action plugin of the same name renders the documents of O(roles) on the controller, so that a
+    node costs one call.
+  - Real bytes are compared, never stamps. Of secrets only their SHA-256 travels.
   - Waits for the end of a change that is under way on the node, so that what it says is settled.
 options:
+  roles:
+    description:
+      - Roles of this collection whose C(<role>_desired) is compared, in the order in which they
+        would run. Their variables are taken from the play and the inventory, as for the role.
+    type: list
+    elements: str
+    default: []
+  documents:
+    description: What the roles desire, by role. Set by the action plugin.
+    type: dict
+    default: {}
   address:
     description: The node's own address, where its API server listens if it has one.
     type: str
+  api_servers:
+    description: Addresses of API servers, for what only the API knows. The node's own comes first.
+    type: list
+    elements: str
+    default: []
+  api_name:
+    description: The name in the API servers' certificates.
+    type: str
+    default: ""
   wait_for_api:
     description: Seconds to wait for the API server of a joined control plane.
     type: int
@@ -30,21 +54,32 @@ attributes:
     support: full
     description: It only reads.
   diff_mode:
-    support: none
-    description: It changes nothing.
+    support: full
+    description: Shows the files that are not as desired. Of a secret it shows only that it differs.
   idempotent:
     support: full
     description: It only reads.
 """
 
 EXAMPLES = r"""
-- name: Look at the node
+- name: Compare the node with what it should be
   kubewright.cluster.node_state:
+    roles: [system_volume, load_balancer, container_runtime]
     address: 192.0.2.11
   register: node
 """
 
 RETURN = r"""
+drift:
+  description: Why the node is not as desired, in words, by role. Only roles that drifted.
+  type: dict
+  returned: always
+  sample: {container_runtime: [/etc/containerd/config.toml has another content]}
+unknown:
+  description: What could not be looked at, in words.
+  type: list
+  elements: str
+  returned: always
 machine:
   description: Facts of the machine.
   type: dict
@@ -56,6 +91,11 @@ membership:
   type: dict
   returned: always
   sample: {phase: joined, operation: join, role: worker, cluster_id: 3f0c}
+node:
+  description: C(ready), C(unschedulable) and C(kubelet) of its Node; empty when it is not known.
+  type: dict
+  returned: always
+  sample: {ready: true, unschedulable: false, kubelet: v1.37.2}
 api_ready:
   description: Whether this node's own API server is ready.
   type: bool
@@ -68,44 +108,82 @@ epoch:
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _kubeadm, _node
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _drift,
+    _fence,
+    _kubeadm,
+    _node,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 CA = Path("/etc/kubernetes/pki/ca.crt")
+NOT_ROOT = "Ansible is not root here, so nothing could be compared"
+
+
+def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
+    """Everything about the node, while nobody else changes it."""
+    membership = _kubeadm.read_membership()
+    address = params["address"]
+    serves = membership.phase == "joined" and membership.role == "control_plane" and address
+    api_ready = bool(serves) and _node.wait_for_api(address, CA, params["wait_for_api"])
+    comparison = _drift.Comparison(
+        _command.SystemRunner(fence.pass_fds),
+        membership,
+        [
+            *([address] if api_ready else []),
+            *(one for one in params["api_servers"] if one != address),
+        ],
+        params["api_name"],
+    )
+    found = comparison.compare(params["documents"])
+    return {
+        "machine": _node.machine_facts(),
+        "membership": membership.as_dict(),
+        "api_ready": api_ready,
+        "epoch": _fence.read_epoch(),
+        "drift": found.drift,
+        "unknown": found.unknown,
+        "node": found.node,
+        "diff": found.diffs,
+    }
 
 
 def main() -> None:
     """Read everything once the node is settled."""
     module = AnsibleModule(
         argument_spec={
+            "roles": {"type": "list", "elements": "str", "default": []},
+            "documents": {"type": "dict", "default": {}},
             "address": {"type": "str"},
+            "api_servers": {"type": "list", "elements": "str", "default": []},
+            "api_name": {"type": "str", "default": ""},
             "wait_for_api": {"type": "int", "default": 0},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
+        no_log=True,  # or every document would be copied into the node's journal at each run
     )
     params = module.params
-    # Without root there is no lock to take; preflight says so from what is returned.
-    locks = os.geteuid() == 0 and not module.check_mode
+    invocation = {"module_args": {**params, "documents": sorted(params["documents"])}}
+    # Without root there is no lock to take, and little to see; preflight says so from the facts.
+    root = os.geteuid() == 0
+    documents = params["documents"]
+    if not root:
+        params["documents"] = {}
     try:
-        with _fence.node_lock(None, params["lock_timeout"], check_mode=not locks):
-            membership = _kubeadm.read_membership()
-            epoch = _fence.read_epoch()
+        with _fence.node_lock(None, params["lock_timeout"], check_mode=not root) as fence:
+            result = look(params, fence)
     except KubewrightError as error:
-        module.fail_json(msg=str(error))
-    serves = (
-        membership.phase == "joined" and membership.role == "control_plane" and params["address"]
-    )
-    module.exit_json(
-        changed=False,
-        machine=_node.machine_facts(),
-        membership=membership.as_dict(),
-        api_ready=bool(serves)
-        and _node.wait_for_api(params["address"], CA, params["wait_for_api"]),
-        epoch=epoch,
-    )
+        module.fail_json(msg=str(error), invocation=invocation)
+    if not root:  # or it would count as it should be
+        result["drift"] = {role: [NOT_ROOT] for role in documents}
+    if not module._diff:
+        del result["diff"]
+    module.exit_json(changed=False, **result, invocation=invocation)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 # The bar: three control planes and two workers made with kubeadm, as a competent administrator's
 # own script would, on the machines and from the system images that Kubewright uses.
 #
-#   tests/bench/by_hand.sh
+#   tests/bench/by_hand.sh           make it, and remove it
+#   tests/bench/by_hand.sh remove    remove what a killed one left
 #
 # Needs root and a host that `make up` has prepared: podman, the machine image, and the system images
 # in $KUBEWRIGHT_CACHE_DIR (default ~/.cache/kubewright). Prints to stdout
@@ -367,6 +368,8 @@ ready() {
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+[ "${1:-}" != remove ] || exit 0 # which removes
 
 machine_image=$(bash "$repository/roles/provider_local/files/machine_image.sh" "$cache/machine")
 control_plane_image=$(image_of_role control_plane)

@@ -19,12 +19,15 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = REPOSITORY / ".venv/bin/kubewright"
+ANSIBLE_PLAYBOOK = REPOSITORY / ".venv/bin/ansible-playbook"
+COLLECTIONS = REPOSITORY / ".venv/share/kubewright"
 VERSION = "1.37.2"
 POOL = "web"
 API_PORT = 7443
 
 #: Limits in seconds, far above what is measured: they end what hangs.
 APPLY_LIMIT = 600.0
+PLAN_LIMIT = 120.0
 DESTROY_LIMIT = 180.0
 
 
@@ -116,6 +119,22 @@ class Cluster:
         """Start ``apply``."""
         return self.begin("apply", "--yes", "-o", "json")
 
+    def plan(self, *arguments: str) -> Ended:
+        """Run ``plan`` to its end."""
+        return self.run("plan", "-o", "json", *arguments, limit=PLAN_LIMIT)
+
+    def play_site(self, *arguments: str) -> Ended:
+        """Run the playbook of ``apply`` by ansible-playbook alone; its stdout is Ansible's JSON."""
+        environment = {
+            **self.environment(),
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            "LC_ALL": "C.UTF-8",
+        }
+        command = [str(ANSIBLE_PLAYBOOK), "-i", "cluster.yml", "kubewright.cluster.site"]
+        running = Running([*command, *arguments], self.directory, environment)
+        return running.ended(APPLY_LIMIT)
+
     def destroy(self) -> Ended:
         """Run ``destroy`` to its end."""
         return self.run("destroy", "--yes", limit=DESTROY_LIMIT)
@@ -159,6 +178,11 @@ class Running:
 
     def __exit__(self, *error: object) -> None:
         self._stop()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     @property
     def said(self) -> str:

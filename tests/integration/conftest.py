@@ -33,6 +33,8 @@ ORDER = (
     "test_readonly",
     "test_secrets",
     "test_workload",
+    "test_drift",
+    "test_one_writer",
     "test_failover",
     "test_destroy",
 )

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ import kubernetes.config
 import urllib3.exceptions
 import yaml
 from waiting import NotYet
+
+#: How long a join token may live.
+TOKEN_LIFE = timedelta(minutes=15)
 
 _SILENCE = (urllib3.exceptions.HTTPError, OSError)
 
@@ -190,6 +193,19 @@ def join_tokens(kube: Kube) -> dict[str, tuple[datetime, datetime | None]]:
             datetime.fromisoformat(base64.b64decode(expiration).decode()) if expiration else None,
         )
     return found
+
+
+def no_join_token_is_left(kube: Kube, since: datetime) -> None:
+    """Fail where a token was made after ``since``, or lives for longer than one may.
+
+    A run that was killed before could not take its tokens back: they end by themselves.
+    """
+    tokens = join_tokens(kube)
+    left = {name for name, (made, _) in tokens.items() if made > since}
+    assert not left, tokens
+    for made, expires in tokens.values():
+        assert expires is not None, tokens
+        assert expires - made <= TOKEN_LIFE + timedelta(minutes=1), tokens
 
 
 def now() -> datetime:

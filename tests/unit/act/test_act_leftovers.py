@@ -161,6 +161,31 @@ def test_a_process_that_ignores_sigterm_is_killed() -> None:
         assert process.wait(10) == -signal.SIGKILL
 
 
+def test_a_process_that_stands_still_is_killed_before_it_can_go_on(tmp_path: Path) -> None:
+    """SIGTERM would wait for SIGCONT, and a module that continues could write once more."""
+    written = tmp_path / "written"
+    script = (
+        "import signal, sys, time; from pathlib import Path\n"
+        "signal.signal(15, lambda *_: Path(sys.argv[1]).touch())\n"
+        "print(flush=True); time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(written)],
+        env={**os.environ, RUN_VARIABLE: "run-stopped"},
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{process.pid}/stat")
+        awaited(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+        begun = time.monotonic()
+        assert leftovers.end("run-stopped", grace=30) == 1
+        assert time.monotonic() - begun < 15
+        assert process.wait(10) == -signal.SIGKILL
+    assert not written.exists()
+
+
 def test_runs_from_before_a_restart_are_only_closed(paths: ClusterPaths) -> None:
     paths.state.mkdir(parents=True)
     journal = Journal(paths.journal)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kubewright.act import HostResult, PhaseStarted, Session
+from kubewright.act import HostResult, PhaseStarted, Session, Trace
 from kubewright.locations import ClusterPaths
 
 pytestmark = [
@@ -65,7 +65,7 @@ def test_what_comes_of_a_run(
     assert "\x1b[" not in log
 
 
-def test_a_run_leaves_a_private_log_and_nothing_else(
+def test_a_run_leaves_a_private_log_and_trace_and_nothing_else(
     paths: ClusterPaths,
     inventory: Path,
     playbook: Callable[[str], str],
@@ -83,13 +83,76 @@ def test_a_run_leaves_a_private_log_and_nothing_else(
 """)
     with Session(paths, "apply") as session:
         result = session.run(name, inventory=inventory)
-    assert [entry.name for entry in result.log.parent.iterdir()] == ["log.txt"]
-    assert result.log.stat().st_mode & 0o777 == 0o600
+    left = sorted(result.log.parent.iterdir())
+    assert [entry.name for entry in left] == ["log.txt", "trace.json"]
+    assert {entry.stat().st_mode & 0o777 for entry in left} == {0o600}
     assert paths.state.stat().st_mode & 0o777 == 0o700
     assert result.log.parent.stat().st_mode & 0o777 == 0o700
     for file in (entry for entry in paths.state.rglob("*") if entry.is_file()):
         assert "correct-horse" not in file.read_text(), file
         assert "battery-staple" not in file.read_text(), file
+
+
+def test_the_trace_of_a_run(
+    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str]
+) -> None:
+    name = playbook("""\
+- name: Go
+  hosts: all
+  gather_facts: false
+  strategy: free
+  tasks:
+    - name: Sleep on one
+      ansible.builtin.command: sleep {{ 2 if inventory_hostname == "one" else 0 }}
+    - name: Let the other do it
+      ansible.builtin.command: "true"
+      delegate_to: two
+      changed_when: false
+      no_log: true
+      when: inventory_hostname == "one"
+    - name: Let the controller do it twice
+      ansible.builtin.command: "true"
+      delegate_to: localhost
+      loop: [1, 2]
+      when: inventory_hostname == "one"
+""")
+    with Session(paths, "apply") as session:
+        result = session.run(name, inventory=inventory)
+    assert result.ok, result.log.read_text()
+    trace = Trace.parse((result.log.parent / "trace.json").read_bytes())
+    assert (trace.run, trace.playbook) == (result.run, name)
+    assert trace.seconds == pytest.approx(result.seconds, abs=0.01)
+    assert [phase.name for phase in trace.phases] == ["Go"]
+    assert (trace.changed, trace.host_tasks) == (result.host_tasks.changed, 4)
+    found = {(one.host, one.task): one for one in trace.tasks}
+    slow, quick = found["one", "Sleep on one"], found["two", "Sleep on one"]
+    assert 2 <= slow.seconds < trace.seconds
+    assert quick.ended < slow.ended <= found["one", "Let the other do it"].began
+    assert slow.action == "ansible.builtin.command"
+    delegated = {one.task: one.delegated for one in trace.tasks if one.host == "one"}
+    assert delegated == {
+        "Sleep on one": None,
+        "Let the other do it": "two",
+        "Let the controller do it twice": "localhost",
+    }
+
+
+def test_a_trace_that_can_not_be_written_does_not_fail_the_run(
+    paths: ClusterPaths,
+    inventory: Path,
+    playbook: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kubewright.act.playbook.replace", full)
+    name = playbook("- hosts: one\n  gather_facts: false\n  tasks: [{ansible.builtin.debug: }]\n")
+    with Session(paths, "apply") as session:
+        result = session.run(name, inventory=inventory)
+    assert result.ok, result.failures
+    assert "trace.json was not written" in result.log.read_text()
+    assert "No space left" in result.log.read_text()
 
 
 def test_while_it_runs_no_file_holds_the_environment_or_results(

@@ -1,68 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lock, epoch, journal and logs: also after crashes."""
+"""Epoch, journal and logs: also after crashes."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from kubewright.store import Holder, Journal, Lock, Locked, Started, StoreError, next_epoch
+from kubewright.store import Journal, Started, StoreError, next_epoch
 from kubewright.store.files import private_directory, replace
 from kubewright.store.journal import MAX_LINES, boot_id, start_time
-from kubewright.store.lock import read_holder
 from kubewright.store.runs import new_directory, new_run_id, prune
-
-
-def test_the_lock_is_exclusive_and_names_its_holder(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with Lock(path, "apply"):
-        with pytest.raises(Locked) as caught, Lock(path, "destroy"):
-            pass
-        holder = caught.value.holder
-        assert (holder.pid, holder.operation) == (os.getpid(), "apply")
-        assert holder.since is not None
-        assert datetime.now(UTC) - holder.since < timedelta(minutes=1)
-        assert str(holder).startswith(f"apply (pid {os.getpid()}, since 20")
-    with Lock(path, "destroy"):
-        assert read_holder(path).operation == "destroy"
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_the_lock_ends_with_its_process_and_not_with_its_children(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    script = (
-        "import subprocess, sys, os\n"
-        "from pathlib import Path\n"
-        "from kubewright.store import Lock\n"
-        "with Lock(Path(sys.argv[1]), 'apply'):\n"
-        "    nowhere = subprocess.DEVNULL\n"
-        "    child = subprocess.Popen(['sleep', '600'], close_fds=False, stdout=nowhere)\n"
-        "    print(child.pid, flush=True)\n"
-        "    os.kill(os.getpid(), 9)\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True, check=False
-    )
-    child = int(ended.stdout)
-    try:
-        with Lock(path, "destroy"):
-            assert Path(f"/proc/{child}").exists()
-    finally:
-        os.kill(child, 9)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
-def test_a_holder_that_has_not_said_yet_who_it_is(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "lock"
-    path.write_text(text)
-    assert read_holder(path) == Holder()
-    assert str(Holder()) == "another operation (pid unknown)"
 
 
 def test_epochs_grow(tmp_path: Path) -> None:
@@ -115,7 +66,7 @@ def test_a_long_journal_is_cut_to_its_newer_half(tmp_path: Path) -> None:
     assert len(journal.path.read_text().splitlines()) == MAX_LINES // 2
 
 
-def test_the_newest_fifty_logs_are_kept_and_nothing_else(tmp_path: Path) -> None:
+def test_the_newest_fifty_logs_and_traces_are_kept_and_nothing_else(tmp_path: Path) -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     runs = tmp_path / "runs"
     ids = [new_run_id(begin + timedelta(seconds=number)) for number in range(60)]
@@ -123,12 +74,17 @@ def test_the_newest_fifty_logs_are_kept_and_nothing_else(tmp_path: Path) -> None
     for run in ids:
         directory = new_directory(runs, run)
         (directory / "log.txt").write_text("log")
+        (directory / "trace.json").write_text("{}")
+        (directory / ".trace.json.cut").write_text("{")
         (directory / "artifacts").mkdir()
         (directory / "artifacts" / "command").write_text("secret")
         (directory / "args").symlink_to(tmp_path)
     prune(runs)
     assert sorted(entry.name for entry in runs.iterdir()) == ids[10:]
-    assert {file.name for file in runs.rglob("*") if not file.is_dir()} == {"log.txt"}
+    assert {file.name for file in runs.rglob("*") if not file.is_dir()} == {
+        "log.txt",
+        "trace.json",
+    }
     assert tmp_path.exists()
 
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from kubewright.store import Lock
+from kubewright.store import Lease, Lock
+from kubewright.store.journal import start_time
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -144,6 +147,32 @@ def test_a_second_operation_is_told_who_holds_the_cluster(
         ended = command("destroy", "--yes", "-o", "json")
     assert ended.code == 5
     assert f"apply (pid {os.getpid()}, since " in ended.err
+    assert json.loads(ended.out)["error"]["exit_code"] == 5
+
+
+def test_an_operation_that_was_overtaken_says_by_whom(
+    world: Any, command: Callable[..., Any]
+) -> None:
+    process = subprocess.Popen(["sleep", "600"])
+    try:
+        started = start_time(process.pid)
+        mine = Lease.of_this_process("destroy", 600)
+        other = dataclasses.replace(mine, pid=process.pid, pid_started=started)
+        (world.directory / "other").write_text(json.dumps(dataclasses.asdict(other)))
+        world.playbook(
+            "site",
+            "- name: Overtake\n  hosts: localhost\n  gather_facts: false\n  tasks:\n"
+            "    - name: Take the lock\n      ansible.builtin.copy:\n"
+            f"        src: {world.directory}/other\n        dest: {world.paths.lock}\n",
+        )
+        ended = command("apply", "--yes", "-o", "json")
+        assert world.paths.lock.read_bytes() == (world.directory / "other").read_bytes()
+    finally:
+        process.kill()
+        process.wait()
+    assert ended.code == 5
+    assert f"destroy (pid {process.pid}, since " in ended.err
+    assert "stood still for longer than 30 s" in ended.err
     assert json.loads(ended.out)["error"]["exit_code"] == 5
 
 

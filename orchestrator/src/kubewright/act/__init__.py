@@ -11,6 +11,7 @@ from kubewright.act.events import Event, HostResult, PhaseStarted, TaskStarted
 from kubewright.act.leftovers import LeftoverError
 from kubewright.act.result import Failure, HostTasks, Phase, Result
 from kubewright.act.session import Session
+from kubewright.act.trace import Trace, TracedPhase, TracedTask, TraceError
 
 __all__ = [
     "Event",
@@ -23,4 +24,8 @@ __all__ = [
     "Result",
     "Session",
     "TaskStarted",
+    "Trace",
+    "TraceError",
+    "TracedPhase",
+    "TracedTask",
 ]

@@ -18,8 +18,10 @@ from kubewright.act.result import Failure, HostTasks, Phase
 Outcome = Literal["ok", "changed", "failed", "unreachable"]
 
 #: These structure a play; they cost no machine anything.
-_STRUCTURE = ("include_tasks", "include_role", "import_tasks", "import_role", "meta")
-_LOCAL = ("localhost", "127.0.0.1")
+STRUCTURE = ("include_tasks", "include_role", "import_tasks", "import_role", "meta")
+LOCAL = ("localhost", "127.0.0.1")
+#: The task whose results are answers of the nodes, kept whole.
+PROBE = "kubewright.cluster.node_state"
 #: How much output to keep for the case that ansible-playbook ends without an event.
 _TAIL = 40
 
@@ -69,6 +71,7 @@ class Tally:
         default_factory=lambda: {"ok": 0, "changed": 0, "failed": 0, "unreachable": 0}
     )
     host_counts: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     output: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     _phase: str = ""
     _phase_began: datetime | None = None
@@ -144,7 +147,7 @@ class Tally:
         return TaskStarted(self._phase, str(data.get("task") or ""))
 
     def _result(self, kind: str, data: Mapping[str, Any]) -> HostResult | None:
-        if str(data.get("task_action", "")).rpartition(".")[2] in _STRUCTURE:
+        if str(data.get("task_action", "")).rpartition(".")[2] in STRUCTURE:
             return None
         host, task = str(data.get("host", "")), str(data.get("task") or "")
         result: Mapping[str, Any] = data.get("res") or {}
@@ -154,10 +157,12 @@ class Tally:
         else:
             outcome = "failed" if kind == "runner_on_failed" else "unreachable"
         self.changed = self.changed or outcome == "changed"
-        if host not in _LOCAL:
+        if host not in LOCAL:
             self.counts[outcome] += 1
             self.host_counts[host] = self.host_counts.get(host, 0) + 1
         if outcome in ("ok", "changed"):
+            if data.get("task_action") == PROBE:
+                self.answers[host] = result
             return HostResult(self._phase, task, host, outcome)
         items = self._items.pop((host, str(data.get("task_uuid"))), [])
         message = "; ".join(dict.fromkeys(items)) or failure_message(result)

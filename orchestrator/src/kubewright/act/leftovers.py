@@ -48,6 +48,9 @@ class Processes(Protocol):
     def of_run(self, run: str) -> list[Process]:
         """Return those of a run, open; the caller closes them."""
 
+    def stopped(self, process: Process) -> bool:
+        """Return whether it stands still, by SIGSTOP or the like."""
+
     def send(self, process: Process, number: signal.Signals) -> None:
         """Send a signal; a process that is gone is no error."""
 
@@ -81,6 +84,14 @@ class System:
             os.close(descriptor)
             return None
         return Process(pid, _name(pid), descriptor)
+
+    def stopped(self, process: Process) -> bool:
+        """Return whether its state is T (proc(5)): any signal but SIGKILL would wait."""
+        try:
+            text = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # gone
+            return False
+        return text.rpartition(")")[2].split()[0] == "T"
 
     def send(self, process: Process, number: signal.Signals) -> None:
         """Send a signal to exactly this process."""
@@ -132,7 +143,9 @@ def end(
 ) -> int:
     """End all processes of a run: SIGTERM, and SIGKILL for those that stay. Return how many.
 
-    Looks again until none is left, since a process may have started another meanwhile.
+    One that stands still gets SIGKILL at once: SIGTERM waits until it continues, and then it
+    could write before it ends. Looks again until none is left, since a process may have started
+    another meanwhile.
 
     :raises LeftoverError: some are still there after SIGKILL.
     """
@@ -148,7 +161,7 @@ def end(
         try:
             mine = [process for process in found if process.name not in LASTING]
             for process in mine:
-                system.send(process, number)
+                system.send(process, signal.SIGKILL if system.stopped(process) else number)
             stayed = system.wait(mine, seconds)
             ended |= {process.pid for process in mine} - {process.pid for process in stayed}
             left = [f"{process.pid} ({process.name})" for process in stayed]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shlex
 import threading
 import time
 import traceback
@@ -31,7 +32,9 @@ from kubewright.act.environment import environment
 from kubewright.act.events import Event, Tally
 from kubewright.act.messages import complaint, plain
 from kubewright.act.result import Failure, Result
-from kubewright.store.runs import LOG, keep_log_only
+from kubewright.act.trace import Tracer
+from kubewright.store.files import replace
+from kubewright.store.runs import LOG, TRACE, keep_records
 
 #: Seconds that a slow event handler has to catch up after the end of the run.
 CATCH_UP = 5.0
@@ -41,7 +44,10 @@ Handler = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Order:
-    """What to run. ``extra_vars`` show in the process list: nothing secret."""
+    """What to run. ``extra_vars`` show in the process list: nothing secret.
+
+    ``options``: more words for ansible-playbook, such as ``--check``.
+    """
 
     run: str
     playbook: str
@@ -49,17 +55,17 @@ class Order:
     directory: Path
     extra_vars: Mapping[str, Any]
     limit: str | None = None
+    options: tuple[str, ...] = ()
 
 
 def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
     """Run a playbook to its end, or until ``cancel`` is set. Never raises for what the run does."""
-    begun = time.monotonic()
+    begun, began = time.monotonic(), datetime.now(UTC)
     log = order.directory / LOG
     with _Log(log) as writer, _Relay(on_event) as relay:
-        recorder = _Recorder(writer, relay)
-        writer.line(
-            f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {order.playbook} (run {order.run})"
-        )
+        tracer = Tracer(order.run, order.playbook, began)
+        recorder = _Recorder(writer, relay, tracer)
+        writer.line(f"{began:%Y-%m-%d %H:%M:%S} UTC: {order.playbook} (run {order.run})")
         try:
             with _Canceller(order.run, cancel):
                 status = _ansible(order, recorder)
@@ -74,8 +80,17 @@ def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
             leftovers.end(order.run)
         seconds = time.monotonic() - begun
         writer.line(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {status} after {seconds:.0f} s")
-    keep_log_only(order.directory)
+        _write_trace(order.directory, tracer, seconds, writer)
+    keep_records(order.directory)
     return _result(order, recorder, status, seconds, log)
+
+
+def _write_trace(directory: Path, tracer: Tracer, seconds: float, writer: _Log) -> None:
+    try:
+        replace(directory / TRACE, tracer.trace(seconds).text())
+    except Exception:
+        # The change was made, whether or not it can be told where its time went.
+        writer.line(f"{TRACE} was not written:\n{traceback.format_exc()}")
 
 
 def _ansible(order: Order, recorder: _Recorder) -> str:
@@ -95,6 +110,7 @@ def _ansible(order: Order, recorder: _Recorder) -> str:
         inventory=str(order.inventory),
         extravars=dict(order.extra_vars),
         limit=order.limit,
+        cmdline=shlex.join(order.options) or None,
         envvars=variables,
         fact_cache_type="memory",
         suppress_env_files=True,
@@ -139,6 +155,7 @@ def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log:
         seconds=seconds,
         phases=tally.phases(datetime.now(UTC)),
         log=log,
+        answers=dict(tally.answers),
     )
 
 
@@ -200,13 +217,14 @@ class _Relay:
 
 
 class _Recorder:
-    """Takes ansible-runner's events: to the log, to the tally, to the relay."""
+    """Takes ansible-runner's events: to the log, to the tally, to the relay, to the trace."""
 
-    def __init__(self, log: _Log, relay: _Relay) -> None:
+    def __init__(self, log: _Log, relay: _Relay, tracer: Tracer) -> None:
         self.tally = Tally()
         self.broken = ""
         self._log = log
         self._relay = relay
+        self._tracer = tracer
 
     def take(self, raw: Mapping[str, Any]) -> bool:
         """Take one event. False: ansible-runner writes no file for it."""
@@ -217,6 +235,7 @@ class _Recorder:
             event = self.tally.feed(raw)
             if event is not None:
                 self._relay.put(event)
+            self._tracer.feed(raw)
         except Exception:
             self._log.line(traceback.format_exc())
         return False

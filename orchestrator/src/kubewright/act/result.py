@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Result:
 
     ``changed``: whether any task changed anything, on a machine or on localhost.
     ``host_task_counts``: the number of host-tasks of each machine. ``seconds``: wall time.
+    ``answers``: what the module node_state returned, by host.
     """
 
     run: str
@@ -63,6 +65,7 @@ class Result:
     seconds: float
     phases: tuple[Phase, ...]
     log: Path
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

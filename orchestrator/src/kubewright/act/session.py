@@ -13,7 +13,7 @@ from kubewright.act import leftovers, playbook
 from kubewright.act.events import Event
 from kubewright.act.result import Result
 from kubewright.locations import ClusterPaths
-from kubewright.store import Journal, Lock, Started
+from kubewright.store import LEASE_SECONDS, Journal, Lock, Started, next_epoch
 from kubewright.store.files import private_directory
 from kubewright.store.journal import boot_id
 from kubewright.store.runs import new_directory, new_run_id, prune
@@ -29,20 +29,26 @@ class Session:
     Entering raises :class:`kubewright.store.Locked` when another one does, and
     :class:`kubewright.act.LeftoverError` when processes of a dead one can't be ended. ``ended``
     then has the runs that a dead orchestrator had left unfinished.
+
+    An operation that stands still for longer than ``lease_seconds`` can be overtaken. Its run is
+    then cancelled, and everything here raises :class:`kubewright.store.Overtaken`.
     """
 
-    def __init__(self, paths: ClusterPaths, operation: str) -> None:
+    def __init__(
+        self, paths: ClusterPaths, operation: str, *, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         self.paths = paths
         self.operation = operation
         self.ended: tuple[str, ...] = ()
         self.cancel = threading.Event()
+        self._lock = Lock(paths.lock, operation, ttl=lease_seconds, on_lost=self.cancel.set)
         self._journal = Journal(paths.journal)
         self._stack = ExitStack()
 
     def __enter__(self) -> Session:
         private_directory(self.paths.state)
         with ExitStack() as stack:
-            stack.enter_context(Lock(self.paths.lock, self.operation))
+            stack.enter_context(self._lock)
             self._end_unfinished()
             self._stack = stack.pop_all()
         return self
@@ -51,17 +57,31 @@ class Session:
         self._stack.close()
 
     def _end_unfinished(self) -> None:
-        """End what a dead orchestrator left running. The lock says that none is alive."""
+        """End what an orchestrator left running that is dead, or that this one has overtaken."""
         ended = []
-        for entry in self._journal.unfinished():
+        # Within the guard: a run that has begun since this one was overtaken is not a leftover.
+        with self._lock.guard():
+            unfinished = self._journal.unfinished()
+        for entry in unfinished:
             # No process lives on from before a restart of the machine.
             if entry.boot_id == boot_id():
                 leftovers.end(entry.run)
-            self._journal.finished(entry.run, "abandoned")
+            with self._lock.guard():
+                self._journal.finished(entry.run, "abandoned")
             ended.append(entry.run)
         self.ended = tuple(ended)
-        self._journal.trim()
-        prune(self.paths.runs)
+        with self._lock.guard():
+            self._journal.trim()
+            prune(self.paths.runs)
+
+    def next_epoch(self) -> int:
+        """Take the next epoch, for the run that is to come.
+
+        :raises Overtaken: another operation has the cluster by now.
+        :raises StoreError: store.json is damaged.
+        """
+        with self._lock.guard():
+            return next_epoch(self.paths.store)
 
     def run(
         self,
@@ -70,18 +90,23 @@ class Session:
         inventory: Path,
         extra_vars: Mapping[str, Any] | None = None,
         limit: str | None = None,
+        options: tuple[str, ...] = (),
         on_event: Callable[[Event], None] = _ignore,
     ) -> Result:
         """Run a playbook, such as ``kubewright.cluster.site``, to its end or until cancelled.
 
-        ``extra_vars`` show in the process list: nothing secret. ``on_event`` is called
-        in another thread and may be slow.
+        ``extra_vars`` show in the process list: nothing secret. ``options``: more words for
+        ansible-playbook, such as ``--check``. ``on_event`` is called in another thread and may be
+        slow.
 
         :raises LeftoverError: the run was cut short and left processes that can't be ended.
+        :raises Overtaken: another operation has the cluster by now; it has ended the run, and
+            has said so in the journal.
         """
         run = new_run_id()
-        directory = new_directory(self.paths.runs, run)
-        self._journal.started(Started.by_this_process(run, name, self.operation))
+        with self._lock.guard():
+            directory = new_directory(self.paths.runs, run)
+            self._journal.started(Started.by_this_process(run, name, self.operation))
         order = playbook.Order(
             run=run,
             playbook=name,
@@ -89,8 +114,10 @@ class Session:
             directory=directory,
             extra_vars=extra_vars or {},
             limit=limit,
+            options=options,
         )
         result = playbook.run(order, on_event, self.cancel)
-        self._journal.finished(run, result.status)
-        prune(self.paths.runs)
+        with self._lock.guard():
+            self._journal.finished(run, result.status)
+            prune(self.paths.runs)
         return result

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kubewright import __version__
-from kubewright.cli import apply, destroy, image, kubeconfig, status, validate
+from kubewright.cli import apply, destroy, history, image, kubeconfig, plan, status, validate
 from kubewright.cli.exits import EXIT_CODES, ExitCode
 from kubewright.cli.failures import described
 from kubewright.cli.interrupts import raise_on_signals
@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (validate, apply, status, kubeconfig, destroy, image):
+for module in (validate, plan, apply, status, history, kubeconfig, destroy, image):
     module.register(app)
 
 

@@ -17,7 +17,6 @@ from kubewright.observe.health import expected_hosts
 from kubewright.spec import Spec, load
 from kubewright.spec.machines import MachinesError, read
 from kubewright.spec.version import resolve
-from kubewright.store import next_epoch
 
 PLAYBOOK = "kubewright.cluster.site"
 
@@ -39,7 +38,7 @@ def apply(file: File = DEFAULT_FILE, output: Form = Format.TEXT, yes: Yes = Fals
     with Session(paths, "apply") as session:
         tell_ended(session, out)
         _build_images(version, out)
-        epoch = next_epoch(paths.store)
+        epoch = session.next_epoch()
         result = run_playbook(session, out, PLAYBOOK, file, {"kubewright_epoch": epoch})
     finish(
         result,

@@ -12,7 +12,7 @@ from kubewright.cli.output import Format, Output
 from kubewright.locations import ClusterPaths
 from kubewright.spec import load
 from kubewright.spec.machines import MachinesError, read
-from kubewright.store import StoreError, next_epoch
+from kubewright.store import StoreError
 
 PLAYBOOK = "kubewright.cluster.destroy"
 
@@ -32,7 +32,7 @@ def destroy(file: File = DEFAULT_FILE, output: Form = Format.TEXT, yes: Yes = Fa
     with Session(paths, "destroy") as session:
         tell_ended(session, out)
         _set_damaged_machines_aside(spec.name, paths, out)
-        result = run_playbook(session, out, PLAYBOOK, file, _epoch(paths))
+        result = run_playbook(session, out, PLAYBOOK, file, _epoch(session))
     finish(result, out, {"cluster": spec.name}, f"{spec.name} is gone: {work_done(result)}.")
 
 
@@ -58,9 +58,9 @@ def _set_damaged_machines_aside(cluster: str, paths: ClusterPaths, out: Output) 
         out.note(f"{error}; it is now {aside}", style="yellow")
 
 
-def _epoch(paths: ClusterPaths) -> dict[str, int]:
+def _epoch(session: Session) -> dict[str, int]:
     """A store that can't be read does not matter any more either: no node is asked anything."""
     try:
-        return {"kubewright_epoch": next_epoch(paths.store)}
+        return {"kubewright_epoch": session.next_epoch()}
     except StoreError:
         return {}

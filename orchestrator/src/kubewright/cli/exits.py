@@ -20,7 +20,8 @@ class ExitCode(IntEnum):
     UNHEALTHY = 3
     #: Nobody said yes; nothing was done.
     REFUSED = 4
-    #: Another operation runs on this cluster; nothing was done.
+    #: Another operation runs on this cluster and nothing was done, or it has taken over because
+    #: this one stood still.
     LOCKED = 5
     #: Ended by a signal (the shell's 128 + 2).
     INTERRUPTED = 130
@@ -29,7 +30,8 @@ class ExitCode(IntEnum):
 #: For --help.
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 cluster.yml or the command line is wrong; 3 not reachable or "
-    "not healthy; 4 not confirmed; 5 another operation runs on this cluster; 130 interrupted."
+    "not healthy; 4 not confirmed; 5 another operation runs on this cluster, or has taken over "
+    "from one that stood still; 130 interrupted."
 )
 
 

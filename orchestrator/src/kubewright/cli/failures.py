@@ -16,7 +16,7 @@ from kubewright.observe import CredentialsError
 from kubewright.spec import Problem, SpecError
 from kubewright.spec.machines import MachinesError
 from kubewright.spec.providers import ProviderError
-from kubewright.store import Locked, StoreError
+from kubewright.store import Locked, Overtaken, StoreError
 
 
 def described(error: Exception) -> CommandError:
@@ -34,6 +34,12 @@ def described(error: Exception) -> CommandError:
             return CommandError(
                 f"another operation runs on this cluster: {error.holder}",
                 remedy=f"Wait until it has ended. It holds {error.path}.",
+                code=ExitCode.LOCKED,
+            )
+        case Overtaken():
+            return CommandError(
+                str(error),
+                remedy="Wait until that operation has ended, then start again.",
                 code=ExitCode.LOCKED,
             )
         case ImageError():

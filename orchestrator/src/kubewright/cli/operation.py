@@ -21,7 +21,12 @@ def tell_ended(session: Session, out: Output) -> None:
 
 
 def run_playbook(
-    session: Session, out: Output, name: str, file: Path, extra_vars: Mapping[str, Any]
+    session: Session,
+    out: Output,
+    name: str,
+    file: Path,
+    extra_vars: Mapping[str, Any],
+    options: tuple[str, ...] = (),
 ) -> Result:
     """Run a playbook and show its progress; signals cancel it."""
 
@@ -29,7 +34,9 @@ def run_playbook(
         out.note("interrupted: ending the run, this takes some seconds", style="yellow")
 
     with cancelling(session.cancel, tell), Progress(out.notes) as progress:
-        return session.run(name, inventory=file, extra_vars=extra_vars, on_event=progress)
+        return session.run(
+            name, inventory=file, extra_vars=extra_vars, options=options, on_event=progress
+        )
 
 
 def finish(result: Result, out: Output, data: Mapping[str, Any], text: str) -> None:

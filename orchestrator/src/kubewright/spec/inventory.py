@@ -18,6 +18,7 @@ from kubewright.spec.providers import Provider
 
 CONTROL_PLANE_ROLE = "control_plane"
 WORKER_ROLE = "worker"
+KUBELET = "container_runtime_kubelet_configuration"
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,24 @@ def build(
             "",
             spec.control_plane.provider,
             _names(spec, CONTROL_PLANE, spec.control_plane.size),
+            spec.control_plane.kubelet_args,
         )
     ]
     places += [
-        (WORKER_ROLE, pool.name, pool.provider, _names(spec, pool.name, pool.size))
+        (
+            WORKER_ROLE,
+            pool.name,
+            pool.provider,
+            _names(spec, pool.name, pool.size),
+            pool.kubelet_args,
+        )
         for pool in spec.pools
     ]
     known = machines.by_name()
     hosts: dict[str, dict[str, Any]] = {}
-    for role, pool, provider, names in places:
+    for role, pool, provider, names, kubelet_args in places:
         shared = {
-            **_provider_variables(provider, providers or {}),
+            **_with_kubelet_args(_provider_variables(provider, providers or {}), kubelet_args),
             "kubewright_provider": provider,
             "kubewright_pool": pool,
             "kubewright_role": role,
@@ -83,7 +91,7 @@ def build(
         "kubewright": Group(children=("control_plane", "workers"), variables=_ssh_variables(paths)),
         "control_plane": Group(hosts=places[0][3]),
         "workers": Group(children=tuple(pool_group(pool.name) for pool in spec.pools)),
-        **{pool_group(pool): Group(hosts=names) for _, pool, _, names in places[1:]},
+        **{pool_group(pool): Group(hosts=names) for _, pool, _, names, _ in places[1:]},
     }
     return Inventory(_cluster_variables(spec, version, paths), groups, hosts)
 
@@ -161,3 +169,12 @@ def _image_variables(image: SystemImage | None) -> dict[str, Any]:
 def _provider_variables(name: str, providers: Mapping[str, Provider]) -> Mapping[str, Any]:
     provider = providers.get(name)
     return provider.host_vars if provider else {}
+
+
+def _with_kubelet_args(
+    variables: Mapping[str, Any], kubelet_args: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the user wants of the kubelet, over what the provider's machines need."""
+    needed = variables.get(KUBELET, {})
+    wanted = {**needed, **kubelet_args}
+    return {**variables, **({KUBELET: wanted} if wanted else {})}

@@ -34,6 +34,10 @@ Label = Annotated[
     str,
     Field(min_length=1, max_length=63, pattern=LABEL),
 ]
+#: What ``kubelet_args`` maps to: whatever YAML can say.
+KubeletArgs = Annotated[
+    dict[str, Any], Write("fields of KubeletConfiguration, such as {maxPods: 120}")
+]
 Cidr = Annotated[str, Field(min_length=1)]
 
 
@@ -57,6 +61,11 @@ class ControlPlane(Strict):
         examples=[3],
         json_schema_extra={"enum": [1, 3, 5, 7]},
     )
+    kubelet_args: KubeletArgs = Field(
+        default_factory=dict,
+        description="Fields of KubeletConfiguration for these machines. A change restarts kubelet.",
+        examples=[{"maxPods": 120}],
+    )
 
 
 class Pool(Strict):
@@ -79,6 +88,11 @@ class Pool(Strict):
         le=MAX_NODES,
         description="How many machines the pool has.",
         examples=[2],
+    )
+    kubelet_args: KubeletArgs = Field(
+        default_factory=dict,
+        description="Fields of KubeletConfiguration for these machines. A change restarts kubelet.",
+        examples=[{"maxPods": 120}],
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
+from kubewright.spec import kubelet
 from kubewright.spec.errors import Finding, Location
 from kubewright.spec.models import LABEL, Spec
 from kubewright.spec.names import CONTROL_PLANE, MAX_HOST_NAME, host_name
@@ -66,6 +67,7 @@ def check(data: Any, around: Surroundings) -> list[Finding]:
         *_quorum(data),
         *_pool_names(pools),
         *_host_names(data, pools),
+        *_kubelet_args(data, pools),
         *_networks(data, pools),
         *_version(data, around),
         *_providers(data, pools, around),
@@ -111,6 +113,18 @@ def _pool_names(pools: list[tuple[int, dict[str, Any]]]) -> Iterator[Finding]:
             )
         else:
             first[name] = number
+
+
+def _kubelet_args(
+    data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]
+) -> Iterator[Finding]:
+    places: list[tuple[Location, Any]] = [(("control_plane",), data.get("control_plane"))]
+    places += [(("pools", number), pool) for number, pool in pools]
+    for where, place in places:
+        for name in _get(place, "kubelet_args", dict) or {}:
+            refused = kubelet.refusal(str(name))
+            if refused:
+                yield Finding((*where, "kubelet_args", str(name)), *refused, at_key=True)
 
 
 def _host_names(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -> Iterator[Finding]:

@@ -5,6 +5,18 @@ from __future__ import annotations
 
 from kubewright.store.epoch import StoreError, next_epoch
 from kubewright.store.journal import Journal, Started
-from kubewright.store.lock import Holder, Lock, Locked
+from kubewright.store.lease import Holder, Lease
+from kubewright.store.lock import LEASE_SECONDS, Lock, Locked, Overtaken
 
-__all__ = ["Holder", "Journal", "Lock", "Locked", "Started", "StoreError", "next_epoch"]
+__all__ = [
+    "LEASE_SECONDS",
+    "Holder",
+    "Journal",
+    "Lease",
+    "Lock",
+    "Locked",
+    "Overtaken",
+    "Started",
+    "StoreError",
+    "next_epoch",
+]

@@ -40,7 +40,10 @@ _REMEDY = (
 
 
 def next_epoch(path: Path) -> int:
-    """Take the next epoch. Call it with the cluster's lock held."""
+    """Take the next epoch. Call it within :meth:`kubewright.store.Lock.guard`.
+
+    An operation that was overtaken must not take one: it would be newer than the other's.
+    """
     epoch = current_epoch(path) + 1
     replace(path, json.dumps({"schema": SCHEMA, "epoch": epoch}) + "\n")
     return epoch

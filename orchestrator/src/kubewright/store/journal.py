@@ -56,7 +56,7 @@ class Journal:
     def unfinished(self) -> list[Started]:
         """Return the runs that were begun and never ended, oldest first."""
         begun: dict[str, Started] = {}
-        for line in self._lines():
+        for line in self.lines():
             if line["event"] == "started":
                 entry = _started(line)
                 if entry:
@@ -67,7 +67,7 @@ class Journal:
 
     def trim(self) -> None:
         """Cut a long journal to its newer half. Call it when no run is unfinished."""
-        lines = self._lines()
+        lines = self.lines()
         if len(lines) > MAX_LINES:
             kept = lines[-MAX_LINES // 2 :]
             replace(self.path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -83,7 +83,7 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def _lines(self) -> list[dict[str, Any]]:
+    def lines(self) -> list[dict[str, Any]]:
         """Return the lines that can be read; a crash can leave one that was cut short."""
         try:
             text = self.path.read_text(encoding="utf-8", errors="replace")

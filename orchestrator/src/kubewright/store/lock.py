@@ -1,34 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """One operation at a time on a cluster, across processes.
 
-The lock is flock(2) on a file that stays: it ends with the process that holds it, however that
-ends. The descriptor is closed on exec, so that no child keeps the lock by living longer.
+The lock is a lease (see :mod:`kubewright.store.lease`): it ends with its process, and when its
+process stands still (SIGSTOP, a suspended virtual machine) it runs out, so that another command
+can overtake. The one that was overtaken is told at its next look, and writes nothing any more.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from kubewright.store import lease
+from kubewright.store.lease import Holder, Lease
 
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lock: a process id, the operation's name, and since when. None = not known."""
-
-    pid: int | None = None
-    operation: str | None = None
-    since: datetime | None = None
-
-    def __str__(self) -> str:
-        """Return it as part of a sentence: ``apply (pid 7, since 2026-01-02 03:04:05 UTC)``."""
-        since = f", since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
-        pid = self.pid if self.pid is not None else "unknown"
-        return f"{self.operation or 'another operation'} (pid {pid}{since})"
+#: Seconds without a sign of life after which another operation may overtake.
+LEASE_SECONDS = 30.0
 
 
 class Locked(Exception):
@@ -40,29 +30,56 @@ class Locked(Exception):
         self.holder = holder
 
 
-class Lock:
-    """Context manager that holds a cluster's lock. Entering it raises :class:`Locked`."""
+class Overtaken(Exception):
+    """Another operation took the lock while this one stood still. ``seconds``: the lease's."""
 
-    def __init__(self, path: Path, operation: str) -> None:
+    def __init__(self, path: Path, operation: str, by: Holder, seconds: float) -> None:
+        super().__init__(
+            f"{by} has taken over this cluster: this {operation} stood still for longer than "
+            f"{seconds:g} s. It has written nothing since then."
+        )
+        self.path = path
+        self.by = by
+
+
+def _ignore() -> None:
+    """Do nothing."""
+
+
+class Lock:
+    """Context manager that holds a cluster's lock. Entering it raises :class:`Locked`.
+
+    While it is entered a thread renews the lease every quarter of ``ttl`` seconds. When another
+    operation has overtaken, ``lost`` says which, and ``on_lost`` has been called, once, in the
+    thread that found out.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        operation: str,
+        *,
+        ttl: float = LEASE_SECONDS,
+        on_lost: Callable[[], None] = _ignore,
+    ) -> None:
         self.path = path
         self.operation = operation
-        self._descriptor: int | None = None
+        self.ttl = ttl
+        self.lost: Holder | None = None
+        self._on_lost = on_lost
+        self._lease: Lease | None = None
+        self._losing = threading.Lock()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Lock:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise Locked(self.path, read_holder(self.path)) from error
-        holder = {
-            "pid": os.getpid(),
-            "operation": self.operation,
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
-        self._descriptor = descriptor
+        with lease.exclusive(self.path) as descriptor:
+            found = lease.read(descriptor)
+            if found is not None and found.is_held():
+                raise Locked(self.path, found.holder)
+            self._lease = Lease.of_this_process(self.operation, self.ttl)
+            lease.write(descriptor, self._lease)
+        self._thread.start()
         return self
 
     def __exit__(
@@ -71,17 +88,57 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._released.set()
+        self._thread.join()
+        mine, self._lease = self._lease, None
+        try:
+            with lease.exclusive(self.path) as descriptor:
+                if mine is not None and mine.is_of(lease.read(descriptor)):
+                    lease.write(descriptor, mine.give_back())
+        except FileNotFoundError:
+            pass  # the cluster's directory is gone, and the lease with it
 
+    def verify(self) -> None:
+        """Look whether the lock is still held, and renew it. Any thread may ask.
 
-def read_holder(path: Path) -> Holder:
-    """Return what the lock's file says of its holder; its writer may be just about to write it."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        since = datetime.fromisoformat(data["since"]).astimezone(UTC)
-        return Holder(int(data["pid"]), str(data["operation"]), since)
-    except (OSError, ValueError, KeyError, TypeError):
-        return Holder()
+        :raises Overtaken: it is not, and never will be again.
+        """
+        with self.guard():
+            pass
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Verify, and let nobody overtake until the body has ended. It should be short.
+
+        :raises Overtaken: the lock was lost; the body is not entered.
+        """
+        if self._lease is None:
+            raise RuntimeError(f"the lock {self.path} is not held")
+        with lease.exclusive(self.path) as descriptor:
+            found = lease.read(descriptor)
+            held = self.lost is None and self._lease.is_of(found)
+            if held:
+                lease.write(descriptor, self._lease.renew())
+                yield
+        if not held:
+            raise self._overtaken(found)
+
+    def _overtaken(self, found: Lease | None) -> Overtaken:
+        with self._losing:
+            first = self.lost is None
+            # Whoever overtook may be done already, and the next one may be there.
+            by = self.lost or (found.holder if found is not None else Holder())
+            self.lost = by
+        if first:
+            self._on_lost()
+        return Overtaken(self.path, self.operation, by, self.ttl)
+
+    def _keep(self) -> None:
+        while not self._released.wait(self.ttl / 4):
+            try:
+                self.verify()
+            except Overtaken:
+                return
+            except OSError:
+                # Such as a full disk: tried again, and told by whoever verifies before a write.
+                continue

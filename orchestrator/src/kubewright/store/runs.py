@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The directories of runs: one each, private, and in the end a log alone."""
+"""The directories of runs: one each, private, and in the end a log and a trace alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from kubewright.store.files import private_directory
 
 #: The full output of a run, readable, mode 0600.
 LOG = "log.txt"
-#: How many runs' logs are kept.
+#: Where the run's time went, mode 0600; neither arguments nor results are in it.
+TRACE = "trace.json"
+#: How many runs' logs and traces are kept.
 KEPT = 50
 
 
@@ -30,10 +32,10 @@ def new_directory(runs: Path, run: str) -> Path:
     return directory
 
 
-def keep_log_only(directory: Path) -> None:
-    """Remove all that a run left but its log: module results and arguments are in those files."""
+def keep_records(directory: Path) -> None:
+    """Remove all that a run left but its log and trace: other files hold arguments and results."""
     for entry in directory.iterdir():
-        if entry.name == LOG:
+        if entry.name in (LOG, TRACE):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
@@ -42,11 +44,11 @@ def keep_log_only(directory: Path) -> None:
 
 
 def prune(runs: Path, kept: int = KEPT) -> None:
-    """Keep the newest runs' logs. Call it when no run is under way."""
+    """Keep the newest runs' logs and traces. Call it when no run is under way."""
     if not runs.is_dir():
         return
     directories = sorted(entry for entry in runs.iterdir() if entry.is_dir())
     for directory in directories[: max(0, len(directories) - kept)]:
         shutil.rmtree(directory, ignore_errors=True)
     for directory in directories[-kept:]:
-        keep_log_only(directory)
+        keep_records(directory)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``kubewright history``: the runs that a cluster has had, and where the time of one went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from kubewright.act import Trace, TraceError
+from kubewright.cli.exits import CommandError, ExitCode
+from kubewright.cli.options import DEFAULT_FILE, File, Form
+from kubewright.cli.output import Format, Output, counted
+from kubewright.cli.timeline import Timeline, svg
+from kubewright.locations import ClusterPaths
+from kubewright.spec import load
+from kubewright.store import Journal
+from kubewright.store.history import Run, history
+from kubewright.store.runs import LOG, TRACE
+
+_LIST = "kubewright history list"
+_history = typer.Typer(help="Runs: what each did, and where its time went.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_history, name="history", no_args_is_help=True)
+
+
+@_history.command("list")
+def list_runs(
+    file: File = DEFAULT_FILE,
+    output: Form = Format.TEXT,
+    last: Annotated[int, typer.Option(min=1, help="How many runs, from the newest on.")] = 20,
+) -> None:
+    """List the runs, newest first."""
+    out = Output(output)
+    cluster = load(file).name
+    rows = []
+    for run in _runs(cluster)[:last]:
+        try:
+            rows.append((run, _read(run)))
+        except TraceError as error:
+            out.note(f"{run.directory / TRACE}: is damaged: {error}", style="yellow")
+            rows.append((run, None))
+    if not rows:
+        out.note(f"{cluster} has had no run yet: kubewright apply -f {file} makes the first")
+    out.result([_row(run, trace) for run, trace in rows], _table(rows))
+
+
+@_history.command("show")
+def show_run(
+    run: Annotated[
+        str | None, typer.Argument(help="A run's id or its beginning; by default the newest.")
+    ] = None,
+    file: File = DEFAULT_FILE,
+    output: Form = Format.TEXT,
+    picture: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write the picture there too.")
+    ] = None,
+) -> None:
+    """Show who did what when in a run, and what took longest."""
+    out = Output(output)
+    cluster = load(file).name
+    chosen = _chosen(cluster, run, file)
+    trace = _trace(chosen)
+    timeline = Timeline(trace, _heading(cluster, chosen, trace))
+    if picture is not None:
+        title = f"{cluster}: {chosen.operation or trace.playbook}"
+        picture.write_text(svg(timeline, title, f"run-{trace.run}"), encoding="utf-8")
+        out.note(f"the picture is in {picture}")
+    out.result(trace.as_dict(), timeline)
+
+
+def _runs(cluster: str) -> list[Run]:
+    paths = ClusterPaths.of(cluster)
+    return history(Journal(paths.journal), paths.runs)
+
+
+def _chosen(cluster: str, prefix: str | None, file: Path) -> Run:
+    """Return the run whose id begins so; the newest one without a prefix.
+
+    :raises CommandError: there is none, or more than one.
+    """
+    known = _runs(cluster)
+    if not known:
+        raise CommandError(
+            f"{cluster} has had no run yet", remedy=f"kubewright apply -f {file} makes the first."
+        )
+    if prefix is None:
+        return known[0]
+    found = [run for run in known if run.run.startswith(prefix)]
+    exact = [run for run in found if run.run == prefix]
+    if len(found) > 1 and not exact:
+        names = ", ".join(run.run for run in found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise CommandError(
+            f"{counted(len(found), 'run')} of {cluster} begin with {prefix!r}: {names}{more}",
+            remedy="Write more of the id.",
+            code=ExitCode.BAD_INPUT,
+        )
+    if not found:
+        raise CommandError(
+            f"no run of {cluster} begins with {prefix!r}",
+            remedy=f"{_LIST} -f {file} tells which there are.",
+            code=ExitCode.BAD_INPUT,
+        )
+    return (exact or found)[0]
+
+
+def _read(run: Run) -> Trace | None:
+    """Return the trace of a run, None when it has none.
+
+    :raises TraceError: it is damaged.
+    """
+    try:
+        return Trace.parse((run.directory / TRACE).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _trace(run: Run) -> Trace:
+    path = run.directory / TRACE
+    try:
+        trace = _read(run)
+    except TraceError as error:
+        raise CommandError(
+            f"{path}: is damaged: {error}",
+            remedy=f"Remove it; what the run did is in {path.with_name(LOG)}.",
+        ) from error
+    if trace is not None:
+        return trace
+    if run.status == "under way":
+        remedy = "Wait for its end: the trace is written then."
+    elif path.with_name(LOG).exists():
+        remedy = f"What it did is in {path.with_name(LOG)}; {_LIST} tells of other runs."
+    else:
+        remedy = f"Traces are kept for the newest runs alone; {_LIST} tells which there are."
+    raise CommandError(
+        f"the run {run.run} ({run.status or 'status not known'}) has no trace", remedy=remedy
+    )
+
+
+def _heading(cluster: str, run: Run, trace: Trace) -> list[str]:
+    what = f"{run.operation}: {trace.playbook}" if run.operation else trace.playbook
+    done = f"{trace.changed} changed of {counted(trace.host_tasks, 'host-task')}"
+    return [
+        f"{cluster}  {what}  {run.status or 'status not known'}  {trace.seconds:.1f} s  {done}",
+        f"run {trace.run}, began {trace.began:%Y-%m-%d %H:%M:%S} UTC",
+    ]
+
+
+def _row(run: Run, trace: Trace | None) -> dict[str, Any]:
+    began = run.began or (trace.began if trace else None)
+    return {
+        "run": run.run,
+        "began": began.isoformat(timespec="seconds") if began else None,
+        "operation": run.operation or None,
+        "playbook": run.playbook or (trace.playbook if trace else None),
+        "status": run.status or None,
+        "seconds": round(trace.seconds, 1) if trace else run.seconds,
+        "changed": trace.changed if trace else None,
+        "host_tasks": trace.host_tasks if trace else None,
+    }
+
+
+def _table(rows: list[tuple[Run, Trace | None]]) -> Table:
+    table = Table("run", "began (UTC)", "operation", "playbook", "status", box=None)
+    table.add_column("seconds", justify="right")
+    table.add_column("changed/host-tasks", justify="right")
+    for run, trace in rows:
+        row = _row(run, trace)
+        table.add_row(
+            run.run,
+            str(row["began"] or "-")[:19].replace("T", " "),
+            row["operation"] or "-",
+            row["playbook"] or "-",
+            Text(run.status or "-", style="green" if run.status == "successful" else "yellow"),
+            "-" if row["seconds"] is None else f"{row['seconds']:.1f}",
+            f"{trace.changed}/{trace.host_tasks}" if trace else "-",
+        )
+    return table

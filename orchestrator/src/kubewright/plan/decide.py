@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the inventory's hosts and their answers to what an apply would do. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kubewright.plan.answers import Answer
+
+State = Literal["missing", "unreachable", "new", "drifted", "unchanged"]
+
+#: Roles that bring about objects of the whole cluster: one control plane does it for all.
+CLUSTER_ROLES = ("cni",)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A role that would run, and why, in words."""
+
+    role: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """What would happen to a node. `role`: control_plane or worker."""
+
+    name: str
+    role: str
+    state: State
+    steps: tuple[Step, ...] = ()
+    unknown: tuple[str, ...] = ()
+    diff: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All nodes in the inventory's order, and what concerns the cluster as a whole."""
+
+    nodes: tuple[NodePlan, ...]
+    cluster_steps: tuple[Step, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether an apply would change anything."""
+        touched = any(node.state in ("missing", "new", "drifted") for node in self.nodes)
+        return touched or bool(self.cluster_steps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data for JSON."""
+        return {
+            "changes": self.changes,
+            "nodes": [
+                {
+                    "name": node.name,
+                    "role": node.role,
+                    "state": node.state,
+                    "steps": [_step_data(step) for step in node.steps],
+                    "unknown": list(node.unknown),
+                    "diff": [dict(one) for one in node.diff],
+                }
+                for node in self.nodes
+            ],
+            "cluster_steps": [_step_data(step) for step in self.cluster_steps],
+        }
+
+
+def decide(hosts: Mapping[str, Mapping[str, Any]], answers: Mapping[str, Answer]) -> Plan:
+    """Return the plan.
+
+    ``hosts``: the variables of each host (:attr:`kubewright.spec.inventory.Inventory.hosts`).
+    ``answers``: by host; one that has a machine and is not in it did not answer.
+    """
+    nodes = tuple(_node(name, variables, answers.get(name)) for name, variables in hosts.items())
+    return Plan(nodes, _cluster_steps(answers))
+
+
+def _node(name: str, variables: Mapping[str, Any], answer: Answer | None) -> NodePlan:
+    role = str(variables["kubewright_role"])
+    if answer is None:
+        known = "kubewright_machine" in variables
+        return NodePlan(name, role, "unreachable" if known else "missing")
+    steps = tuple(
+        Step(step, reasons) for step, reasons in answer.drift.items() if step not in CLUSTER_ROLES
+    )
+    state: State = "unchanged" if not steps else "drifted" if answer.phase == "joined" else "new"
+    return NodePlan(name, role, state, steps, answer.unknown, answer.diff)
+
+
+def _cluster_steps(answers: Mapping[str, Answer]) -> tuple[Step, ...]:
+    """What the first control plane with a working API server says of the cluster's objects.
+
+    Without one there is no cluster yet, and the first to start it would make them.
+    """
+    able = sorted((name for name, answer in answers.items() if answer.api_ready))
+    seen = (
+        answers[able[0]]
+        if able
+        else next(
+            (answer for answer in answers.values() if set(CLUSTER_ROLES) & set(answer.drift)), None
+        )
+    )
+    if seen is None:
+        return ()
+    return tuple(Step(role, seen.drift[role]) for role in CLUSTER_ROLES if role in seen.drift)
+
+
+def _step_data(step: Step) -> dict[str, Any]:
+    return {"role": step.role, "reasons": list(step.reasons)}

@@ -1,0 +1,36 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Render what every role desires of a node here, and compare it there in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """One remote call."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """See the module's documentation."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = {key: value for key, value in self._task.args.items() if value is not None}
+        arguments["documents"] = {
+            role: _desired.document(role, self._templar, self._loader, variables)
+            for role in arguments.get("roles") or []
+        }
+        result: dict[str, Any] = self._execute_module(
+            module_name="kubewright.cluster.node_state",
+            module_args=arguments,
+            task_vars=task_vars,
+        )
+        return result

@@ -1,0 +1,224 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: where a node is not what its roles desire. Reads only.
+
+A role's document is a mapping of sections, each the input of the module that writes it, so that
+what is compared here and what is written there can't differ:
+
+    files, digests      node_files (of secrets only their SHA-256, by path)
+    units               node_services
+    volume, image       volume, system_image
+    container_images    container_images: true
+    membership          kubeadm: {role, cluster_id}
+    node                node_object: {name, labels, taints}
+    objects             cluster_objects: of the whole cluster, seen from a control plane
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _api,
+    _command,
+    _containers,
+    _files,
+    _image,
+    _kubeadm,
+    _node,
+    _node_object,
+    _objects,
+    _services,
+    _systemd,
+    _volume,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+IMAGE_ROOT = Path("/opt/kubewright")
+CONTAINERD = "/run/containerd/containerd.sock"
+COMMAND_SECONDS = 60.0
+DONE_WORDS = {
+    "started": "is not running",
+    "stopped": "is running",
+    "restarted": "runs with older settings",
+    "enabled": "is not enabled",
+    "disabled": "is enabled",
+    "masked": "is not masked",
+    "unmasked": "is masked",
+}
+
+
+@dataclass
+class Findings:
+    """What was found: reasons by role, diffs, and what could not be looked at.
+
+    `node`: what the API says of this node, empty while it is not known.
+    """
+
+    drift: dict[str, list[str]] = field(default_factory=dict)
+    diffs: list[dict[str, str]] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    node: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Comparison:
+    """One node against its documents. `api`: servers, and the name in their certificates."""
+
+    run: _command.Runner
+    membership: _kubeadm.Membership
+    api_servers: Sequence[str] = ()
+    api_name: str = ""
+    found: Findings = field(default_factory=Findings)
+    _changed_paths: set[str] = field(default_factory=set)
+    _image_changes: bool = False
+
+    def compare(self, documents: Mapping[str, Mapping[str, Any]]) -> Findings:
+        """Every role's document, in order: a later one knows what an earlier one would write."""
+        for role, document in documents.items():
+            reasons = [reason for section in self._sections(document) for reason in section]
+            if reasons:
+                self.found.drift[role] = list(dict.fromkeys(reasons))
+        return self.found
+
+    def _sections(self, document: Mapping[str, Any]) -> Iterable[list[str]]:
+        if member := document.get("membership"):
+            yield _membership_reasons(self.membership, member)
+            if self.membership.phase != "joined":
+                return
+        digests = document.get("digests") or {}
+        steps: tuple[tuple[str, Callable[[Any], list[str]]], ...] = (
+            ("files", lambda files: self._files(files, digests)),
+            ("volume", self._volume),
+            ("image", self._image),
+            ("units", self._units),
+            ("container_images", self._container_images),
+            ("node", self._node),
+            ("objects", self._objects),
+        )
+        for name, look in steps:
+            if not document.get(name):
+                continue
+            # What a person has to mend is said like the rest, and hides nothing else.
+            try:
+                yield look(document[name])
+            except (KubewrightError, OSError) as error:
+                yield [str(error)]
+
+    def _files(self, files: Sequence[Mapping[str, Any]], digests: Mapping[str, str]) -> list[str]:
+        refused: list[str] = []
+        changes = _files.differences(_files.parse(files, {}, digests), refused)
+        self._changed_paths |= {str(change.desired.path) for change in changes}
+        self.found.diffs += [change.diff() for change in changes]
+        return [*(change.reason() for change in changes), *refused]
+
+    def _volume(self, volume: Mapping[str, Any]) -> list[str]:
+        wanted = _volume.Wanted(
+            Path(volume["path"]), int(volume["size_bytes"]), bool(volume["sparse"]), volume["label"]
+        )
+        words = {
+            "create": "is missing",
+            "grow": f"is smaller than {wanted.size} bytes",
+            "preallocate": "has space that is not set aside",
+        }
+        return [f"{wanted.path} {words[step]}" for step in _volume.steps(wanted, self.run)]
+
+    def _image(self, image: Mapping[str, Any]) -> list[str]:
+        digest, store = image["digest"], _image.Store(Path(image["volume"]))
+        active = store.active() if store.is_mounted() else None
+        if active is None or active.digest != digest:
+            self._image_changes = True
+            # Whoever has to be younger than the link is restarted when it is switched.
+            self._changed_paths.add(str(store.volume / "active"))
+            old = f"{active.digest[:12]} is active" if active else "none is active"
+            return [f"system image {digest[:12] or 'that is not built yet'}: {old}"]
+        mounted = _node.loop_file(IMAGE_ROOT)
+        if mounted != store.image(digest).name:
+            self._image_changes = True
+            return [f"{IMAGE_ROOT}: {mounted or 'nothing'} is mounted instead of {digest[:12]}"]
+        return []
+
+    def _units(self, units: Sequence[Mapping[str, Any]]) -> list[str]:
+        wanted = [_systemd.parse_wanted(unit) for unit in units]
+        services = _services.Services(
+            self.run, COMMAND_SECONDS, True, frozenset(self._changed_paths)
+        )
+        report = services.converge(wanted)
+        return [
+            *(
+                f"{name} {DONE_WORDS[done]}"
+                for done, names in report.actions().items()
+                for name in names
+            ),
+            *(
+                f"{name}: systemd has not read its changed unit file"
+                for name, unit in report.before.items()
+                if unit.needs_reload
+            ),
+            *_sysctl_reasons(wanted),
+        ]
+
+    def _container_images(self, _: bool) -> list[str]:
+        if self._image_changes:
+            return ["the container images come with the system image"]
+        containerd = _containers.Containerd(
+            IMAGE_ROOT / "bin" / "ctr", CONTAINERD, self.run, COMMAND_SECONDS
+        )
+        missing = _containers.predicted(IMAGE_ROOT, containerd)
+        if missing is None:
+            return ["no system image is mounted"]
+        if not containerd.listens():
+            return ["containerd does not answer, so its images can't be listed"]
+        return [f"image {image.name} is missing" for image in missing.to_import] + [
+            f"image {name} is not pinned" for name in missing.to_pin
+        ]
+
+    def _node(self, desired: Mapping[str, Any]) -> list[str]:
+        try:
+            with _api.as_kubelet(self.api_servers, self.api_name) as api:
+                live = api.get(_api.node_path(desired["name"]))
+        except (_api.ApiUnreachable, _api.ApiError) as error:
+            self.found.unknown.append(f"Node {desired['name']}: {error}")
+            return []
+        if live is None:
+            return [f"Node {desired['name']} is missing"]
+        self.found.node = {
+            "ready": _api.conditions(live).get("Ready") == "True",
+            "unschedulable": bool(live["spec"].get("unschedulable")),
+            "kubelet": live["status"]["nodeInfo"]["kubeletVersion"],
+        }
+        return _node_object.reasons(live, desired.get("labels") or {}, desired.get("taints") or [])
+
+    def _objects(self, desired: Sequence[Mapping[str, Any]]) -> list[str]:
+        if self.membership.phase != "joined":
+            return ["the cluster is not there yet"]
+        try:
+            with _api.as_administrator(self.api_servers, self.api_name) as api:
+                return _objects.reasons(api, desired)
+        except (_api.ApiUnreachable, _api.ApiError) as error:
+            self.found.unknown.append(f"objects of the cluster: {error}")
+            return []
+
+
+def _membership_reasons(now: _kubeadm.Membership, wanted: Mapping[str, Any]) -> list[str]:
+    if now.phase != "none" and now.cluster_id != wanted["cluster_id"]:
+        return [f"it belongs to another cluster, with id {now.cluster_id}; reset it first"]
+    if now.phase == "none":
+        return ["it is not in the cluster"]
+    if now.phase == "partial":
+        return [f"its {now.operation} was cut"]
+    if now.role != wanted["role"]:
+        return [f"it joined as {now.role} and should be {wanted['role']}; reset it first"]
+    return []
+
+
+def _sysctl_reasons(wanted: Sequence[_systemd.Wanted]) -> list[str]:
+    clock = _services.clock_for(wanted)
+    return [
+        f"sysctl {name} is {' '.join(clock.sysctls[name].split())} instead of {want.sysctls[name]}"
+        for want in wanted
+        for name in _systemd.foreign_sysctls(want, clock)
+    ]

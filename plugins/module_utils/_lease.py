@@ -1,0 +1,237 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: one run a cluster on the controller, and the run's epoch.
+
+The lock's file is one JSON object: `pid`, `pid_started` (field 22 of ``/proc/<pid>/stat``),
+`boot_id`, `operation`, `since` (UTC, ISO 8601), `ttl` (seconds that the lease holds after
+`renewed`; 0 when it was given back) and `renewed` (seconds of ``CLOCK_BOOTTIME``). A ``flock`` on
+it guards one read and write at a time. ``kubewright.store.lease`` of the command reads and writes
+the same, and so it is for ``store.json``, where the epoch is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _fence
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+OPERATION = "ansible-playbook"
+# Nobody renews it while ansible-playbook runs; it also ends with the process.
+TTL_SECONDS = 7200
+FILE_SECONDS = 10.0
+SCHEMA = 1
+_MAX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Lease:
+    """An entry of the lock's file; the fields are those of the file."""
+
+    pid: int
+    pid_started: int
+    boot_id: str
+    operation: str
+    since: str
+    ttl: float
+    renewed: float
+
+    def __str__(self) -> str:
+        since = datetime.datetime.fromisoformat(self.since).astimezone(datetime.UTC)
+        return f"{self.operation} (pid {self.pid}, since {since:%Y-%m-%d %H:%M:%S} UTC)"
+
+    def is_held(self) -> bool:
+        """Whether its process lives and has renewed it in time."""
+        return (
+            self.boot_id == _boot_id()
+            and 0 <= _uptime() - self.renewed < self.ttl
+            and _started(self.pid) == self.pid_started
+        )
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What store.json says. `taken`: what the run took first, before `number` replaced it."""
+
+    number: int = 0
+    taken: int | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cluster's epoch and lock lie on the controller."""
+
+    store: Path
+    lock: Path
+
+
+def check_epoch(place: Place, epoch: int, seen: Sequence[int], *, check_mode: bool) -> int:
+    """The epoch of a run whose *epoch* was taken by the command; *seen*: what the nodes know.
+
+    It is a higher one when a node knows one that is higher: then store.json is older than the
+    nodes, because it was lost or restored. Raises `KubewrightError` when another run has taken
+    an epoch since.
+    """
+    with _exclusive(place.lock, check_mode) as fd:
+        stored = read_epoch(place.store)
+        if epoch not in (stored.number, stored.taken):
+            raise KubewrightError(
+                f"This run has epoch {epoch}, but {place.store} has epoch {stored.number} by now: "
+                f"{_read(place.lock, fd) or 'another run'} has taken over. Nothing was changed. "
+                "Start again when it has ended."
+            )
+        return _raised(place.store, stored, epoch, seen, check_mode)
+
+
+def take_epoch(place: Place, pid: int, seen: Sequence[int], *, check_mode: bool) -> int:
+    """The epoch of a run that nobody gave one, with the lease for process *pid*.
+
+    The same process gets the same epoch again, or a higher one when a node knows that. Raises
+    `KubewrightError` when another living process holds the lease; in check mode that is no
+    obstacle, because nothing is written.
+    """
+    with _exclusive(place.lock, check_mode) as fd:
+        stored = read_epoch(place.store)
+        if check_mode:
+            return 1 + max(stored.number, *seen, 0)
+        mine, found = _lease_of(pid), _read(place.lock, fd)
+        if found is not None and _key(found) == _key(mine):
+            epoch = _raised(place.store, stored, stored.number, seen, check_mode)
+            mine = replace(mine, since=found.since)
+        elif found is not None and found.is_held():
+            raise KubewrightError(
+                f"Another operation runs on this cluster: {found}. Nothing was changed. "
+                f"Wait until it has ended; it holds {place.lock}."
+            )
+        else:
+            epoch = 1 + max(stored.number, *seen, 0)
+            # Before the lease: who has the lease has an epoch of his own.
+            _write_epoch(place.store, Epoch(epoch))
+        _write(fd, mine)
+        return epoch
+
+
+def read_epoch(path: Path) -> Epoch:
+    """What store.json says; 0 when there is none. A damaged one is refused, never replaced."""
+    remedy = (
+        'write {"schema": 1, "epoch": N} into it, N being the largest number in '
+        f"{_fence.EPOCH_PATH} of the nodes."
+    )
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return Epoch()
+    except (OSError, ValueError) as error:
+        raise KubewrightError(f"{path} can't be read: {error}; {remedy}") from error
+    if isinstance(data, dict) and data.get("schema") == SCHEMA:
+        number, taken = data.get("epoch"), data.get("taken")
+        if type(number) is int and number >= 0 and (taken is None or type(taken) is int):
+            return Epoch(number, taken)
+    raise KubewrightError(f"{path} has no epoch of schema {SCHEMA}; {remedy}")
+
+
+def _raised(store: Path, stored: Epoch, taken: int, seen: Sequence[int], check_mode: bool) -> int:
+    """The stored number, or one above what the nodes know. Equal: this run wrote to them."""
+    newest = max(seen, default=0)
+    if newest <= stored.number:
+        return stored.number
+    if not check_mode:
+        _write_epoch(store, Epoch(newest + 1, taken))
+    return newest + 1
+
+
+def _write_epoch(path: Path, epoch: Epoch) -> None:
+    data: dict[str, int] = {"schema": SCHEMA, "epoch": epoch.number}
+    if epoch.taken is not None:
+        data["taken"] = epoch.taken
+    if not path.parent.is_dir():
+        _atomic.make_directories(path.parent, mode=0o700)
+    _atomic.write_file(path, json.dumps(data).encode() + b"\n", mode=0o600)
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path, check_mode: bool) -> Iterator[int]:
+    """Hold the lock's file, made when missing; gives a descriptor, -1 in check mode."""
+    if check_mode:
+        yield -1
+        return
+    if not path.parent.is_dir():
+        _atomic.make_directories(path.parent, mode=0o700)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _fence.flock_within(fd, FILE_SECONDS):
+            raise KubewrightError(
+                f"{path} was kept locked by another process for {FILE_SECONDS:g} s, which takes "
+                "well below one. Find the process with fuser(1), end it, and run again."
+            )
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def parse(text: bytes) -> Lease | None:
+    """What the lock's file says; None when it says nothing, or was cut while it was written."""
+    try:
+        data: Any = json.loads(text)
+        found = Lease(**{field.name: data[field.name] for field in fields(Lease)})
+        datetime.datetime.fromisoformat(found.since)
+    except (ValueError, KeyError, TypeError):
+        return None
+    whole = all(type(value) is int for value in (found.pid, found.pid_started))
+    numbers = all(type(value) in (int, float) for value in (found.ttl, found.renewed))
+    words = all(isinstance(value, str) for value in (found.boot_id, found.operation))
+    return found if whole and numbers and words else None
+
+
+def _read(path: Path, fd: int) -> Lease | None:
+    if fd >= 0:
+        return parse(os.pread(fd, _MAX_BYTES, 0))
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _write(fd: int, lease: Lease) -> None:
+    data = json.dumps(asdict(lease)).encode() + b"\n"
+    os.pwrite(fd, data, 0)
+    os.ftruncate(fd, len(data))
+
+
+def _lease_of(pid: int) -> Lease:
+    started = _started(pid)
+    if started is None:
+        raise KubewrightError(f"ansible-playbook (pid {pid}) has ended; its run writes nothing.")
+    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Lease(pid, started, _boot_id(), OPERATION, since, TTL_SECONDS, _uptime())
+
+
+def _key(lease: Lease) -> tuple[str, int, int]:
+    return lease.boot_id, lease.pid, lease.pid_started
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None for one that is gone (proc(5))."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    # The second field is the name in parentheses, which may hold blanks and parentheses.
+    fields_of_stat = text.rpartition(")")[2].split()
+    return None if fields_of_stat[0] in "ZX" else int(fields_of_stat[19])
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def _uptime() -> float:
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)

@@ -1,0 +1,153 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Wait until the cluster is ready."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_ready
+short_description: Wait until nodes are Ready and DNS is available
+description:
+  - Runs on a control plane. Changes nothing.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  nodes:
+    description: Names of the nodes that have to be Ready.
+    type: list
+    elements: str
+    required: true
+  dns:
+    description: Whether all of DNS has to be available too.
+    type: bool
+    default: true
+  api_servers:
+    description: Addresses of API servers, tried in this order; this node's own should be the first.
+    type: list
+    elements: str
+    required: true
+  api_name:
+    description: The name in the API servers' certificates.
+    type: str
+    required: true
+  timeout:
+    description: Seconds to wait.
+    type: int
+    default: 180
+attributes:
+  check_mode:
+    support: full
+    description: Looks once and says what is missing; it does not wait, and does not fail.
+  diff_mode:
+    support: none
+    description: It changes nothing.
+  idempotent:
+    support: full
+    description: It only reads.
+"""
+
+EXAMPLES = r"""
+- name: Wait for the nodes
+  kubewright.cluster.cluster_ready:
+    nodes: [web-1, web-2]
+    api_servers: [192.0.2.11]
+    api_name: api.demo.internal
+"""
+
+RETURN = r"""
+missing:
+  description: What is not ready, in words; empty but in check mode.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import _api
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+#: Seconds between two looks: a look costs the API server a millisecond.
+POLL = 0.5
+DNS = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+
+
+def missing(api: _api.Api, nodes: list[str], dns: bool) -> list[str]:
+    """What is not ready now, in words."""
+    listed = api.request("GET", "/api/v1/nodes")["items"]
+    live = {item["metadata"]["name"]: item for item in listed}
+    found = [_node_trouble(name, live.get(name)) for name in nodes]
+    if dns:
+        deployment = api.get(DNS)
+        status = (deployment or {}).get("status") or {}
+        wanted = ((deployment or {}).get("spec") or {}).get("replicas", 1)
+        available = status.get("availableReplicas", 0)
+        if available < wanted:
+            found.append(f"{available} of {wanted} pods of DNS are available")
+    return [text for text in found if text]
+
+
+def _node_trouble(name: str, item: dict[str, Any] | None) -> str:
+    if item is None:
+        return f"{name} has not registered"
+    if _api.conditions(item).get("Ready") == "True":
+        return ""
+    said = next(
+        (
+            entry.get("message", "")
+            for entry in item["status"].get("conditions") or []
+            if entry["type"] == "Ready"
+        ),
+        "",
+    )
+    return f"{name} is not Ready" + (f" ({said})" if said else "")
+
+
+def wait(api: _api.Api, params: dict[str, Any]) -> None:
+    """Return when nothing is missing; `KubewrightError` says what is when time has run out."""
+    end = time.monotonic() + params["timeout"]
+    while True:
+        try:
+            left = missing(api, params["nodes"], params["dns"])
+        except (_api.ApiUnreachable, _api.ApiError) as error:
+            left = [str(error)]
+        if not left:
+            return
+        if time.monotonic() >= end:
+            raise KubewrightError(
+                f"After {params['timeout']} s the cluster is not ready: {'; '.join(left)}. "
+                "`kubectl describe node` and `journalctl -u kubelet` on the node tell why."
+            )
+        time.sleep(POLL)
+
+
+def main() -> None:
+    """Wait, or look once in check mode."""
+    module = AnsibleModule(
+        argument_spec={
+            "nodes": {"type": "list", "elements": "str", "required": True},
+            "dns": {"type": "bool", "default": True},
+            "api_servers": {"type": "list", "elements": "str", "required": True},
+            "api_name": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 180},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        with _api.as_administrator(params["api_servers"], params["api_name"]) as api:
+            if module.check_mode:
+                module.exit_json(
+                    changed=False, missing=missing(api, params["nodes"], params["dns"])
+                )
+            wait(api, params)
+    except KubewrightError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, missing=[])
+
+
+if __name__ == "__main__":
+    main()

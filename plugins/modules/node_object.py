@@ -1,0 +1,174 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Labels and taints of this node's Node object."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_object
+short_description: Keep labels and taints of this node's Node object
+description:
+  - Gives the Node object of the node that it runs on the labels and taints that it lacks. What
+    others have added is left alone.
+  - A worker does it with its kubelet's credentials, a control plane with the administrator's.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  name:
+    description: Name of the Node.
+    type: str
+    required: true
+  labels:
+    description: Labels that it has to have.
+    type: dict
+    default: {}
+  taints:
+    description: Taints that it has to have. Only a control plane may set them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      key:
+        description: The taint's key.
+        type: str
+        required: true
+      value:
+        description: The taint's value.
+        type: str
+        default: ""
+      effect:
+        description: What it does to pods without a toleration.
+        type: str
+        choices: [NoSchedule, PreferNoSchedule, NoExecute]
+        required: true
+  api_servers:
+    description: Addresses of API servers, tried in this order.
+    type: list
+    elements: str
+    required: true
+  api_name:
+    description: The name in the API servers' certificates.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    description: Predicts what would be added, and changes nothing.
+    support: full
+  diff_mode:
+    description: Names what is added.
+    support: full
+  idempotent:
+    description: A Node that has everything is left alone.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Keep the node's labels
+  kubewright.cluster.node_object:
+    name: web-1
+    labels: {kubewright.io/pool: web}
+    api_servers: [192.0.2.11, 192.0.2.12]
+    api_name: api.demo.internal
+"""
+
+RETURN = r"""
+reasons:
+  description: What the Node lacked, in words.
+  type: list
+  elements: str
+  returned: success
+  sample: [label kubewright.io/pool is missing]
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _api,
+    _fence,
+    _node_object,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+#: The kubelet writes to its Node too. Each try begins with what is there then.
+TRIES = 5
+CONFLICT = 409
+
+
+def credentials(params: dict[str, Any]) -> AbstractContextManager[_api.Api]:
+    """The API as the administrator where that is possible, else as the kubelet."""
+    speak = _api.as_administrator if _api.ADMINISTRATOR.is_file() else _api.as_kubelet
+    return speak(params["api_servers"], params["api_name"])
+
+
+def converge(api: _api.Api, params: dict[str, Any], check_mode: bool) -> list[str]:
+    """Add what is missing; gives it in words."""
+    path, labels, taints = _api.node_path(params["name"]), params["labels"], params["taints"]
+    for tried in range(1, TRIES + 1):
+        live = api.get(path)
+        if live is None:
+            raise KubewrightError(
+                f"The cluster has no Node {params['name']}. Is the kubelet up? "
+                "`systemctl status kubelet` on the node."
+            )
+        reasons = _node_object.reasons(live, labels, taints)
+        if not reasons or check_mode:
+            return reasons
+        body = _node_object.patch(live, labels, taints)
+        try:
+            api.request("PATCH", path, body, "application/merge-patch+json")
+        except _api.ApiError as error:
+            if error.status != CONFLICT or tried == TRIES:
+                raise
+        else:
+            return reasons
+    return []
+
+
+def main() -> None:
+    """Compare and patch under the node lock."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "labels": {"type": "dict", "default": {}},
+            "taints": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "key": {"type": "str", "required": True, "no_log": False},
+                    "value": {"type": "str", "default": ""},
+                    "effect": {
+                        "type": "str",
+                        "choices": ["NoSchedule", "PreferNoSchedule", "NoExecute"],
+                        "required": True,
+                    },
+                },
+            },
+            "api_servers": {"type": "list", "elements": "str", "required": True},
+            "api_name": {"type": "str", "required": True},
+            "epoch": {"type": "int"},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params, check_mode = module.params, module.check_mode
+    try:
+        with (
+            _fence.node_lock(params["epoch"], params["lock_timeout"], check_mode=check_mode),
+            credentials(params) as api,
+        ):
+            reasons = converge(api, params, check_mode)
+    except KubewrightError as error:
+        module.fail_json(msg=str(error))
+    else:
+        diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
+        module.exit_json(changed=bool(reasons), reasons=reasons, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

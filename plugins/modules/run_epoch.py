@@ -1,0 +1,99 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The epoch of a run, and one run a cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_epoch
+short_description: Take or confirm the epoch of a run
+description:
+  - Gives the number that all modules of a run take as C(epoch). It is higher than that of every
+    earlier run, and nodes refuse a lower one than they know.
+  - C(kubewright) takes it before it starts a playbook. This module then makes sure that no other
+    command has overtaken, and that no node knows a higher one.
+  - In a plain run of C(ansible-playbook) it takes the number, and with it the cluster's lock for
+    the process of C(ansible-playbook). The lock ends with that process, or after two hours.
+    A run that finds another one at work fails and says which.
+  - Works on the controller alone, in an action plugin of the same name, whatever host it runs for.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  path:
+    description:
+      - The file with the number that was taken last. A relative one is beside the playbook.
+      - Its directory is made when it is missing, with mode V(0700).
+    type: path
+    required: true
+  lock:
+    description: The lock's file. The file C(lock) beside O(path) when it is not given.
+    type: path
+  epoch:
+    description:
+      - What C(kubewright) took for this run. Without it the run takes a number of its own.
+    type: int
+  seen:
+    description:
+      - The highest epoch that each node knows, as M(kubewright.cluster.node_state) says.
+      - One that is higher than the run's shows that O(path) was lost or restored. The run then goes
+        on with a number above it.
+    type: list
+    elements: int
+    default: []
+attributes:
+  check_mode:
+    description:
+      - Says what the number would be, and takes neither number nor lock. Another run at work is no
+        obstacle then.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+  idempotent:
+    description: Within one run the number stays, unless a node knows a higher one.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Take the run's number
+  kubewright.cluster.run_epoch:
+    path: "{{ kubewright_state_dir }}/store.json"
+    epoch: "{{ kubewright_epoch | default(omit) }}"
+    seen: >-
+      {{ groups.kubewright | map('extract', hostvars)
+         | map(attribute='kubewright_state.epoch', default=0) }}
+  register: kubewright_run
+"""
+
+RETURN = r"""
+epoch:
+  description: The run's number.
+  returned: success
+  type: int
+  sample: 7
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+argument_spec: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "lock": {"type": "path"},
+    "epoch": {"type": "int"},
+    "seen": {"type": "list", "elements": "int", "default": []},
+}
+
+
+def main() -> None:
+    """Refuse: the action plugin does the work and never comes here."""
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
+    module.fail_json(
+        msg="run_epoch works in its action plugin alone. Call it as kubewright.cluster.run_epoch, "
+        "from a collection that is installed whole."
+    )
+
+
+if __name__ == "__main__":
+    main()

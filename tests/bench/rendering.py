@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Desired documents rendered as the action plugin ``node_state`` renders them, without a run.
+
+The roles and what they are told are the playbooks' own (playbooks/vars/nodes.yml), the function is
+the plugin's own. What Ansible adds in a run, its forks and its connections, is left out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+# Ansible reads it when it is imported.
+os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(_REPOSITORY / ".venv/share/kubewright"))
+
+from ansible.parsing.dataloader import DataLoader  # noqa: E402
+from ansible.plugins.loader import init_plugin_loader  # noqa: E402
+from ansible.template import Templar  # noqa: E402
+
+from kubewright.spec.inventory import Inventory  # noqa: E402
+
+_NODES = _REPOSITORY / "playbooks/vars/nodes.yml"
+_AUTHORITIES = ("ca", "etcd/ca", "front-proxy-ca")
+#: About as long as those of a real cluster.
+_PEM = "-----BEGIN CERTIFICATE-----\n" + ("A" * 64 + "\n") * 12 + "-----END CERTIFICATE-----\n"
+
+
+class _HostVars(Mapping[str, Mapping[str, Any]]):
+    """All hosts' variables; like Ansible's own, never copied with what else a template sees."""
+
+    def __init__(self, known: Mapping[str, Mapping[str, Any]]) -> None:
+        self._known = known
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __deepcopy__(self, memo: object) -> _HostVars:
+        return self
+
+
+class Renderer:
+    """Renders for the hosts of an inventory. ``answers``: what ``node_state`` returned of each."""
+
+    def __init__(self, inventory: Inventory, answers: Mapping[str, Mapping[str, Any]]) -> None:
+        init_plugin_loader()
+        module = "ansible_collections.kubewright.cluster.plugins.plugin_utils._desired"
+        self._document = importlib.import_module(module).document
+        self._loader = DataLoader()
+        self._inventory = inventory
+        self._answers = answers
+        controller = {
+            "kubewright_identity": _identity(),
+            "kubewright_actor": inventory.groups["control_plane"].hosts[0],
+        }
+        groups = {name: list(group.hosts) for name, group in inventory.groups.items()}
+        self._shared = {
+            **self._loader.load_from_file(str(_NODES), trusted_as_template=True),
+            **inventory.variables,
+            **inventory.groups["kubewright"].variables,
+            "groups": {**groups, "kubewright": list(inventory.hosts)},
+            "hostvars": _HostVars({**inventory.hosts, "localhost": controller}),
+        }
+
+    def all(self, names: Iterable[str]) -> int:
+        """Render every document of these hosts; return how many there were."""
+        return sum(len(self.of_host(name)) for name in names)
+
+    def of_host(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the documents of a host by role."""
+        variables = {
+            **self._shared,
+            **self._inventory.hosts[name],
+            "inventory_hostname": name,
+            "kubewright_state": self._answers[name],
+        }
+        templar = Templar(self._loader, variables)
+        roles = templar.template(variables["kubewright_roles"])
+        return {
+            role: dict(self._document(role, templar, self._loader, variables)) for role in roles
+        }
+
+
+def _identity() -> dict[str, Any]:
+    """Return what ``cluster_identity`` returns, with authorities that nobody could use."""
+    pki = {f"{name}{suffix}": _PEM for name in _AUTHORITIES for suffix in (".crt", ".key")}
+    return {
+        "cluster_id": "3f0c",
+        "ca_certificate": _PEM,
+        "ca_cert_hash": "sha256:" + "c" * 64,
+        "control_plane_pki": {**pki, "sa.key": _PEM, "sa.pub": _PEM},
+    }

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run's epoch and the cluster's lock: rules, files shared with the command, Ansible itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _lease
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+from kubewright.store import Lease, Lock, Locked, next_epoch
+from kubewright.store.epoch import current_epoch
+
+EveryKill = Callable[[Callable[[], object]], Iterator[int]]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> _lease.Place:
+    return _lease.Place(tmp_path / "demo" / "store.json", tmp_path / "demo" / "lock")
+
+
+@pytest.fixture
+def other() -> Iterator[int]:
+    """The process id of a run that is not this one."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+def take(place: _lease.Place, pid: int | None = None, *seen: int, check: bool = False) -> int:
+    return _lease.take_epoch(place, pid or os.getpid(), seen, check_mode=check)
+
+
+def check(place: _lease.Place, epoch: int, *seen: int, check_mode: bool = False) -> int:
+    return _lease.check_epoch(place, epoch, seen, check_mode=check_mode)
+
+
+def entry(place: _lease.Place) -> _lease.Lease:
+    found = _lease.parse(place.lock.read_bytes())
+    assert found is not None
+    return found
+
+
+def change(place: _lease.Place, **values: object) -> None:
+    place.lock.write_text(json.dumps({**dataclasses.asdict(entry(place)), **values}))
+
+
+def store(place: _lease.Place, number: int) -> None:
+    place.store.parent.mkdir(exist_ok=True)
+    place.store.write_text(json.dumps({"schema": 1, "epoch": number}))
+
+
+# A run of its own
+
+
+def test_a_run_takes_number_and_lock(place: _lease.Place, other: int) -> None:
+    assert take(place, other) == 1
+    assert json.loads(place.store.read_text()) == {"schema": 1, "epoch": 1}
+    found = entry(place)
+    assert (found.pid, found.operation, found.ttl) == (other, "ansible-playbook", 7200)
+    assert [path.stat().st_mode & 0o777 for path in (place.store, place.lock)] == [0o600, 0o600]
+    assert place.store.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("stored", "seen", "number"), [(4, [], 5), (4, [2, 4], 5), (4, [9, 0], 10)]
+)
+def test_its_number_is_above_all_that_are_known(
+    place: _lease.Place, stored: int, seen: list[int], number: int
+) -> None:
+    store(place, stored)
+    assert take(place, None, *seen) == number
+    assert _lease.read_epoch(place.store).number == number
+
+
+def test_the_same_run_asks_again(place: _lease.Place) -> None:
+    assert take(place) == 1
+    change(place, since="2026-01-02T03:04:05+00:00", renewed=entry(place).renewed - 7000)
+    before = entry(place)
+    assert take(place, None, 0, 1) == 1, "1 is what this run has written to a node"
+    assert entry(place).since == before.since
+    assert entry(place).renewed > before.renewed + 6000
+    assert take(place, None, 1, 5) == 6
+    assert take(place, None, 6) == 6
+
+
+def test_a_living_run_is_not_overtaken(place: _lease.Place, other: int) -> None:
+    take(place, other)
+    before = place.lock.read_bytes(), place.store.read_bytes()
+    with pytest.raises(KubewrightError, match=rf"ansible-playbook \(pid {other}, since 20"):
+        take(place)
+    assert (place.lock.read_bytes(), place.store.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"pid_started": 1}, {"boot_id": "another-boot"}, {"ttl": 0}, {"renewed": -1e6}, {"pid": "7"}],
+)
+def test_a_run_that_is_over_is_followed_by_the_next(
+    place: _lease.Place, other: int, values: dict[str, object]
+) -> None:
+    take(place, other)
+    change(place, **values)
+    assert take(place) == 2
+    assert entry(place).pid == os.getpid()
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff\xfe", b"7"])
+def test_a_lock_that_says_nothing_holds_nobody_off(place: _lease.Place, text: bytes) -> None:
+    store(place, 3)
+    place.lock.write_bytes(text)
+    assert _lease.parse(text) is None
+    assert take(place) == 4
+
+
+def test_a_lock_that_is_kept_is_a_fault(
+    place: _lease.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lease, "FILE_SECONDS", 0.1)
+    take(place)
+    with (
+        _lease._exclusive(place.lock, False),
+        pytest.raises(KubewrightError, match="was kept locked by another process"),
+    ):
+        take(place)
+
+
+def test_a_run_that_is_killed_leaves_both_files_whole(
+    place: _lease.Place, every_kill: EveryKill
+) -> None:
+    store(place, 1)
+    last = 1
+    for _ in every_kill(lambda: take(place)):
+        number = take(place)
+        assert number > last
+        last = number
+        place.lock.unlink()
+
+
+# A run of the command
+
+
+def test_the_commands_number_is_confirmed(place: _lease.Place) -> None:
+    store(place, 4)
+    assert check(place, 4, 3, 4) == 4
+    assert json.loads(place.store.read_text()) == {"schema": 1, "epoch": 4}
+
+
+def test_a_run_that_was_overtaken_is_refused_and_told_by_whom(
+    place: _lease.Place, other: int
+) -> None:
+    store(place, 4)
+    take(place, other)
+    for check_mode in (False, True):
+        with pytest.raises(KubewrightError, match=rf"has epoch 5 by now: .*\(pid {other}, since"):
+            check(place, 4, check_mode=check_mode)
+    place.lock.unlink()
+    with pytest.raises(KubewrightError, match="another run has taken over"):
+        check(place, 4)
+
+
+def test_a_store_that_is_older_than_the_nodes_is_brought_up(place: _lease.Place) -> None:
+    store(place, 2)
+    assert check(place, 2, 9, 1) == 10
+    for epoch in (2, 10):  # the run has the old number in its variables, and the new one
+        assert check(place, epoch, 9, 10) == 10
+    with pytest.raises(KubewrightError):
+        check(place, 9)
+    assert current_epoch(place.store) == 10
+    assert place.store.stat().st_mode & 0o777 == 0o600
+    next_epoch(place.store)
+    for epoch in (2, 10):
+        with pytest.raises(KubewrightError):
+            check(place, epoch)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2, "epoch": 1}', '{"schema": 1}'])
+def test_a_damaged_store_is_not_replaced(place: _lease.Place, text: str) -> None:
+    store(place, 1)
+    place.store.write_text(text)
+    for ask in (lambda: take(place), lambda: check(place, 1)):
+        with pytest.raises(KubewrightError, match=f"largest number in {_fence.EPOCH_PATH}"):
+            ask()
+    assert place.store.read_text() == text
+
+
+def test_check_mode_writes_nothing(place: _lease.Place, other: int) -> None:
+    assert take(place, None, 4, check=True) == 5
+    assert not place.store.parent.exists()
+    take(place, other)
+    before = place.lock.read_bytes(), place.store.read_bytes()
+    assert take(place, check=True) == 2, "also beside a run that is at work"
+    assert check(place, 1, 5, check_mode=True) == 6
+    assert (place.lock.read_bytes(), place.store.read_bytes()) == before
+
+
+# The command's files are ours
+
+
+def test_the_command_is_seen(place: _lease.Place) -> None:
+    place.lock.parent.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(place.lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"1\n"
+        mine = Lease.parse(place.lock.read_bytes())
+        assert mine is not None
+        assert dataclasses.asdict(mine) == dataclasses.asdict(entry(place))
+        assert str(mine.holder) == str(entry(place))
+        assert check(place, 1) == 1
+        with pytest.raises(KubewrightError, match=rf"apply \(pid {process.pid}, since 20"):
+            take(place)
+        process.communicate()
+    assert not entry(place).is_held()
+    assert take(place) == 2
+
+
+HOLD = """\
+import sys
+from pathlib import Path
+from kubewright.store import Lock, next_epoch
+with Lock(Path(sys.argv[1]), "apply"):
+    print(next_epoch(Path(sys.argv[1]).with_name("store.json")), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_command_sees_us(place: _lease.Place, other: int) -> None:
+    assert take(place, other) == 1
+    found = Lease.parse(place.lock.read_bytes())
+    assert found is not None
+    assert dataclasses.asdict(found) == dataclasses.asdict(entry(place))
+    assert found.is_held()
+    with pytest.raises(Locked) as locked, Lock(place.lock, "apply"):
+        pass
+    assert (locked.value.holder.pid, locked.value.holder.operation) == (other, "ansible-playbook")
+    assert check(place, 1, 8) == 9
+    assert current_epoch(place.store) == 9
+    change(place, renewed=-1e6)
+    with Lock(place.lock, "apply"):
+        assert next_epoch(place.store) == 10
+
+
+# Ansible runs it
+
+PLAY = """\
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Take it
+      kubewright.cluster.run_epoch:
+        path: state/store.json
+        epoch: "{{ epoch | default(omit) }}"
+        seen: >-
+          {{ groups.all | map('extract', hostvars) | map(attribute='state.epoch', default=0) }}
+      register: run
+    - name: Tell it
+      ansible.builtin.debug:
+        msg: "number {{ run.epoch }} of {{ inventory_hostname }}"
+    - name: Keep what the lock says
+      ansible.builtin.copy:
+        src: state/lock
+        dest: "{{ playbook_dir }}/held"
+      connection: local
+"""
+INVENTORY = """\
+all:
+  vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}", ansible_host: 192.0.2.1}
+  hosts: {one: {state: {epoch: 6}}, two: {state: {unreachable: true}}, three: {}}
+"""
+
+
+def play(tmp_path: Path, collections_path: Path, *words: str) -> tuple[int, int, str]:
+    """Run it: exit code, process id, output."""
+    (tmp_path / "play.yml").write_text(PLAY)
+    (tmp_path / "inventory.yml").write_text(INVENTORY)
+    process = subprocess.Popen(
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            "-i",
+            "inventory.yml",
+            *words,
+            "play.yml",
+        ],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
+            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+            "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    shown = process.communicate()[0]
+    return process.returncode, process.pid, shown
+
+
+@pytest.mark.timeout(120)
+def test_ansible_runs_it(tmp_path: Path, collections_path: Path) -> None:
+    code, pid, shown = play(tmp_path, collections_path)
+    assert code == 0, shown
+    for name in ("one", "two", "three"):
+        assert f"number 7 of {name}" in shown
+    held = _lease.parse((tmp_path / "held").read_bytes())
+    assert held is not None
+    assert held.pid == pid, "the lock is that of ansible-playbook, not of its worker"
+    assert not held.is_held(), "and ends with it"
+    assert current_epoch(tmp_path / "state" / "store.json") == 7
+
+
+@pytest.mark.timeout(120)
+def test_ansible_stops_beside_another_run(
+    tmp_path: Path, collections_path: Path, other: int
+) -> None:
+    place = _lease.Place(tmp_path / "state" / "store.json", tmp_path / "state" / "lock")
+    take(place, other)
+    code, _pid, shown = play(tmp_path, collections_path)
+    assert code == 2, shown
+    assert f"Another operation runs on this cluster: ansible-playbook (pid {other}" in shown
+    code, _pid, shown = play(tmp_path, collections_path, "-e", "epoch=0")
+    assert code == 2, shown
+    assert "This run has epoch 0, but" in shown
+    assert current_epoch(place.store) == 1
+
+
+def test_the_module_itself_does_nothing(run_module: Callable[..., Any], tmp_path: Path) -> None:
+    result = run_module("run_epoch", path=str(tmp_path / "store.json"))
+    assert result["failed"]
+    assert "works in its action plugin alone" in result["msg"]
+    assert list(tmp_path.iterdir()) == []
