@@ -155,7 +155,11 @@ def parse_timestamp(text: str) -> int:
 
 def plan_files(wanted: Sequence[Wanted], units: Mapping[str, Unit], predict: bool) -> FilePlan:
     """What to mask, enable and so on. *predict*: check mode, where a unit may not exist yet."""
-    unmask, unmask_runtime, mask, enable, disable = [], [], [], [], []
+    unmask: list[str] = []
+    unmask_runtime: list[str] = []
+    mask: list[str] = []
+    enable: list[str] = []
+    disable: list[str] = []
     for want in wanted:
         unit = units[want.name]
         masked = unit.file_state.startswith("masked") or unit.load == "masked"

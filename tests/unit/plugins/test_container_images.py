@@ -87,6 +87,8 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("s")
+        listener.listen()
+        listener.listen()
         yield tmp_path / "s"
 
 
