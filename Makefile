@@ -28,7 +28,7 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 	ruff format --check .
 	ruff check .
 	mypy
-	mypy tools tests/integration/*.py tests/chaos/*.py tests/chaos/callback/*.py
+	mypy tools tests/integration/*.py tests/chaos/*.py tests/chaos/callback/*.py tests/bench/*.py
 	@# The collection's modules are checked under their full names, as Ansible imports them.
 	cd .venv/share/kubewright && MYPYPATH=$$PWD mypy --config-file $(CURDIR)/mypy.ini --cache-dir $(CURDIR)/.mypy_cache/collection \
 		--namespace-packages --explicit-package-bases \
@@ -51,7 +51,12 @@ molecule: install ## One machine prepared as a node, twice
 .PHONY: integration
 integration: install ## Tests on a real cluster of their own
 	kubewright image build 1.37.2
-	pytest tests/integration
+	pytest tests/integration --ignore=tests/integration/test_drift.py --ignore=tests/integration/test_one_writer.py
+
+.PHONY: drift
+drift: install ## Foreign changes and two commands at once, on a real cluster of their own
+	kubewright image build 1.37.2
+	pytest tests/integration/test_drift.py tests/integration/test_one_writer.py
 
 # Chooses hosts, moments and points. CHAOS has more options: see python tests/chaos --help.
 CHAOS_SEED ?= 1

@@ -100,7 +100,9 @@ def _differing_list(desired: Sequence[Any], live: Sequence[Any], path: str) -> l
         place = f"{path}[{entry[key]}]"
         # Not always one: a port has the same number for TCP and for UDP.
         same = [one for one in live if isinstance(one, Mapping) and one.get(key) == entry[key]]
-        closest = sorted((differing(entry, one, place) for one in same), key=lambda texts: len(texts))
+        closest = sorted(
+            (differing(entry, one, place) for one in same), key=lambda texts: len(texts)
+        )
         found += closest[0] if closest else [place]
     return found
 
