@@ -24,10 +24,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = {key: value for key, value in self._task.args.items() if value is not None}
-        arguments["documents"] = {
-            role: _desired.document(role, self._templar, self._loader, variables)
-            for role in arguments.get("roles") or []
-        }
+        arguments["documents"] = _desired.documents(
+            arguments.get("roles") or [], self._templar, variables
+        )
         result: dict[str, Any] = self._execute_module(
             module_name="kubewright.cluster.node_state",
             module_args=arguments,

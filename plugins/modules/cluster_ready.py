@@ -72,6 +72,9 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 
 #: Seconds between two looks: a look costs the API server a millisecond.
 POLL = 0.5
+# A kubelet whose own API server is late reports Ready, then NotReady for a while because it could not
+# write its CSINode, then Ready for good. It is done with starting when that object is there.
+CSI_NODES = "/apis/storage.k8s.io/v1/csinodes"
 DNS = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
 
 
@@ -79,7 +82,10 @@ def missing(api: _api.Api, nodes: list[str], dns: bool) -> list[str]:
     """What is not ready now, in words."""
     listed = api.request("GET", "/api/v1/nodes")["items"]
     live = {item["metadata"]["name"]: item for item in listed}
-    found = [_node_trouble(name, live.get(name)) for name in nodes]
+    started = {
+        item["metadata"]["name"] for item in api.request("GET", CSI_NODES).get("items") or []
+    }
+    found = [_node_trouble(name, live.get(name), name in started) for name in nodes]
     if dns:
         deployment = api.get(DNS)
         status = (deployment or {}).get("status") or {}
@@ -90,11 +96,11 @@ def missing(api: _api.Api, nodes: list[str], dns: bool) -> list[str]:
     return [text for text in found if text]
 
 
-def _node_trouble(name: str, item: dict[str, Any] | None) -> str:
+def _node_trouble(name: str, item: dict[str, Any] | None, started: bool) -> str:
     if item is None:
         return f"{name} has not registered"
     if _api.conditions(item).get("Ready") == "True":
-        return ""
+        return "" if started else f"the kubelet of {name} is still starting (it has no CSINode)"
     said = next(
         (
             entry.get("message", "")

@@ -1,11 +1,16 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Private to kubewright.cluster: what a role desires of a host, rendered without running it."""
+"""Private to kubewright.cluster: what a role desires of a host, rendered without running it.
+
+What it costs for each host is Ansible compiling the templates that are in a document. So the roles
+keep these few, and in vars/main.yml: the lookup of a template's file would copy all variables.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +21,37 @@ from ansible.template import Templar
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-def document(
-    role: str, templar: Templar, loader: DataLoader, variables: Mapping[str, Any]
-) -> dict[str, Any]:
-    """``<role>_desired`` of *role* for the host whose *variables* are given.
+@dataclass(frozen=True)
+class _Role:
+    """A role's own variables, as they stand in its files."""
 
-    Precedence is Ansible's own: the role's defaults lie below everything, its vars above.
+    defaults: Mapping[str, Any]
+    vars: Mapping[str, Any]
+
+
+def documents(
+    roles: Iterable[str], templar: Templar, variables: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """``<role>_desired`` of each of *roles* for the host whose *variables* are given, by role.
+
+    Precedence is Ansible's own: a role's defaults lie below everything, its vars above.
     Secrets leave this function only as SHA-256, in ``digests`` by path.
     """
-    path = ROLES / role
-    if not path.is_dir():
+    return {role: _document(role, templar, variables) for role in roles}
+
+
+def _document(role: str, templar: Templar, variables: Mapping[str, Any]) -> dict[str, Any]:
+    if not (ROLES / role).is_dir():
         raise AnsibleError(f"node_state: this collection has no role {role!r}.")
-    own = {
-        "role_name": role,
-        "role_path": str(path),
-        "ansible_search_path": [str(path)],
-    }
-    scope = {**_read(path / "defaults", loader), **variables, **_read(path / "vars", loader), **own}
     name = f"{role}_desired"
-    if name not in scope:
+    if role not in _KNOWN:
         raise AnsibleError(
             f"node_state: the role {role!r} desires nothing ({name} is not defined)."
         )
-    # The name again as an expression: a value that is no text is not rendered by itself.
-    rendered = templar.copy_with_new_env(
-        searchpath=[str(path)], available_variables=scope
-    ).template(scope[name])
+    own = _KNOWN[role]
+    path = str(ROLES / role)
+    scope = {**own.defaults, **variables, **own.vars, "role_name": role, "role_path": path}
+    rendered = templar.copy_with_new_env(available_variables=scope).template(scope[name])
     if not isinstance(rendered, Mapping):
         raise AnsibleError(f"node_state: {name} is not a mapping.")
     result = dict(rendered)
@@ -54,8 +64,23 @@ def document(
     return result
 
 
-def _read(directory: Path, loader: DataLoader) -> dict[str, Any]:
-    path = directory / "main.yml"
-    if not path.is_file():
-        return {}
-    return loader.load_from_file(str(path), trusted_as_template=True) or {}
+def _read() -> dict[str, _Role]:
+    """The roles that desire something of a node, by name."""
+    loader = DataLoader()
+
+    def load(path: Path) -> dict[str, Any]:
+        if not path.is_file():
+            return {}
+        return loader.load_from_file(str(path), unsafe=True, trusted_as_template=True) or {}
+
+    found = {}
+    for path in ROLES.glob("*/vars/main.yml"):
+        role = path.parents[1]
+        own = load(path)
+        if f"{role.name}_desired" in own:
+            found[role.name] = _Role(load(role / "defaults/main.yml"), own)
+    return found
+
+
+# Ansible imports an action plugin before it forks: all of a run's workers share what is read here.
+_KNOWN = _read()

@@ -54,7 +54,7 @@ class Renderer:
     def __init__(self, inventory: Inventory, answers: Mapping[str, Mapping[str, Any]]) -> None:
         init_plugin_loader()
         module = "ansible_collections.kubewright.cluster.plugins.plugin_utils._desired"
-        self._document = importlib.import_module(module).document
+        self._documents = importlib.import_module(module).documents
         self._loader = DataLoader()
         self._inventory = inventory
         self._answers = answers
@@ -85,9 +85,7 @@ class Renderer:
         }
         templar = Templar(self._loader, variables)
         roles = templar.template(variables["kubewright_roles"])
-        return {
-            role: dict(self._document(role, templar, self._loader, variables)) for role in roles
-        }
+        return dict(self._documents(roles, templar, variables))
 
 
 def _identity() -> dict[str, Any]:

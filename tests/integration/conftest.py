@@ -95,15 +95,15 @@ def measured(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
 def creation(
     tmp_path_factory: pytest.TempPathFactory, measured: Callable[[str, object], None]
 ) -> Iterator[Creation]:
-    """A cluster whose first ``apply`` was killed while a control plane joined."""
+    """A cluster whose first ``apply`` was killed while its first control plane started."""
     made = Cluster("kwtest", tmp_path_factory.mktemp("cluster"))
     made.write()
     made.destroy().succeeded()  # what tests that were killed have left
     baseline = leftovers.snapshot()
     try:
         with made.begin_apply() as first:
-            first.wait_for_line("Join the nodes", limit=300)
-            until("joining a control plane", _control_plane_joins(made), limit=60, interval=0.1)
+            first.wait_for_line("Prepare the nodes", limit=300)
+            until("starting the cluster", _cluster_starts(made), limit=300, interval=0.1)
             first.kill()
         second_begun = api.now()
         with processes.Watch(TOKEN) as watch:
@@ -193,16 +193,16 @@ def cache() -> Path:
     return Path(own) if own else base / "kubewright"
 
 
-def _control_plane_joins(made: Cluster) -> Callable[[], str]:
-    """A look for a control plane on which kubeadm is joining the cluster."""
+def _cluster_starts(made: Cluster) -> Callable[[], str]:
+    """A look for a control plane on which kubeadm is starting the cluster."""
 
     def look() -> str:
         for machine in made.control_planes:
             try:
-                machines.run_on(machine, ["pgrep", "--full", "kubeadm join"])
+                machines.run_on(machine, ["pgrep", "--full", "kubeadm init"])
             except machines.CommandFailed:
                 continue
             return machine
-        raise NotYet("kubeadm join runs on none")
+        raise NotYet("kubeadm init runs on none")
 
     return look
