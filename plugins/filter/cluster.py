@@ -96,8 +96,8 @@ def api_servers(
 def pki_files(pki: Mapping[str, str]) -> list[dict[str, Any]]:
     """`cluster_identity`'s authorities as files for `node_files`; keys are secret."""
     return [
-        {"path": f"{PKI_DIRECTORY}/{name}", "mode": "0600", "secret": True}
-        if name.endswith(".key")
+        {"path": f"{PKI_DIRECTORY}/{name}", "mode": _pki_mode(name), "secret": True}
+        if _travels_hidden(name)
         else {"path": f"{PKI_DIRECTORY}/{name}", "content": content}
         for name, content in sorted(pki.items())
     ]
@@ -106,8 +106,17 @@ def pki_files(pki: Mapping[str, str]) -> list[dict[str, Any]]:
 def pki_secrets(pki: Mapping[str, str]) -> dict[str, str]:
     """The content of the secret ones among `pki_files`, by path."""
     return {
-        f"{PKI_DIRECTORY}/{name}": content for name, content in pki.items() if name.endswith(".key")
+        f"{PKI_DIRECTORY}/{name}": content for name, content in pki.items() if _travels_hidden(name)
     }
+
+
+def _travels_hidden(name: str) -> bool:
+    """Keys, and sa.pub: its text ends as that of sa.key does, so in a log it looks like a leak."""
+    return name.endswith((".key", ".pub"))
+
+
+def _pki_mode(name: str) -> str:
+    return "0600" if name.endswith(".key") else "0644"
 
 
 class FilterModule:

@@ -72,8 +72,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 
 #: Seconds between two looks: a look costs the API server a millisecond.
 POLL = 0.5
-# A kubelet whose own API server is late reports Ready, then NotReady for a while because it could not
-# write its CSINode, then Ready for good. It is done with starting when that object is there.
+# A kubelet whose own API server is late reports Ready, then NotReady for a while because it could
+# not write its CSINode, then Ready for good. It is done with starting when that object is there.
 CSI_NODES = "/apis/storage.k8s.io/v1/csinodes"
 DNS = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
 
