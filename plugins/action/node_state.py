@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired, _options
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -24,9 +24,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = {key: value for key, value in self._task.args.items() if value is not None}
-        arguments["documents"] = _desired.documents(
-            arguments.get("roles") or [], self._templar, variables
-        )
+        if roles := arguments.get("roles"):
+            # The host's own: what the play tells roles is ours, and not all of it is known yet.
+            told = variables["hostvars"][variables["inventory_hostname"]]
+            _options.check(roles, told, self._templar, variables)
+            arguments["documents"] = _desired.documents(roles, self._templar, variables)
         result: dict[str, Any] = self._execute_module(
             module_name="kubewright.cluster.node_state",
             module_args=arguments,

@@ -37,7 +37,9 @@ def documents(
     Precedence is Ansible's own: a role's defaults lie below everything, its vars above.
     Secrets leave this function only as SHA-256, in ``digests`` by path.
     """
-    return {role: _document(role, templar, variables) for role in roles}
+    # One for all roles: it keeps the filters that it has found.
+    own = templar.copy_with_new_env()
+    return {role: _document(role, own, variables) for role in roles}
 
 
 def _document(role: str, templar: Templar, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +53,8 @@ def _document(role: str, templar: Templar, variables: Mapping[str, Any]) -> dict
     own = _KNOWN[role]
     path = str(ROLES / role)
     scope = {**own.defaults, **variables, **own.vars, "role_name": role, "role_path": path}
-    rendered = templar.copy_with_new_env(available_variables=scope).template(scope[name])
+    templar.available_variables = scope
+    rendered = templar.template(scope[name])
     if not isinstance(rendered, Mapping):
         raise AnsibleError(f"node_state: {name} is not a mapping.")
     result = dict(rendered)

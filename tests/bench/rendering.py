@@ -58,9 +58,13 @@ class Renderer:
         self._loader = DataLoader()
         self._inventory = inventory
         self._answers = answers
+        planes = inventory.groups["control_plane"].hosts
         controller = {
             "kubewright_identity": _identity(),
-            "kubewright_actor": inventory.groups["control_plane"].hosts[0],
+            "kubewright_api_servers": [
+                {"name": name, "address": inventory.hosts[name]["ansible_host"]} for name in planes
+            ],
+            "kubewright_actor": planes[0],
         }
         groups = {name: list(group.hosts) for name, group in inventory.groups.items()}
         self._shared = {

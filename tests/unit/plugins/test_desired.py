@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the action plugin ``node_state`` sends to nodes: a run of ansible-playbook without nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubewright.locations import ClusterPaths
+from kubewright.spec.images import SystemImage
+from kubewright.spec.inventory import build
+from kubewright.spec.machines import Machine, Machines
+from kubewright.spec.models import ControlPlane, Pool, Spec
+
+ROOT = Path(__file__).parents[3]
+PLAYBOOK = Path(sys.prefix) / "bin/ansible-playbook"
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(not PLAYBOOK.exists(), reason="needs ansible-core"),
+]
+
+KEY = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"
+IDENTITY = {
+    "cluster_id": "3f0c",
+    "ca_certificate": CERTIFICATE,
+    "ca_cert_hash": "sha256:" + "c" * 64,
+    "control_plane_pki": {"ca.crt": CERTIFICATE, "ca.key": KEY, "sa.key": KEY, "sa.pub": "DDDD\n"},
+}
+CONTROL_PLANES = ("demo-cp-1", "demo-cp-2", "demo-cp-3")
+WORKER = "demo-web-1"
+ADDRESSES = {name: f"192.0.2.{end}" for end, name in enumerate((*CONTROL_PLANES, WORKER), 11)}
+COMMON = ("system_volume", "load_balancer", "container_runtime")
+DIGEST = "a" * 64
+
+#: The real action; what it would send is written to a file.
+RECORDING = """\
+import json
+from pathlib import Path
+
+from ansible_collections.kubewright.cluster.plugins.action import node_state
+
+
+class ActionModule(node_state.ActionModule):
+    def _execute_module(self, module_name, module_args, task_vars):
+        assert module_name == "kubewright.cluster.node_state"
+        name = task_vars["inventory_hostname"]
+        Path(task_vars["recorded"], f"{name}.json").write_text(json.dumps(module_args))
+        return {"changed": False}
+"""
+
+#: A role that does not run still gives a play its variables.
+PLAYS = """\
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - ansible.builtin.set_fact:
+        kubewright_identity: "{{ identity }}"
+        kubewright_api_servers: >-
+          {{ hostvars | kubewright.cluster.api_servers(groups.control_plane) }}
+- hosts: kubewright
+  gather_facts: false
+  vars_files: ["{{ checkout }}/playbooks/vars/nodes.yml"]
+  tasks:
+    - recording:
+        roles: "{{ kubewright_roles }}"
+- hosts: demo-web-1
+  gather_facts: false
+  vars_files: ["{{ checkout }}/playbooks/vars/nodes.yml"]
+  roles:
+    - {role: kubewright.cluster.system_volume, when: false}
+    - {role: kubewright.cluster.load_balancer, when: false}
+    - {role: kubewright.cluster.container_runtime, when: false}
+  tasks:
+    - ansible.builtin.debug:
+        msg: >-
+          seen{{ {'system_volume': system_volume_desired, 'load_balancer': load_balancer_desired,
+          'container_runtime': container_runtime_desired} | to_json }}seen
+"""
+
+
+def play(
+    directory: Path, told: Mapping[str, Any] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it for a cluster of four, whose worker is *told* more by the inventory."""
+    place = directory / "share/ansible_collections/kubewright"
+    place.mkdir(parents=True)
+    (place / "cluster").symlink_to(ROOT)
+    (directory / "action_plugins").mkdir()
+    (directory / "action_plugins/recording.py").write_text(RECORDING)
+    (directory / "play.yml").write_text(PLAYS)
+    (directory / "inventory.json").write_text(json.dumps(inventory(directory, told or {})))
+    known = {"identity": IDENTITY, "recorded": str(directory), "checkout": str(ROOT)}
+    return subprocess.run(
+        [PLAYBOOK, "-i", "inventory.json", "-e", json.dumps(known), "play.yml"],
+        cwd=directory,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(directory / "share"),
+            "ANSIBLE_NOCOLOR": "1",
+            "LC_ALL": "C.UTF-8",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def inventory(directory: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Ours, as Ansible reads one from a file."""
+    machines = tuple(
+        Machine(
+            id=f"local://{name}",
+            name=name,
+            address=address,
+            host_keys=("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43,),
+            provider="local",
+            region="here",
+            zone="here-1",
+            node_type="container",
+            power="on",
+        )
+        for name, address in ADDRESSES.items()
+    )
+    built = build(
+        Spec(
+            plugin="kubewright.cluster.spec",
+            name="demo",
+            version="1.37",
+            control_plane=ControlPlane(provider="local", size=3),
+            pools=[Pool(name="web", provider="local", size=1, kubelet_args={"maxPods": 120})],
+        ),
+        version="1.37.2",
+        paths=ClusterPaths(directory / "state"),
+        machines=Machines("demo", machines=machines),
+        images={"worker": SystemImage(DIGEST, Path("/nonexistent/image.squashfs"))},
+    )
+    groups = {
+        name: {
+            "hosts": {host: {} for host in group.hosts},
+            "children": {child: {} for child in group.children},
+            "vars": dict(group.variables),
+        }
+        for name, group in built.groups.items()
+    }
+    hosts = {name: dict(variables) for name, variables in built.hosts.items()}
+    hosts[WORKER].update(told)
+    return {"all": {"vars": dict(built.variables), "hosts": hosts, "children": groups}}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run wrote what each host would be sent, and what it said."""
+    directory = tmp_path_factory.mktemp("desired")
+    done = play(directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (directory / "stdout").write_text(done.stdout)
+    return directory
+
+
+def documents(directory: Path, host: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / f"{host}.json").read_text())["documents"]
+    return found
+
+
+def files(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {file["path"]: file for file in document["files"]}
+
+
+def test_a_host_is_sent_the_documents_of_its_roles(directory: Path) -> None:
+    assert list(documents(directory, WORKER)) == [*COMMON, "worker"]
+    assert list(documents(directory, CONTROL_PLANES[0])) == [*COMMON, "control_plane", "cni"]
+
+
+def test_a_role_that_runs_wants_the_same(directory: Path) -> None:
+    _, seen, _ = (directory / "stdout").read_text().split("seen")
+    sent = documents(directory, WORKER)
+    assert json.loads(json.loads(f'"{seen}"')) == {role: sent[role] for role in COMMON}
+
+
+@pytest.mark.parametrize("host", [CONTROL_PLANES[1], WORKER])
+def test_the_balancer_of_each_host_knows_all_api_servers(directory: Path, host: str) -> None:
+    document = files(documents(directory, host)["load_balancer"])
+    text = document["/etc/kubewright/balancer/haproxy.cfg"]["content"]
+    assert text.startswith("# Managed by Kubewright.")
+    assert text.endswith(
+        "backend control_plane\n"
+        "    balance roundrobin\n"
+        "    option httpchk\n"
+        "    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host api.demo.internal\n"
+        "    http-check expect status 200\n"
+        "    default-server inter 500ms fall 2 rise 2 on-marked-down shutdown-sessions\n"
+        "    default-server check check-ssl check-sni api.demo.internal verify required"
+        " verifyhost api.demo.internal ca-file /etc/haproxy/ca.crt\n"
+        "    server demo-cp-1 192.0.2.11:6443\n"
+        "    server demo-cp-2 192.0.2.12:6443\n"
+        "    server demo-cp-3 192.0.2.13:6443\n"
+    )
+    assert "    bind 127.0.0.1:7443\n" in text
+    assert document["/etc/kubewright/balancer/ca.crt"]["content"] == CERTIFICATE
+    assert document["/etc/hosts"]["content"] == "127.0.0.1 api.demo.internal\n"
+
+
+def test_the_kubelets_drop_in_has_what_the_pool_wants_over_what_we_want(directory: Path) -> None:
+    def drop_in(host: str) -> Any:
+        document = files(documents(directory, host)["container_runtime"])
+        text = document["/etc/kubewright/kubelet.d/10-kubewright.conf"]["content"]
+        assert text.endswith("}\n")
+        return json.loads(text)
+
+    ours = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "systemd",
+    }
+    assert drop_in(WORKER) == {**ours, "maxPods": 120}
+    assert drop_in(CONTROL_PLANES[0]) == ours
+
+
+def test_the_runtime_and_the_kernel(directory: Path) -> None:
+    document = documents(directory, WORKER)["container_runtime"]
+    texts = files(document)
+    settings = texts["/etc/sysctl.d/90-kubewright.conf"]["content"].splitlines()[1:]
+    assert settings == sorted(settings)
+    assert "-net.ipv4.ip_forward = 1" in settings
+    modules = texts["/etc/modules-load.d/kubewright.conf"]["content"]
+    assert modules == "overlay\nbr_netfilter\nnf_conntrack\n"
+    configuration = texts["/etc/containerd/config.toml"]["content"].splitlines()
+    assert {"SystemdCgroup = true", "restrict_oom_score_adj = false"} <= set(configuration)
+    units = {unit["name"]: unit for unit in document["units"]}
+    assert units["systemd-sysctl.service"]["sysctls"]["net.ipv4.ip_forward"] == 1
+    assert units["kubelet.service"]["restart_after"] == [
+        "/etc/systemd/system/kubelet.service",
+        "/etc/kubewright/kubelet.d/10-kubewright.conf",
+    ]
+
+
+def test_the_image_and_the_node(directory: Path) -> None:
+    sent = documents(directory, WORKER)
+    assert sent["system_volume"]["image"]["digest"] == DIGEST
+    assert sent["system_volume"]["volume"]["size_bytes"] == 20_000_000_000
+    assert sent["system_volume"]["units"][1]["restart_after"] == [
+        "/var/lib/kubewright/system/active"
+    ]
+    assert sent["worker"]["membership"] == {"role": "worker", "cluster_id": "3f0c"}
+    assert sent["worker"]["node"]["labels"]["kubewright.io/pool"] == "web"
+    assert sent["worker"]["node"]["labels"]["topology.kubernetes.io/zone"] == "here-1"
+
+
+def test_keys_are_sent_as_digests_alone(directory: Path) -> None:
+    for host in ADDRESSES:
+        assert "PRIVATE KEY" not in (directory / f"{host}.json").read_text()
+    document = documents(directory, CONTROL_PLANES[0])["control_plane"]
+    assert "secrets" not in document
+    assert document["digests"]["/etc/kubernetes/pki/ca.key"] == (
+        hashlib.sha256(KEY.encode()).hexdigest()
+    )
+    assert files(document)["/etc/kubernetes/pki/ca.crt"]["content"] == CERTIFICATE
+    assert "content" not in files(document)["/etc/kubernetes/pki/sa.key"]
+
+
+def test_the_cluster_and_its_network(directory: Path) -> None:
+    sent = documents(directory, CONTROL_PLANES[0])
+    cluster = {one["kind"]: one for one in sent["control_plane"]["cluster"]}
+    assert cluster["ClusterConfiguration"]["controlPlaneEndpoint"] == "api.demo.internal:7443"
+    assert cluster["ClusterConfiguration"]["networking"]["podSubnet"] == "10.244.0.0/16"
+    assert cluster["KubeProxyConfiguration"]["mode"] == "nftables"
+    objects = {one["kind"]: one for one in sent["cni"]["objects"]}
+    data = objects["ConfigMap"]["data"]
+    assert json.loads(data["net-conf.json"])["Network"] == "10.244.0.0/16"
+    pod = objects["DaemonSet"]["spec"]["template"]
+    assert pod["metadata"]["annotations"]["kubewright.io/configuration"] == (
+        hashlib.sha256((data["cni-conf.json"] + data["net-conf.json"]).encode()).hexdigest()
+    )
+    environment = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+    assert environment["KUBERNETES_SERVICE_PORT"] == "7443"
+
+
+def test_what_a_role_cannot_read_is_an_error_that_says_what_to_write(tmp_path: Path) -> None:
+    done = play(tmp_path, {"load_balancer_port": "http", "container_runtime_kernel_modules": {}})
+    assert done.returncode != 0
+    assert "Role load_balancer, option load_balancer_port: " in done.stdout
+    assert "Write a value of the type int." in done.stdout
+    assert "Role container_runtime, option container_runtime_kernel_modules: " in done.stdout
+    assert "Write a value of the type list of str." in done.stdout
+    assert not (tmp_path / f"{WORKER}.json").exists()
+    assert (tmp_path / f"{CONTROL_PLANES[0]}.json").exists()
