@@ -65,7 +65,7 @@ RunModule = Callable[..., dict[str, Any]]
 def run_module(capsys: pytest.CaptureFixture[str]) -> RunModule:
     """Run a module's ``main`` with arguments, as JSON in and out, like Ansible does."""
 
-    def run(name: str, *, check: bool = False, diff: bool = True, **arguments: Any) -> Any:
+    def run(name: str, /, *, check: bool = False, diff: bool = True, **arguments: Any) -> Any:
         module = importlib.import_module(f"{COLLECTION}.modules.{name}")
         internal = {"_ansible_check_mode": check, "_ansible_diff": diff}
         capsys.readouterr()

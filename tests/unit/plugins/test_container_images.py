@@ -176,3 +176,16 @@ def test_prediction_before_anything_is_there(
     assert images(run_module, root, nothing, check=True)["imported"] == [PROXY, PAUSE]
     (root / "manifest.json").unlink()
     assert images(run_module, root, nothing, check=True)["changed"] is True
+
+
+def test_a_containerd_that_was_killed_leaves_its_socket(
+    run_module: RunModule, root: Path, address: Path
+) -> None:
+    images(run_module, root, address)
+    (root / "bin" / "down").touch()
+    address.unlink()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind("s")
+    assert address.is_socket()
+    assert images(run_module, root, address, check=True)["imported"] == [PROXY, PAUSE]
+    assert "containerd does not listen" in images(run_module, root, address)["msg"]
