@@ -20,15 +20,6 @@ options:
     type: list
     elements: dict
     required: true
-  api_servers:
-    description: Addresses of API servers, tried in this order; this node's own should be the first.
-    type: list
-    elements: str
-    required: true
-  api_name:
-    description: The name in the API servers' certificates.
-    type: str
-    required: true
   kubectl:
     description: kubectl on the node.
     type: path
@@ -38,6 +29,7 @@ options:
     type: int
     default: 60
 extends_documentation_fragment:
+  - kubewright.cluster.api
   - kubewright.cluster.fence
 attributes:
   check_mode:

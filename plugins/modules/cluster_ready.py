@@ -22,19 +22,12 @@ options:
     description: Whether all of DNS has to be available too.
     type: bool
     default: true
-  api_servers:
-    description: Addresses of API servers, tried in this order; this node's own should be the first.
-    type: list
-    elements: str
-    required: true
-  api_name:
-    description: The name in the API servers' certificates.
-    type: str
-    required: true
   timeout:
     description: Seconds to wait.
     type: int
     default: 180
+extends_documentation_fragment:
+  - kubewright.cluster.api
 attributes:
   check_mode:
     support: full

@@ -42,16 +42,8 @@ options:
         type: str
         choices: [NoSchedule, PreferNoSchedule, NoExecute]
         required: true
-  api_servers:
-    description: Addresses of API servers, tried in this order.
-    type: list
-    elements: str
-    required: true
-  api_name:
-    description: The name in the API servers' certificates.
-    type: str
-    required: true
 extends_documentation_fragment:
+  - kubewright.cluster.api
   - kubewright.cluster.fence
 attributes:
   check_mode:

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """`drift`: reasons by role. `phase`: none, partial or joined. `ready`: None while unknown.
+    """`drift`: reasons by role. `phase`: none, partial or joined.
 
     `unknown` is what could not be looked at, in words.
     """
@@ -18,8 +18,6 @@ class Answer:
     drift: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     phase: str = "none"
     api_ready: bool = False
-    epoch: int = 0
-    ready: bool | None = None
     unknown: tuple[str, ...] = ()
     diff: tuple[Mapping[str, str], ...] = ()
 
@@ -30,8 +28,6 @@ class Answer:
             drift={role: tuple(reasons) for role, reasons in result.get("drift", {}).items()},
             phase=result.get("membership", {}).get("phase", "none"),
             api_ready=bool(result.get("api_ready")),
-            epoch=int(result.get("epoch") or 0),
-            ready=(result.get("node") or {}).get("ready"),
             unknown=tuple(result.get("unknown", ())),
             diff=tuple(result.get("diff") or ()),
         )
