@@ -121,7 +121,9 @@ def _ssh_variables(paths: ClusterPaths) -> dict[str, Any]:
         # No ControlPath here: Ansible adds one, in a directory that it makes with mode 0700.
         # Keep-alives end a connection to a machine that lost power after 15 s instead of never.
         "ansible_ssh_args": "-o ControlMaster=auto -o ControlPersist=60s"
-        " -o ServerAliveInterval=5 -o ServerAliveCountMax=3",
+        " -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+        # Three times as fast as OpenSSH's first choice where the CPU has AES; it stays the second.
+        " -o Ciphers=^aes128-gcm@openssh.com",
         "ansible_control_path_dir": str(paths.control_sockets),
     }
 
