@@ -54,6 +54,16 @@ def node_states(
     return {name: state for name, state in states.items() if "membership" in state}
 
 
+def foreign(states: Mapping[str, Mapping[str, Any]], cluster_id: str) -> dict[str, str]:
+    """The id of its cluster, of each node that belongs to another one than `cluster_id`."""
+    return {
+        name: state["membership"]["cluster_id"]
+        for name, state in sorted(states.items())
+        if state["membership"]["phase"] != "none"
+        and state["membership"]["cluster_id"] != cluster_id
+    }
+
+
 def drifted(states: Mapping[str, Mapping[str, Any]], acting: str) -> list[str]:
     """Who is not as desired by its `node_state`, the one that acts for the cluster first.
 
@@ -128,6 +138,7 @@ class FilterModule:
             "actor": actor,
             "api_servers": api_servers,
             "drifted": drifted,
+            "foreign": foreign,
             "node_address": node_address,
             "node_labels": node_labels,
             "node_states": node_states,

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import drifting
 import fingerprints
@@ -78,6 +80,22 @@ def test_a_playbook_with_an_older_epoch_is_refused(cluster: Cluster) -> None:
         # It did not get in the way of who is up to date.
         assert cluster.apply().succeeded().document["changed"] is True
         assert drifting.not_mended(cluster, EVERYWHERE) == []
+
+
+def test_whoever_lost_the_state_replaces_no_authority(cluster: Cluster, tmp_path: Path) -> None:
+    """With an empty state directory ``apply`` knows machines, and not the cluster on them."""
+    before = fingerprints.look_at(cluster.nodes)
+    stranger = replace(cluster, directory=tmp_path)
+    stranger.write()
+    ended = stranger.apply()
+    said = f"{ended.stdout}\n{ended.stderr}"
+    assert ended.status != 0, said
+    assert f"{', '.join(cluster.nodes)}: part of another cluster" in ended.stderr, said
+    assert "KUBEWRIGHT_STATE_DIR" in ended.stderr, said
+    is_untouched(before, fingerprints.look_at(cluster.nodes))
+    # Its owner gets in again, and finds nothing to do.
+    answer = cluster.apply().succeeded().document
+    assert answer["changed"] is False or answer["host_tasks"]["changed"] == 0, answer
 
 
 def overtaking(cluster: Cluster, holder: int) -> Callable[[], tuple[int, Ended]]:

@@ -50,6 +50,19 @@ def test_nobody_answers() -> None:
         cluster.actor({})
 
 
+def test_nodes_of_another_cluster_are_found() -> None:
+    states = {
+        name: {"membership": {"phase": phase, "cluster_id": identity}}
+        for name, phase, identity in (
+            ("new", "none", None),
+            ("ours", "joined", "1"),
+            ("theirs", "joined", "2"),
+            ("half", "partial", "3"),
+        )
+    }
+    assert cluster.foreign(states, "1") == {"half": "3", "theirs": "2"}
+
+
 def test_states_leave_out_who_did_not_answer() -> None:
     hostvars: dict[str, dict[str, Any]] = {
         "a": {"kubewright_state": {"unreachable": True}},
