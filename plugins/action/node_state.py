@@ -32,6 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = self._execute_module(
             module_name="kubewright.cluster.node_state",
             module_args=arguments,
-            task_vars=task_vars,
+            # Or Ansible would copy every document into the node's journal at each run.
+            task_vars={**variables, "ansible_no_target_syslog": True},
         )
         return result

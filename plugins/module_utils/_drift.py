@@ -111,7 +111,7 @@ class Comparison:
     def _files(self, files: Sequence[Mapping[str, Any]], digests: Mapping[str, str]) -> list[str]:
         refused: list[str] = []
         changes = _files.differences(_files.parse(files, {}, digests), refused)
-        self._changed_paths |= {str(change.desired.path) for change in changes}
+        self._changed_paths |= {str(change.desired.path) for change in changes if change.rewrites}
         self.found.diffs += [change.diff() for change in changes]
         return [*(change.reason() for change in changes), *refused]
 

@@ -57,6 +57,12 @@ class Change:
     data: bytes | None
     attributes: tuple[str, str] = ("", "")
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether the path gets another mtime: not where only its mode or owner differ."""
+        made_anew = self.attributes[0] == "absent\n" or self.desired.state in ("link", "absent")
+        return made_anew or self.data is not None
+
     def reason(self) -> str:
         """What differs, in words, without any content."""
         old, new = (text.strip().replace("\n", ", ") for text in self.attributes)

@@ -62,7 +62,9 @@ class Services:
         names = [want.name for want in wanted]
         report = Report()
         units = self.show(names)
-        if not self.predict and any(unit.needs_reload or not unit.known for unit in units.values()):
+        if not self.predict and any(
+            unit.needs_reload or not unit.loaded for unit in units.values()
+        ):
             self._systemctl("Loading changed unit files", ["daemon-reload"])
             units = self.show(names)
         report.before = units

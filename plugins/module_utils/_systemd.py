@@ -88,6 +88,11 @@ class Unit:
         """Whether systemd has a unit file for it."""
         return self.load != "not-found"
 
+    @property
+    def loaded(self) -> bool:
+        """Whether systemd has read its unit file; it may stumble over one that has just come."""
+        return self.load in ("loaded", "masked")
+
     def started_at(self, now: int, now_monotonic: int) -> int:
         """Start of the present activation by today's wall clock, see the module's docstring."""
         by_monotonic = now - (now_monotonic - self.left_inactive_monotonic)

@@ -114,7 +114,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 paths:
-  description: The paths that were changed, or would be in check mode.
+  description:
+    - The paths that were written, or would be in check mode. One of which only mode or owner
+      differed is not among them, since no unit has to read it again.
   returned: success
   type: list
   elements: str
@@ -168,7 +170,6 @@ def main() -> None:
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
-        no_log=True,  # or every file would be copied into the node's journal at each run
     )
     params = module.params
     invocation = {"module_args": without_content(params)}
@@ -184,7 +185,9 @@ def main() -> None:
         module.fail_json(msg=str(error), invocation=invocation)
     result: dict[str, Any] = {
         "changed": bool(changes),
-        "paths": list(dict.fromkeys(str(change.desired.path) for change in changes)),
+        "paths": list(
+            dict.fromkeys(str(change.desired.path) for change in changes if change.rewrites)
+        ),
         "invocation": invocation,
     }
     if module._diff:

@@ -165,7 +165,6 @@ def main() -> None:
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
-        no_log=True,  # or every document would be copied into the node's journal at each run
     )
     params = module.params
     invocation = {"module_args": {**params, "documents": sorted(params["documents"])}}

@@ -92,8 +92,11 @@ def test_each_kind_of_drift_is_seen_and_mended(
         path.unlink()
         if damage == "link":
             path.symlink_to("/dev/null")
+    predicted = run_module("node_files", check=True, files=[file(path, "a\n")])
     result = run_module("node_files", files=[file(path, "a\n")])
-    assert result["paths"] == [str(path)]
+    # What only got its mode back has not been written, and nothing has to read it again.
+    assert result["paths"] == predicted["paths"] == ([] if damage == "mode" else [str(path)])
+    assert result["changed"] and predicted["changed"]
     assert path.read_text() == "a\n"
     assert not path.is_symlink()
     assert path.stat().st_mode & 0o7777 == 0o644

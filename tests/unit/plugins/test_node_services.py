@@ -25,6 +25,7 @@ class Systemd:
         self.files = dict.fromkeys(self.active, "disabled")
         self.started = dict.fromkeys(self.active, time.time_ns() // 1000)
         self.stale: set[str] = set()
+        self.unread: set[str] = set()
         self.broken: set[str] = set()
         self.crashing: set[str] = set()
         self.dependants: dict[str, list[str]] = {}
@@ -41,6 +42,7 @@ class Systemd:
             text = "\n".join(self._describe(name) for name in names)
         elif verb == "daemon-reload":
             self.stale.clear()
+            self.unread.clear()
         elif verb in ("enable", "disable", "mask"):
             self.files.update(dict.fromkeys(names, f"{verb}ed".replace("eed", "ed")))
         elif verb == "unmask":
@@ -59,14 +61,15 @@ class Systemd:
         return 1 if self.broken.intersection(names) else 0
 
     def _describe(self, name: str) -> str:
-        known = name in self.active
+        load = "loaded" if name in self.active else "not-found"
+        load = "error" if name in self.unread else load
         stamp = time.strftime(
             "%a %Y-%m-%d %H:%M:%S", time.gmtime(self.started.get(name, 0) // 10**6)
         )
         micro = self.started.get(name, 0) % 10**6
         ago = time.time_ns() // 1000 - self.started.get(name, 0)
         return (
-            f"Id={name}\nLoadState={'loaded' if known else 'not-found'}\n"
+            f"Id={name}\nLoadState={load}\n"
             f"ActiveState={self.active.get(name, 'inactive')}\nSubState=x\n"
             f"UnitFileState={self.files.get(name, '')}\n"
             f"NeedDaemonReload={'yes' if name in self.stale else 'no'}\n"
@@ -190,6 +193,14 @@ def test_unknown_unit_is_looked_up_after_a_reload() -> None:
     systemd = Systemd()
     with pytest.raises(KubewrightError, match=r"no unit a\.service"):
         converge(systemd, on("a.service"))
+    assert systemd.changes() == ["daemon-reload"]
+
+
+def test_a_unit_file_that_came_back_is_read_again() -> None:
+    """systemd 252 stumbles over the file of a unit that runs and had lost it: EBUSY."""
+    systemd = Systemd(a_service="active")
+    systemd.unread.add("a.service")
+    converge(systemd, on("a.service"))
     assert systemd.changes() == ["daemon-reload"]
 
 
