@@ -105,19 +105,24 @@ def _node_trouble(name: str, item: dict[str, Any] | None, started: bool) -> str:
     return f"{name} is not Ready" + (f" ({said})" if said else "")
 
 
+def left(api: _api.Api, params: dict[str, Any]) -> list[str]:
+    """What is not ready yet, and an API that does not answer is part of that."""
+    try:
+        return missing(api, params["nodes"], params["dns"])
+    except (_api.ApiUnreachable, _api.ApiError) as error:
+        return [str(error)]
+
+
 def wait(api: _api.Api, params: dict[str, Any]) -> None:
     """Return when nothing is missing; `KubewrightError` says what is when time has run out."""
     end = time.monotonic() + params["timeout"]
     while True:
-        try:
-            left = missing(api, params["nodes"], params["dns"])
-        except (_api.ApiUnreachable, _api.ApiError) as error:
-            left = [str(error)]
-        if not left:
+        unready = left(api, params)
+        if not unready:
             return
         if time.monotonic() >= end:
             raise KubewrightError(
-                f"After {params['timeout']} s the cluster is not ready: {'; '.join(left)}. "
+                f"After {params['timeout']} s the cluster is not ready: {'; '.join(unready)}. "
                 "`kubectl describe node` and `journalctl -u kubelet` on the node tell why."
             )
         time.sleep(POLL)
@@ -139,11 +144,11 @@ def main() -> None:
     try:
         with _api.as_administrator(params["api_servers"], params["api_name"]) as api:
             if module.check_mode:
-                module.exit_json(
-                    changed=False, missing=missing(api, params["nodes"], params["dns"])
-                )
+                module.exit_json(changed=False, missing=left(api, params))
             wait(api, params)
     except KubewrightError as error:
+        if module.check_mode:  # where nothing has been started yet, nobody has its credentials
+            module.exit_json(changed=False, missing=[str(error)])
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, missing=[])
 

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real HTTPS server in the place of an API server, and a node whose credentials it takes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _kubeconfig, _pki
+
+#: Where it listens, and an address where nobody does.
+HERE, NOBODY = "127.0.0.1", "127.0.0.2"
+#: As a name in the certificate it lets the server be reached by name and by host alike.
+NAME = "localhost"
+ADMINISTRATOR, KUBELET = "kubernetes-admin", "system:node:web-1"
+
+
+@dataclass
+class Server:
+    """Answers GET by path; everything else is not found. `requests`: user and path of each."""
+
+    answers: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    port: int = 0
+
+    def answer(self, path: str, *documents: Any, status: int = 200) -> None:
+        """Add answers for *path*: each is given once, the last one from then on."""
+        told = [(status, json.dumps(document).encode()) for document in documents]
+        self.answers.setdefault(path, []).extend(told)
+
+    def next_answer(self, path: str) -> tuple[int, bytes]:
+        """Return status and body."""
+        left = self.answers.get(path) or [(404, b'{"message": "not found"}')]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            certificate = self.connection.getpeercert() or {}
+            subject = dict(pair for part in certificate.get("subject", ()) for pair in part)
+            server.requests.append((subject.get("commonName", ""), self.path))
+            status, data = server.next_answer(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def serving(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Serve on `HERE`; *directory* gets ``ca.crt``, ``admin.conf`` and ``kubelet.pem``."""
+    now = datetime.datetime.now(datetime.UTC)
+    authority = _pki.make_authority(NAME, now)  # its certificate is the server's too
+    administrator, kubelet = (
+        _pki.make_client(authority, _pki.Subject(user, ()), 1, now)
+        for user in (ADMINISTRATOR, KUBELET)
+    )
+    (directory / "ca.crt").write_text(authority.certificate)
+    (directory / "ca.key").write_text(authority.key)
+    (directory / "kubelet.pem").write_text(kubelet.certificate + kubelet.key)
+    target = _kubeconfig.Target("demo", "https://x", "", authority.certificate, "a")
+    (directory / "admin.conf").write_text(_kubeconfig.render(target, administrator))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(directory / "ca.crt"))
+    context.load_cert_chain(directory / "ca.crt", directory / "ca.key")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    with ThreadingHTTPServer((HERE, 0), _handler(made := Server())) as listener:
+        listener.daemon_threads = True
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
+        made.port = listener.server_port
+        thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
+        thread.start()
+        monkeypatch.setattr(_api, "PORT", made.port)
+        monkeypatch.setattr(_api, "CA", directory / "ca.crt")
+        monkeypatch.setattr(_api, "ADMINISTRATOR", directory / "admin.conf")
+        monkeypatch.setattr(_api, "KUBELET_CLIENT", directory / "kubelet.pem")
+        try:
+            yield made
+        finally:
+            listener.shutdown()
+            thread.join()
