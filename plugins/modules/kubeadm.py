@@ -182,6 +182,11 @@ class Kubeadm:
                 "Mend the cause, then run the same again."
             )
 
+    def restart_kubelet(self) -> None:
+        """Restart the kubelet; pods run on."""
+        result = self.runner(["systemctl", "restart", "kubelet.service"], timeout=60)
+        _command.check(result, "kubelet could not be restarted")
+
 
 def initialise(kubeadm: Kubeadm, again: bool) -> None:
     """Run kubeadm init, also over the remains of one that was cut."""
@@ -204,6 +209,10 @@ def join(kubeadm: Kubeadm) -> None:
     with configuration_file(_kubeadm.as_yaml(documents)) as path:
         kubeadm.run(["join", "--config", str(path)], [params["token"]])
     _kubeadm.write_membership("finished", "join", params["role"], params["cluster_id"])
+    if params["role"] == "control_plane":
+        # Its kubelet has asked this node's own API server since long before that was there, with
+        # pauses that have grown to half a minute. Started anew it asks at once.
+        kubeadm.restart_kubelet()
 
 
 def reset(kubeadm: Kubeadm) -> None:
