@@ -17,6 +17,8 @@ description:
   - Authorities are called as kubeadm calls them (C(kubernetes), C(etcd-ca), C(front-proxy-ca)) and
     are valid for ten years. All keys are ECDSA P-256.
   - B(The result holds private keys.) Set C(no_log) on the task.
+  - An action plugin of the same name does it in Ansible's own process. Whatever the host, the files
+    are the controller's.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 requirements:
@@ -90,52 +92,53 @@ ca_cert_hash:
 """
 
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _identity, _pki
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
+argument_spec: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "cluster_name": {"type": "str", "required": True},
+    "initial_node": {"type": "str"},
+}
+
+
+def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Read or make the identity under a lock of its parent directory."""
+    _pki.require_cryptography()
+    path = Path(params["path"])
+    outcome = _identity.ensure(
+        path, params["cluster_name"], params["initial_node"] or "", check_mode=check_mode
+    )
+    certificate = outcome.pki["ca.crt"]
+    return {
+        "changed": bool(outcome.done),
+        "cluster_id": outcome.identity.cluster_id,
+        "cluster_name": outcome.identity.cluster_name,
+        "initial_node": outcome.identity.initial_node,
+        "control_plane_pki": outcome.pki,
+        "ca_certificate": certificate,
+        "ca_cert_hash": _pki.public_key_hash(certificate),
+        "diff": {
+            "before_header": str(path),
+            "after_header": str(path),
+            "before": "",
+            "after": "".join(f"{line}\n" for line in outcome.done),
+        },
+    }
+
 
 def main() -> None:
-    """Read or make the identity under a lock of its parent directory."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "cluster_name": {"type": "str", "required": True},
-            "initial_node": {"type": "str"},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
-    path = Path(params["path"])
+    """The same as a process of its own; the action plugin does without."""
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     try:
-        _pki.require_cryptography()
-        outcome = _identity.ensure(
-            path,
-            params["cluster_name"],
-            params["initial_node"] or "",
-            check_mode=module.check_mode,
-        )
-        certificate = outcome.pki["ca.crt"]
-        ca_cert_hash = _pki.public_key_hash(certificate)
+        result = run(module.params, module.check_mode)
     except KubewrightError as error:
         module.fail_json(msg=str(error))
     else:
-        module.exit_json(
-            changed=bool(outcome.done),
-            cluster_id=outcome.identity.cluster_id,
-            cluster_name=outcome.identity.cluster_name,
-            initial_node=outcome.identity.initial_node,
-            control_plane_pki=outcome.pki,
-            ca_certificate=certificate,
-            ca_cert_hash=ca_cert_hash,
-            diff={
-                "before_header": str(path),
-                "after_header": str(path),
-                "before": "",
-                "after": "".join(f"{line}\n" for line in outcome.done),
-            },
-        )
+        module.exit_json(**result)
 
 
 if __name__ == "__main__":

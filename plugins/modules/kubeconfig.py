@@ -14,6 +14,8 @@ description:
   - The certificate is made again when less than O(renew_days) remain, and when the authority, the
     user or the groups are different. A different server only changes the text.
   - Needs the identity that M(kubewright.cluster.cluster_identity) keeps.
+  - An action plugin of the same name does it in Ansible's own process. Whatever the host, the files
+    are the controller's.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 requirements:
@@ -111,6 +113,27 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
+argument_spec: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "identity_path": {"type": "path", "required": True},
+    "cluster_name": {"type": "str", "required": True},
+    "server": {"type": "str", "required": True},
+    "tls_server_name": {"type": "str"},
+    "user": {"type": "str", "default": "kubernetes-admin"},
+    "groups": {"type": "list", "elements": "str", "default": ["kubeadm:cluster-admins"]},
+    "validity_days": {"type": "int", "default": 365},
+    "renew_days": {"type": "int", "default": 30},
+}
+
+
+def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Bring the file about; gives the module's result."""
+    try:
+        _pki.require_cryptography()
+        return converge(params, check_mode)
+    except (KubewrightError, OSError) as error:
+        raise KubewrightError(f"{params['path']} was not written. {error}") from error
+
 
 def converge(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Render, compare and write; gives the module's result."""
@@ -157,26 +180,12 @@ def converge(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Converge."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "identity_path": {"type": "path", "required": True},
-            "cluster_name": {"type": "str", "required": True},
-            "server": {"type": "str", "required": True},
-            "tls_server_name": {"type": "str"},
-            "user": {"type": "str", "default": "kubernetes-admin"},
-            "groups": {"type": "list", "elements": "str", "default": ["kubeadm:cluster-admins"]},
-            "validity_days": {"type": "int", "default": 365},
-            "renew_days": {"type": "int", "default": 30},
-        },
-        supports_check_mode=True,
-    )
+    """The same as a process of its own; the action plugin does without."""
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     try:
-        _pki.require_cryptography()
-        result = converge(module.params, module.check_mode)
-    except (KubewrightError, OSError) as error:
-        module.fail_json(msg=f"{module.params['path']} was not written. {error}")
+        result = run(module.params, module.check_mode)
+    except KubewrightError as error:
+        module.fail_json(msg=str(error))
     else:
         module.exit_json(**result)
 

@@ -13,6 +13,8 @@ description:
     same data, ssh's C(known_hosts). Runs on the controller.
   - Both are written beside the old ones, brought to disk and renamed over them, with mode C(0600).
   - The time in C(machines.json) is renewed at each call; that alone is no change.
+  - An action plugin of the same name does it in Ansible's own process. Whatever the host, the files
+    are the controller's.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
@@ -97,16 +99,26 @@ def write(directory: Path, machines_json: str, known_hosts: str) -> None:
         _atomic.write_file(directory / name, text.encode(), mode=0o600)
 
 
-def run(module: AnsibleModule) -> dict[str, Any]:
+argument_spec: dict[str, Any] = {
+    "directory": {"type": "path", "required": True},
+    "cluster": {"type": "str", "required": True},
+    "machines": {"type": "list", "elements": "dict", "required": True},
+}
+
+
+def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Check, compare and write."""
-    directory, cluster = Path(module.params["directory"]), module.params["cluster"]
-    machines = _machines.validated(module.params["machines"])
+    directory, cluster = Path(params["directory"]), params["cluster"]
+    machines = _machines.validated(params["machines"])
     known_hosts = _machines.known_hosts(machines)
     before = _machines.machines_of(text_of(directory / "machines.json"), cluster)
     changed = before != machines or text_of(directory / "known_hosts") != known_hosts
-    if not module.check_mode:
+    if not check_mode:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        write(directory, _machines.machines_json(cluster, now, machines), known_hosts)
+        try:
+            write(directory, _machines.machines_json(cluster, now, machines), known_hosts)
+        except OSError as error:
+            raise KubewrightError(f"Can't write in {directory}: {error}.") from error
     lines = [
         json.dumps(value, indent=2) + "\n" if value is not None else ""
         for value in (before, machines)
@@ -125,22 +137,14 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Entry point."""
-    module = AnsibleModule(
-        argument_spec={
-            "directory": {"type": "path", "required": True},
-            "cluster": {"type": "str", "required": True},
-            "machines": {"type": "list", "elements": "dict", "required": True},
-        },
-        supports_check_mode=True,
-    )
+    """The same as a process of its own; the action plugin does without."""
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     try:
-        result = run(module)
+        result = run(module.params, module.check_mode)
     except KubewrightError as error:
         module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"Can't write in {module.params['directory']}: {error}.")
-    module.exit_json(**result)
+    else:
+        module.exit_json(**result)
 
 
 if __name__ == "__main__":

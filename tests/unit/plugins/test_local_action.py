@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modules of the controller's own files run in Ansible's process, as modules do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLAY = """
+- name: Play
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  vars:
+    # Whatever would start a process for a module fails.
+    ansible_python_interpreter: /nowhere/python
+  tasks:
+    - &identity
+      name: Predict
+      kubewright.cluster.cluster_identity: &arguments
+        path: "{{ playbook_dir }}/identity"
+        cluster_name: demo
+      check_mode: true
+      diff: true
+    - <<: *identity
+      name: Make
+      check_mode: false
+    - <<: *identity
+      name: Again
+      check_mode: false
+      diff: false
+    - name: Without its argument
+      kubewright.cluster.machines_file:
+        directory: "{{ playbook_dir }}"
+        cluster: demo
+      ignore_errors: true
+    - name: A bad entry
+      kubewright.cluster.machines_file:
+        directory: "{{ playbook_dir }}"
+        cluster: demo
+        machines: [{name: a}]
+      ignore_errors: true
+    - name: Sign
+      kubewright.cluster.kubeconfig:
+        path: "{{ playbook_dir }}/kubeconfig"
+        identity_path: "{{ playbook_dir }}/identity"
+        cluster_name: demo
+        server: https://192.0.2.1:6443
+"""
+
+
+@pytest.fixture
+def results(tmp_path: Path, collections_path: Path) -> dict[str, dict[str, Any]]:
+    """The result of each task by its name."""
+    (tmp_path / "play.yml").write_text(PLAY)
+    process = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "play.yml"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
+            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    tasks = json.loads(process.stdout)["plays"][0]["tasks"]
+    return {task["task"]["name"]: task["hosts"]["localhost"] for task in tasks}
+
+
+@pytest.mark.timeout(120)
+def test_check_diff_change_and_failure(results: dict[str, Any], tmp_path: Path) -> None:
+    predicted, made, again = results["Predict"], results["Make"], results["Again"]
+    assert predicted["changed"] and made["changed"] and not again["changed"]
+    assert predicted["diff"]["after"] and made["diff"]["after"]
+    assert "diff" not in again
+    assert again["cluster_id"] == made["cluster_id"] != predicted["cluster_id"]
+    assert (tmp_path / "identity/pki/ca.key").is_file()
+
+    missing, bad = results["Without its argument"], results["A bad entry"]
+    assert missing["failed"] and "machines" in missing["msg"]
+    assert bad["failed"] and not bad["changed"]
+    assert "Traceback" not in json.dumps([missing, bad])
+
+    assert results["Sign"]["changed"]
+    assert (tmp_path / "kubeconfig").stat().st_mode & 0o777 == 0o600
