@@ -21,7 +21,9 @@ down: install ## Remove it
 	@kubewright destroy --yes
 
 .PHONY: test
-test: lint unit molecule integration ## Lint, types, units, one node by molecule, a real cluster of five nodes
+test: install ## Lint, types, units, one node by molecule, a real cluster of five nodes, one killed apply
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
+	@$(MAKE) --no-print-directory molecule integration chaos-one
 
 .PHONY: lint
 lint: install ## Format, lint, types, layers, role defaults, schema
@@ -41,7 +43,7 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 
 .PHONY: unit
 unit: install ## Unit tests
-	pytest tests/unit
+	pytest tests/unit --numprocesses=auto
 
 .PHONY: molecule
 molecule: install ## One machine prepared as a node, twice

@@ -42,7 +42,10 @@ install_environment() {
     # write through our link, and the link takes the copy's place.
     local collection=.venv/share/kubewright/ansible_collections/kubewright/cluster
     [ ! -L "$collection" ] || rm "$collection"
-    .venv/bin/pip install --quiet --editable 'orchestrator[dev]'
+    # uv takes seconds where pip takes two minutes. It does not read pip's index from pip's variable.
+    [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"
+    .venv/bin/pip install --quiet uv
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --editable 'orchestrator[dev]'
     rm -rf "$collection"
     mkdir -p "$(dirname "$collection")"
     ln -s "$PWD" "$collection"

@@ -16,7 +16,7 @@ def described() -> dict[str, Any]:
     return {
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(memory / 1e9),
-        "kernel": os.uname().release,
+        "kernel": os.uname().release.partition("-")[0],
         # Only the root of a version 2 hierarchy has this file; see cgroups(7).
         "cgroup": 2 if (_CGROUPS / "cgroup.controllers").exists() else 1,
     }
