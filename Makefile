@@ -19,6 +19,7 @@ up: install ## A highly available Kubernetes on this machine, from source
 .PHONY: down
 down: install ## Remove it
 	@kubewright destroy --yes
+	@rm -f .venv/kubeconfig
 
 .PHONY: test
 test: install ## Lint, types, units, one node by molecule, a real cluster of five nodes, one killed apply
@@ -50,15 +51,18 @@ molecule: install ## One machine prepared as a node, twice
 	kubewright image build 1.37.2
 	KUBEWRIGHT_STATE_DIR=$$(mktemp -d) molecule test
 
+# Longer tests, of `make drift`.
+DRIFT := drift one_writer lost
+
 .PHONY: integration
 integration: install ## Tests on a real cluster of their own
 	kubewright image build 1.37.2
-	pytest tests/integration --ignore=tests/integration/test_drift.py --ignore=tests/integration/test_one_writer.py
+	pytest tests/integration $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT))
 
 .PHONY: drift
-drift: install ## Foreign changes and two commands at once, on a real cluster of their own
+drift: install ## Foreign changes, lost machines and two commands at once, on a real cluster of their own
 	kubewright image build 1.37.2
-	pytest tests/integration/test_drift.py tests/integration/test_one_writer.py
+	pytest $(patsubst %,tests/integration/test_%.py,$(DRIFT))
 
 # Chooses hosts, moments and points. CHAOS has more options: see python tests/chaos --help.
 CHAOS_SEED ?= 1

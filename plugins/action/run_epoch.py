@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.module_utils import _lease
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 from ansible_collections.kubewright.cluster.plugins.modules import run_epoch
 
 
@@ -30,10 +30,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _, arguments = self.validate_argument_spec(argument_spec=run_epoch.argument_spec)
         try:
             epoch = self._epoch(arguments)
-        except KubewrightError as error:
-            return {"failed": True, "changed": False, "msg": str(error)}
-        except OSError as error:
-            return {"failed": True, "changed": False, "msg": f"{error.filename}: {error.strerror}"}
+        except FORESEEN as error:
+            return {"failed": True, "changed": False, "msg": message(error)}
         # The number is the run's own affair: a run that changes no node has changed nothing.
         return {"changed": False, "epoch": epoch}
 

@@ -12,11 +12,14 @@ from ansible.errors import AnsibleFilterError
 PKI_DIRECTORY = "/etc/kubernetes/pki"
 
 
-def actor(states: Mapping[str, Mapping[str, Any]], initial_node: str | None = None) -> str:
+def actor(
+    states: Mapping[str, Mapping[str, Any]], initial_node: str | None = None, begun: bool = False
+) -> str:
     """The control plane that acts for the cluster in this run.
 
     `states`: what `node_state` returned, by name, of the control planes that answered.
     `initial_node`: the node that is on record as having begun the cluster, if any.
+    `begun`: whether the cluster is on record as having been whole.
 
     It is one whose API server is ready; where no cluster exists yet, the node on record, else the
     first by name. A cluster is never begun a second time: where the node on record does not answer
@@ -35,6 +38,12 @@ def actor(states: Mapping[str, Mapping[str, Any]], initial_node: str | None = No
             f"No API server is ready on {', '.join(joined)}. Most of the control planes must be "
             "powered on: check the others, then look at `crictl ps -a` and "
             "`journalctl -u kubelet` there."
+        )
+    if begun:
+        raise AnsibleFilterError(
+            f"The cluster is there, and {', '.join(sorted(states))} is no part of it any more: the "
+            "machine was lost or made anew. Bring back another control plane, or restore etcd from "
+            "a backup. To begin anew, destroy the cluster."
         )
     if not initial_node:
         return min(states)

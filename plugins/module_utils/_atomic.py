@@ -64,7 +64,7 @@ def write_file(
 
     A path that cannot be replaced because something is mounted on it (``/etc/hosts`` of a
     container) is written in place, see `write_in_place`. With ``sync_directory=False`` the caller
-    calls `fsync_directories` after the last of several writes.
+    calls `fsync_directories` after the last of several writes. An `OSError` names a file.
     """
     temporary = temporary_for(path)
     remove_if_there(temporary)
@@ -84,6 +84,10 @@ def write_file(
             if error.errno != errno.EBUSY or not stat.S_ISREG(path.lstat().st_mode):
                 raise
             write_in_place(path, data, mode=mode, uid=uid, gid=gid)
+    except OSError as error:
+        # A full disk is noticed at a descriptor, which knows no name.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         remove_if_there(temporary)
     if sync_directory:

@@ -1,9 +1,27 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Private to kubewright.cluster: the one exception that modules turn into ``fail_json``."""
+"""Private to kubewright.cluster: the exceptions that modules turn into ``fail_json``."""
 
 from __future__ import annotations
 
 
 class KubewrightError(Exception):
     """Something a user can act on: the text says what happened, where, and what to do."""
+
+
+# What a module's main() ends on with a message. Anything else is a fault of this collection and
+# keeps its traceback.
+FORESEEN = (KubewrightError, OSError)
+
+
+def message(error: KubewrightError | OSError) -> str:
+    """The text for a user; of an `OSError` the file, what the system said, and what to do."""
+    if isinstance(error, KubewrightError):
+        return str(error)
+    # Of a rename or a link the second name is the one that is known to a user.
+    path = error.filename2 or error.filename
+    said = error.strerror or str(error) or type(error).__name__
+    return (
+        f"{f'{path}: ' if path else ''}{said}. Mend the cause on that machine (`df -h`, `df -i`, "
+        "`findmnt` and `dmesg` tell more), then run the same again."
+    )

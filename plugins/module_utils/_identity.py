@@ -16,8 +16,8 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _fence, _pki
@@ -30,12 +30,18 @@ PUBLIC = (".crt", ".pub")
 
 @dataclass(frozen=True)
 class Identity:
-    """``cluster.json``; `initial_node` is the node that runs kubeadm init, "" until it is known."""
+    """``cluster.json``; `initial_node` is the node that runs kubeadm init, "" until it is known.
+
+    `begun`: whether the cluster was whole once, so that it is never begun anew. `fixed`: what it
+    keeps from then on, by name.
+    """
 
     cluster_id: str
     cluster_name: str
     created_at: str
     initial_node: str = ""
+    begun: bool = False
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,18 +53,28 @@ class Outcome:
     done: list[str]
 
 
-def ensure(path: Path, cluster_name: str, initial_node: str, *, check_mode: bool) -> Outcome:
-    """Make the identity in *path* or read it; record *initial_node* ("": leave it) once.
+def ensure(
+    path: Path,
+    cluster_name: str,
+    initial_node: str,
+    *,
+    begun: bool = False,
+    fixed: Mapping[str, str] | None = None,
+    check_mode: bool,
+) -> Outcome:
+    """Make the identity in *path* or read it; record once what was not known before.
 
-    In check mode nothing is written, and a missing identity is made up for the answer.
-    Raises `KubewrightError` when *path* is another cluster's, incomplete, or names another
-    initial node.
+    *initial_node* "", *begun* False and *fixed* None leave what is recorded as it is. In check mode
+    nothing is written, and a missing identity is made up for the answer.
+    Raises `KubewrightError` when *path* is another cluster's, incomplete, or says otherwise.
     """
     with _locked(path.parent, check_mode):
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             now = datetime.datetime.now(datetime.UTC)
             created = now.isoformat(timespec="seconds")
-            identity = Identity(str(uuid.uuid4()), cluster_name, created, initial_node)
+            identity = Identity(
+                str(uuid.uuid4()), cluster_name, created, initial_node, begun, fixed or {}
+            )
             pki = _pki.control_plane_pki(now)
             if not check_mode:
                 _write(path, identity, pki)
@@ -77,9 +93,27 @@ def ensure(path: Path, cluster_name: str, initial_node: str, *, check_mode: bool
                 f"be two clusters: go on with {identity.initial_node}. If it is lost and the "
                 f"cluster never came up, remove {path} and every node's part of it."
             )
-        if initial_node and not identity.initial_node:
-            identity = replace(identity, initial_node=initial_node)
+        for name, value in (fixed or {}).items():
+            old = identity.fixed.get(name, value)
+            if identity.begun and old != value:
+                raise KubewrightError(
+                    f"{name} was {old} when cluster {cluster_name!r} was made, and now it is "
+                    f"{value}. A cluster keeps it for life: write {old} again, or make another one."
+                )
+        known = replace(
+            identity,
+            initial_node=identity.initial_node or initial_node,
+            begun=identity.begun or begun,
+            fixed={**identity.fixed, **(fixed or {})},
+        )
+        if known.initial_node != identity.initial_node:
             done.append(f"recorded {initial_node} as the initial node")
+        if known.begun != identity.begun:
+            done.append("recorded that the cluster has begun")
+        if known.fixed != identity.fixed:
+            done.append(f"recorded {', '.join(sorted(known.fixed))}")
+        if known != identity:
+            identity = known
             if not check_mode:
                 _atomic.write_file(path / DOCUMENT, _document(identity), mode=0o600)
         if _tighten(path, check_mode):
@@ -91,9 +125,16 @@ def read(path: Path) -> tuple[Identity, dict[str, str]]:
     """The identity in *path* and its PEM files by path under ``pki``."""
     try:
         document = json.loads((path / DOCUMENT).read_text("utf-8"))
-        identity = Identity(**{name: str(document[name]) for name in Identity.__annotations__})
+        identity = Identity(
+            cluster_id=str(document["cluster_id"]),
+            cluster_name=str(document["cluster_name"]),
+            created_at=str(document["created_at"]),
+            initial_node=str(document["initial_node"]),
+            begun=bool(document.get("begun")),
+            fixed={str(name): str(value) for name, value in document.get("fixed", {}).items()},
+        )
         pki = {name: (path / "pki" / name).read_text("ascii") for name in file_names()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise KubewrightError(
             f"{path} is not a complete cluster identity ({type(error).__name__}: {error}). "
             "Restore it from a backup: new authorities would not be trusted by the cluster. For a "

@@ -29,6 +29,12 @@ KUBELET_CONF = Path("/etc/kubernetes/kubelet.conf")
 MANIFESTS = Path("/etc/kubernetes/manifests")
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 API = "kubeadm.k8s.io/v1beta4"
+# What a record can say.
+WRITTEN = {
+    "phase": ("started", "finished"),
+    "operation": ("init", "join"),
+    "role": ("control_plane", "worker"),
+}
 
 # What a second `kubeadm init` finds of the first one, and may.
 OWN_REMAINS = (
@@ -65,9 +71,13 @@ class Membership:
 
 
 def read_membership(record: Path = RECORD, kubelet_conf: Path = KUBELET_CONF) -> Membership:
-    """Read the node's own record; raises ForeignCluster when a kubelet is joined without one."""
+    """Read the node's own record.
+
+    Raises ForeignCluster when a kubelet is joined without one, KubewrightError when it can't be
+    understood: a guess could reset a node that is at work.
+    """
     try:
-        data = json.loads(record.read_text())
+        content = record.read_bytes()
     except FileNotFoundError:
         if kubelet_conf.exists():
             raise ForeignCluster(
@@ -76,8 +86,36 @@ def read_membership(record: Path = RECORD, kubelet_conf: Path = KUBELET_CONF) ->
                 "or name another machine."
             ) from None
         return Membership("none")
+    try:
+        data = json.loads(content)
+        wrong = _trouble(data)
+    except ValueError as error:
+        wrong = f"it is no JSON ({error})" if content.strip() else "it is empty"
+    if wrong:
+        raise KubewrightError(
+            f"{record} is damaged: {wrong}. Nothing was changed on this node. If "
+            "`kubectl get node` shows it Ready, copy the file from a Ready node of the same role "
+            'in the same cluster, or write {"phase": "finished", "operation": "join", "role": '
+            '"control_plane" or "worker", "cluster_id": "..."} into it, with the cluster_id that '
+            "other nodes have there. If the node is not in the cluster, run `kubeadm reset` on it "
+            f"and remove {record}. Then run the same again."
+        )
     phase = "joined" if data["phase"] == "finished" else "partial"
     return Membership(phase, data["operation"], data["role"], data["cluster_id"])
+
+
+def _trouble(data: Any) -> str:
+    """What is wrong with a record, "" when it is as `write_membership` writes it."""
+    if not isinstance(data, dict):
+        return "it holds no mapping"
+    for key, known in WRITTEN.items():
+        if key not in data:
+            return f"it has no {key}"
+        if data[key] not in known:
+            return f"its {key} is {data[key]!r} instead of {' or '.join(known)}"
+    if not data.get("cluster_id") or not isinstance(data["cluster_id"], str):
+        return "it has no cluster_id"
+    return ""
 
 
 def write_membership(
@@ -133,8 +171,9 @@ def init_documents(
     configuration = {
         "apiVersion": API,
         "kind": "InitConfiguration",
-        # kubeadm makes a token of a day when it is given none; this one is used by nobody.
-        "bootstrapTokens": [{"token": token, "ttl": "1m0s", "usages": ["authentication"]}],
+        # kubeadm makes a token of a day when it is given none; this one is used by nobody, and the
+        # controller manager removes it as soon as it runs.
+        "bootstrapTokens": [{"token": token, "ttl": "1s", "usages": ["authentication"]}],
         "localAPIEndpoint": {"advertiseAddress": node["address"], "bindPort": 6443},
         "nodeRegistration": node_registration(node, OWN_REMAINS if again else ()),
         # The join command is not ours to show.

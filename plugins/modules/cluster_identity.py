@@ -36,6 +36,18 @@ options:
     description:
       - The node that starts the cluster. Recorded once; a different one is refused later.
     type: str
+  begun:
+    description:
+      - Whether the cluster is whole. Recorded once, so that it is never begun a second time, also
+        where its first node has been lost.
+    type: bool
+    default: false
+  fixed:
+    description:
+      - What the cluster keeps for life, such as its networks, as text by name. Recorded; once the
+        cluster has begun, another value is refused.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description:
@@ -73,6 +85,10 @@ initial_node:
   description: The node that starts the cluster, empty while none is recorded.
   returned: success
   type: str
+begun:
+  description: Whether the cluster was whole once.
+  returned: success
+  type: bool
 control_plane_pki:
   description:
     - Text of each file by its path under C(/etc/kubernetes/pki) of a control plane. Secret.
@@ -96,12 +112,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _identity, _pki
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 argument_spec: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "cluster_name": {"type": "str", "required": True},
     "initial_node": {"type": "str"},
+    "begun": {"type": "bool", "default": False},
+    "fixed": {"type": "dict", "default": {}},
 }
 
 
@@ -110,7 +128,12 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     _pki.require_cryptography()
     path = Path(params["path"])
     outcome = _identity.ensure(
-        path, params["cluster_name"], params["initial_node"] or "", check_mode=check_mode
+        path,
+        params["cluster_name"],
+        params["initial_node"] or "",
+        begun=params["begun"],
+        fixed={name: str(value) for name, value in params["fixed"].items()},
+        check_mode=check_mode,
     )
     certificate = outcome.pki["ca.crt"]
     return {
@@ -118,6 +141,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         "cluster_id": outcome.identity.cluster_id,
         "cluster_name": outcome.identity.cluster_name,
         "initial_node": outcome.identity.initial_node,
+        "begun": outcome.identity.begun,
         "control_plane_pki": outcome.pki,
         "ca_certificate": certificate,
         "ca_cert_hash": _pki.public_key_hash(certificate),
@@ -135,8 +159,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     try:
         result = run(module.params, module.check_mode)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         module.exit_json(**result)
 

@@ -65,7 +65,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 BINARIES = "/opt/kubewright/bin"
 PKI = "/etc/kubernetes/pki/etcd"
@@ -138,8 +138,8 @@ def main() -> None:
         ) as fence:
             run = _command.SystemRunner(fence.pass_fds)
             removed = remove(run, params["name"], params["address"], module.check_mode)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in removed), "after": ""}
         module.exit_json(changed=bool(removed), removed=removed, diff=diff)

@@ -71,7 +71,11 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _objects,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
 
 
 def converge(
@@ -117,8 +121,8 @@ def main() -> None:
             _api.as_administrator(params["api_servers"], params["api_name"]) as api,
         ):
             reasons = converge(api, _command.SystemRunner(fence.pass_fds), params, check_mode)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
         module.exit_json(changed=bool(reasons), reasons=reasons, diff=diff)

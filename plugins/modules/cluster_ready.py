@@ -61,7 +61,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _api
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
 
 #: Seconds between two looks: a look costs the API server a millisecond.
 POLL = 0.5
@@ -146,10 +150,11 @@ def main() -> None:
             if module.check_mode:
                 module.exit_json(changed=False, missing=left(api, params))
             wait(api, params)
-    except KubewrightError as error:
-        if module.check_mode:  # where nothing has been started yet, nobody has its credentials
+    except FORESEEN as error:
+        # Where nothing has been started yet, nobody has its credentials.
+        if module.check_mode and isinstance(error, KubewrightError):
             module.exit_json(changed=False, missing=[str(error)])
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=message(error))
     module.exit_json(changed=False, missing=[])
 
 

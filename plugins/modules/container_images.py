@@ -75,7 +75,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _containers,
     _fence,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
 def main() -> None:
@@ -110,8 +110,8 @@ def main() -> None:
                 missing = containerd.missing(images)
                 if missing != _containers.Missing((), ()):
                     containerd.bring(missing, images)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         imported = [image.name for image in missing.to_import] if missing else []
         pinned = list(missing.to_pin) if missing else []

@@ -86,7 +86,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence, _join
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
 def converge(tokens: _join.Tokens, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def main() -> None:
                 params["timeout"],
             )
             result = converge(tokens, params, check_mode)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         line = f"join token {result['token_id']}\n" if result["changed"] else ""
         present = params["state"] == "present"

@@ -133,7 +133,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence, _kubeadm
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
 
 CONFIGURATION_DIRECTORY = Path("/run/kubewright")
 ETCD_DATA = Path("/var/lib/etcd")
@@ -305,8 +309,8 @@ def main() -> None:
     try:
         with _fence.node_lock(epoch, lock_timeout, check_mode=module.check_mode) as fence:
             changed, before, after = converge(Kubeadm(module, fence))
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         diff = {"before": f"phase: {before}\n", "after": f"phase: {after}\n"}
         module.exit_json(changed=changed, phase=before if module.check_mode else after, diff=diff)

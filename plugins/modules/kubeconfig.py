@@ -111,7 +111,11 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _kubeconfig,
     _pki,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
 
 argument_spec: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -131,8 +135,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
         _pki.require_cryptography()
         return converge(params, check_mode)
-    except (KubewrightError, OSError) as error:
-        raise KubewrightError(f"{params['path']} was not written. {error}") from error
+    except FORESEEN as error:
+        raise KubewrightError(f"{params['path']} was not written. {message(error)}") from error
 
 
 def converge(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -184,8 +188,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     try:
         result = run(module.params, module.check_mode)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         module.exit_json(**result)
 

@@ -79,7 +79,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _machines
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
 
 
 def text_of(path: Path) -> str:
@@ -141,8 +145,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     try:
         result = run(module.params, module.check_mode)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         module.exit_json(**result)
 

@@ -127,7 +127,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _files
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
 def without_content(params: dict[str, Any]) -> dict[str, Any]:
@@ -181,8 +181,8 @@ def main() -> None:
             changes = _files.differences(desired)
             if not module.check_mode:
                 _files.apply(changes)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error), invocation=invocation)
+    except FORESEEN as error:
+        module.fail_json(msg=message(error), invocation=invocation)
     result: dict[str, Any] = {
         "changed": bool(changes),
         "paths": list(

@@ -84,7 +84,11 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _node_object,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
 
 #: The kubelet writes to its Node too. Each try begins with what is there then.
 TRIES = 5
@@ -155,8 +159,8 @@ def main() -> None:
             credentials(params) as api,
         ):
             reasons = converge(api, params, check_mode)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
         module.exit_json(changed=bool(reasons), reasons=reasons, diff=diff)

@@ -146,7 +146,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _services,
     _systemd,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
 def diff(report: _services.Report, actions: dict[str, list[str]]) -> list[dict[str, str]]:
@@ -203,8 +203,8 @@ def main() -> None:
             changed = frozenset(params["changed_paths"])
             services = _services.Services(runner, params["timeout"], check_mode, changed)
             report = services.converge(wanted)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     actions = report.actions()
     result: dict[str, Any] = {"changed": any(actions.values()), **actions}
     if module._diff:

@@ -118,7 +118,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _kubeadm,
     _node,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 CA = Path("/etc/kubernetes/pki/ca.crt")
 NOT_ROOT = "Ansible is not root here, so nothing could be compared"
@@ -176,8 +176,8 @@ def main() -> None:
     try:
         with _fence.node_lock(None, params["lock_timeout"], check_mode=not root) as fence:
             result = look(params, fence)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error), invocation=invocation)
+    except FORESEEN as error:
+        module.fail_json(msg=message(error), invocation=invocation)
     if not root:  # or it would count as it should be
         result["drift"] = {role: [NOT_ROOT] for role in documents}
     if not module._diff:

@@ -98,7 +98,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _digest, _fence, _image
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
 
 
 def converge(store: _image.Store, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -156,8 +160,8 @@ def main() -> None:
         with _fence.node_lock(params["epoch"], params["lock_timeout"], check_mode=check_mode):
             before = store.active()
             result = converge(store, params, check_mode)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         old = before.digest if before else "none"
         new = params["digest"] if result["activated"] else old

@@ -68,7 +68,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence, _volume
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
 def main() -> None:
@@ -96,8 +96,8 @@ def main() -> None:
             steps = _volume.steps(wanted, run)
             if not check_mode:
                 steps = _volume.apply(wanted, steps, run)
-    except KubewrightError as error:
-        module.fail_json(msg=str(error))
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
     else:
         present = "absent\n" if "create" in steps else "ext4\n"
         size = f"ext4 {wanted.label}, {wanted.size} bytes ({', '.join(steps)})\n"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Protocol
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
 class Module(Protocol):
@@ -20,7 +20,7 @@ class Module(Protocol):
     argument_spec: dict[str, Any]
 
     def run(self, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-        """Give the module's result; raises `KubewrightError`."""
+        """Give the module's result; raises `KubewrightError` or `OSError`."""
 
 
 class LocalAction(ActionBase):  # type: ignore[misc]
@@ -39,8 +39,8 @@ class LocalAction(ActionBase):  # type: ignore[misc]
         _, arguments = self.validate_argument_spec(argument_spec=self.module.argument_spec)
         try:
             result = self.module.run(arguments, self._task.check_mode)
-        except KubewrightError as error:
-            return {"failed": True, "changed": False, "msg": str(error)}
+        except FORESEEN as error:
+            return {"failed": True, "changed": False, "msg": message(error)}
         if not self._task.diff:
             result.pop("diff", None)
         return result

@@ -35,6 +35,7 @@ ORDER = (
     "test_workload",
     "test_drift",
     "test_one_writer",
+    "test_lost",
     "test_failover",
     "test_destroy",
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubewright.act.events import HostResult, PhaseStarted, Tally, TaskStarted
-from kubewright.act.messages import complaint, failure_message, plain
+from kubewright.act.messages import HIDDEN, complaint, failure_message, plain
 from kubewright.act.result import HostTasks, Phase
 
 
@@ -133,3 +133,31 @@ def test_the_words_of_ansible_itself() -> None:
     assert complaint(["only", "this"]) == "only\nthis"
     assert complaint([]) == "ansible-playbook ended without a word"
     assert plain("a\r\n\x1b[1;32mb\x1b[0m") == "a\nb"
+
+
+REFUSED = (
+    "[ERROR]: Task failed: Action failed: that is taken.\r\nChoose another.\r\n"
+    "Origin: /x.yml:1:1\r\n\r\n1 - name: x\r\n\r\nfatal: [a]: FAILED!"
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "output", "words"),
+    [
+        ("kubewright.cluster.cluster_identity", REFUSED, "that is taken.\nChoose another."),
+        ("kubewright.cluster.cluster_identity", "", HIDDEN),
+        (
+            "kubewright.cluster.node_files",
+            REFUSED.replace("Action failed", "Module failed"),
+            HIDDEN,
+        ),
+        ("ansible.builtin.command", REFUSED, HIDDEN),
+    ],
+)
+def test_of_a_hidden_result_only_what_our_actions_refuse_is_told(
+    action: str, output: str, words: str
+) -> None:
+    raw = result(1, "runner_on_failed", "a", res={"censored": "x"}, task_action=action)
+    tally = fed({**raw, "stdout": output})
+    assert tally.failures()[0].message == words
+    assert "[ERROR]" in HIDDEN

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from kubewright.act import HostResult, PhaseStarted, Session, Trace
-from kubewright.locations import ClusterPaths
+from kubewright.locations import ClusterPaths, collections_path
+from kubewright.store import Journal
+from kubewright.store.runs import new_directory
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -291,3 +293,101 @@ def test_a_slow_or_broken_handler_does_not_hold_up_the_run(
             assert session.run(name, inventory=inventory, on_event=broken).ok
     finally:
         release.set()
+
+
+WORK = """\
+- hosts: one
+  gather_facts: false
+  tasks:
+    - name: Work
+      ansible.builtin.command: "{{ program }}"
+"""
+
+
+@pytest.mark.parametrize("program", ["true", "false"])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda log: log.symlink_to("/dev/full"), "No space left on device"),
+        (lambda log: log.mkdir(), "log.txt: Is a directory"),
+    ],
+    ids=["full", "not opened"],
+)
+def test_a_log_that_can_not_be_written_does_not_break_the_run(
+    paths: ClusterPaths,
+    inventory: Path,
+    playbook: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], None],
+    words: str,
+    program: str,
+) -> None:
+    ended: list[str] = []
+
+    def directory_with_a_bad_log(runs: Path, run: str) -> Path:
+        directory = new_directory(runs, run)
+        make(directory / "log.txt")
+        return directory
+
+    monkeypatch.setattr("kubewright.act.session.new_directory", directory_with_a_bad_log)
+    monkeypatch.setattr("kubewright.act.playbook.leftovers.end", ended.append)
+    with Session(paths, "apply") as session:
+        result = session.run(playbook(WORK), inventory=inventory, extra_vars={"program": program})
+    assert result.ok is (program == "true")
+    assert result.host_tasks.total == 1
+    assert result.log_error.endswith(words)
+    assert result.as_dict()["log_error"] == result.log_error
+    assert ended == ([] if result.ok else [result.run])
+    assert Journal(paths.journal).unfinished() == []
+    assert (result.log.parent / "trace.json").exists()
+
+
+def test_a_whole_log_has_no_error(
+    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str]
+) -> None:
+    with Session(paths, "apply") as session:
+        result = session.run(playbook(WORK), inventory=inventory, extra_vars={"program": "true"})
+    assert (result.ok, result.log_error) == (True, "")
+
+
+def test_a_run_that_is_lost_to_a_full_disk_says_so_in_a_sentence(
+    paths: ClusterPaths,
+    inventory: Path,
+    playbook: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device", "/state/env/settings")
+
+    monkeypatch.setattr("kubewright.act.playbook._ansible", full)
+    with Session(paths, "apply") as session:
+        result = session.run(playbook(WORK), inventory=inventory)
+    assert [failure.message for failure in result.failures] == [
+        "the run was lost: /state/env/settings: No space left on device"
+    ]
+
+
+@pytest.mark.skipif(
+    not (collections_path() / "ansible_collections" / "kubewright").exists(),
+    reason="needs the collection",
+)
+def test_what_an_action_of_ours_refuses_is_told_though_its_result_is_hidden(
+    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str], tmp_path: Path
+) -> None:
+    identity = tmp_path / "identity"
+    (identity / "pki").mkdir(parents=True)
+    (identity / "pki" / "ca.crt").write_text("battery-staple")
+    name = playbook(f"""\
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - kubewright.cluster.cluster_identity: {{path: {identity}, cluster_name: demo}}
+      no_log: true
+""")
+    with Session(paths, "apply") as session:
+        result = session.run(name, inventory=inventory)
+    (failure,) = result.failures
+    assert failure.message.startswith(f"{identity} is not a complete cluster identity")
+    assert "Restore it from a backup" in failure.message
+    assert "Origin" not in failure.message
+    assert "battery-staple" not in failure.message

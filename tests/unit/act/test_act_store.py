@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from kubewright.act import Session
+from kubewright.act.playbook import Order
+from kubewright.act.result import HostTasks, Result
+from kubewright.locations import ClusterPaths
 from kubewright.store import Journal, Started, StoreError, next_epoch
 from kubewright.store.files import private_directory, replace
 from kubewright.store.journal import MAX_LINES, boot_id, start_time
-from kubewright.store.runs import new_directory, new_run_id, prune
+from kubewright.store.runs import KEPT, new_directory, new_run_id, prune
 
 
 def test_epochs_grow(tmp_path: Path) -> None:
@@ -108,3 +112,34 @@ def test_a_file_is_replaced_whole_or_not_at_all(
         replace(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_run_that_came_last_is_kept_where_the_clock_went_back(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    before = [f"20260102T0304{number:02}-00000000" for number in range(3)]
+    last = "20250101T000000-00000000"
+    for run in (*before, last):
+        (new_directory(runs, run) / "log.txt").write_text("log")
+    prune(runs, [*before, last], kept=2)
+    assert sorted(entry.name for entry in runs.iterdir()) == [last, before[-1]]
+
+
+def test_a_session_keeps_the_run_that_it_was_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = ClusterPaths(tmp_path / "demo")
+    for number in range(KEPT):
+        new_directory(paths.runs, f"20260102T0304{number:02}-00000000")
+
+    def run(order: Order, *_: object) -> Result:
+        log = order.directory / "log.txt"
+        log.write_text("log")
+        return Result(order.run, "site", "successful", False, HostTasks(), {}, (), 1.0, (), log)
+
+    monkeypatch.setattr("kubewright.act.playbook.run", run)
+    monkeypatch.setattr("kubewright.act.session.new_run_id", lambda: "20250101T000000-00000000")
+    with Session(paths, "apply") as session:
+        result = session.run("site", inventory=tmp_path / "cluster.yml")
+    with Session(paths, "plan"):
+        assert result.log.read_text() == "log"
+    assert len(list(paths.runs.iterdir())) == KEPT

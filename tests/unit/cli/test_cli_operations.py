@@ -18,6 +18,7 @@ import pytest
 
 from kubewright.store import Lease, Lock
 from kubewright.store.journal import start_time
+from kubewright.store.runs import new_directory
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -212,3 +213,23 @@ def test_a_fault_of_ours_is_a_sentence_and_a_file(
     assert "Traceback" in report.read_text()
     assert str(report) in ended.err
     assert report.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("site", ["good", "failing"])
+def test_a_log_that_is_not_whole_is_told(
+    world: Any, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, site: str
+) -> None:
+    def directory_with_a_full_log(runs: Path, run: str) -> Path:
+        directory = new_directory(runs, run)
+        (directory / "log.txt").symlink_to("/dev/full")
+        return directory
+
+    monkeypatch.setattr("kubewright.act.session.new_directory", directory_with_a_full_log)
+    if site == "failing":
+        world.playbook("site", FAILING)
+    ended = command("apply", "--yes", "-o", "json")
+    assert ended.code == (0 if site == "good" else 1)
+    told = json.loads(ended.out)
+    assert told["log_error"] == "No space left on device"
+    assert f"the log {told['log']} is incomplete: No space left on device" in ended.err
+    assert "The full log is" not in ended.err

@@ -40,6 +40,14 @@ def test_a_cluster_is_never_begun_twice() -> None:
         cluster.actor({"b": state()}, "a")
 
 
+@pytest.mark.parametrize("phase", ["none", "partial"])
+def test_a_cluster_that_was_whole_is_not_begun_where_its_nodes_were_lost(phase: str) -> None:
+    """Its other control planes do not answer, and may come back."""
+    with pytest.raises(AnsibleFilterError, match=r"cluster is there, and a is no part of it"):
+        cluster.actor({"a": state(phase)}, "a", begun=True)
+    assert cluster.actor({"a": state(phase), "b": state("joined", ready=True)}, "a", True) == "b"
+
+
 def test_nobody_acts_without_an_api_server() -> None:
     with pytest.raises(AnsibleFilterError, match="No API server is ready on b"):
         cluster.actor({"a": state(), "b": state("joined")}, "b")

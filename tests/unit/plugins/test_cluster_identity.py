@@ -110,6 +110,20 @@ def test_directory_with_something_else_is_refused(run_module: RunModule, path: P
     assert "not a complete cluster identity" in identity(run_module, other)["msg"]
 
 
+def test_what_a_cluster_keeps_for_life(run_module: RunModule, path: Path) -> None:
+    old, new = {"pod_cidr": "10.244.0.0/16"}, {"pod_cidr": "10.240.0.0/16"}
+    assert identity(run_module, path, fixed=old)["begun"] is False
+    assert identity(run_module, path, fixed=new)["changed"], "nothing runs yet"
+    begun = identity(run_module, path, begun=True)
+    assert (begun["changed"], begun["begun"]) == (True, True)
+    again = identity(run_module, path, fixed=new)
+    assert (again["changed"], again["begun"]) == (False, True)
+    for check in (True, False):
+        refused = identity(run_module, path, check=check, fixed=old)
+        assert "pod_cidr was 10.240.0.0/16 when cluster 'demo' was made" in refused["msg"]
+    assert dict(_identity.read(path)[0].fixed) == new
+
+
 def test_killed_anywhere_it_is_whole_or_not_there(path: Path, every_kill: EveryKill) -> None:
     def make() -> None:
         _identity.ensure(path, "demo", "demo-cp-1", check_mode=False)

@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import ast
+import errno
 import importlib
 import os
 import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _fence
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
+RunModule = Callable[..., dict[str, Any]]
 CHECKOUT = Path(__file__).resolve().parents[3]
 MODULES = sorted(path.stem for path in (CHECKOUT / "plugins" / "modules").glob("[!_]*.py"))
 LOCAL = {"cluster_identity", "kubeconfig"}  # run on the controller
@@ -76,6 +81,69 @@ def test_examples_and_return_values_are_yaml(name: str) -> None:
     assert any(f"kubewright.cluster.{name}" in task for task in tasks)
     for value in yaml.safe_load(module.RETURN).values():
         assert {"description", "returned", "type"} <= set(value)
+
+
+def smallest(name: str, path: Path) -> dict[str, Any]:
+    """Arguments that a module accepts, of which none matters."""
+    values = {"str": "0" * 64, "path": str(path), "int": 1, "list": [], "dict": {}}
+    arguments = {
+        option: about.get("choices", [values[about["type"]]])[0]
+        for option, about in argument_spec(name).items()
+        if about.get("required")
+    }
+    if name == "kubeadm":
+        arguments["node"] = {"name": "a", "address": "192.0.2.1"}
+    if name == "node_services":
+        arguments["units"] = [{"name": "a.service"}]
+    return arguments
+
+
+# run_epoch works in its action plugin alone.
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"run_epoch"}))
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/var/a"), "/var/a: No space left"),
+        (OSError(errno.EACCES, "Permission denied", ".t", None, "/var/a"), "/var/a: Permission"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system. Mend"),
+        (KubewrightError("Mount it."), "Mount it."),
+        (ZeroDivisionError("a fault of ours"), None),
+    ],
+)
+def test_an_error_of_the_system_is_a_message(
+    name: str,
+    check: bool,
+    error: Exception,
+    said: str | None,
+    run_module: RunModule,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And a fault of a module's own is not hidden as one."""
+
+    def fail(*_args: Any, **_kwargs: Any) -> None:
+        raise error
+
+    module = importlib.import_module(
+        f"ansible_collections.kubewright.cluster.plugins.modules.{name}"
+    )
+    # Where each main() begins with its work.
+    monkeypatch.setattr(_fence, "node_lock", fail)
+    monkeypatch.setattr(_api, "as_administrator", fail)
+    if hasattr(module, "run"):
+        monkeypatch.setattr(module, "run", fail)
+    arguments = smallest(name, tmp_path / "file")
+    if said is None:
+        with pytest.raises(ZeroDivisionError):
+            run_module(name, check=check, **arguments)
+        return
+    result = run_module(name, check=check, **arguments)
+    if name == "cluster_ready" and check and isinstance(error, KubewrightError):
+        assert result["missing"] == [said]  # nobody can look before there is a cluster
+        return
+    assert result["failed"]
+    assert result["msg"].startswith(said)
 
 
 def test_action_group_is_what_is_fenced() -> None:

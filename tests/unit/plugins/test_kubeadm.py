@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _kubeadm
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 NODE = {
     "name": "demo-web-1",
@@ -47,6 +48,37 @@ def test_started_is_partial_and_finished_is_joined(tmp_path: Path) -> None:
     assert not record.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (b"", "it is empty"),
+        (b"\n", "it is empty"),
+        (b'{"phase": "fin', "it is no JSON"),
+        (b"\xff\xfe\xfd", "it is no JSON"),
+        (b"[]", "it holds no mapping"),
+        (b"null", "it holds no mapping"),
+        (b'{"phase": "finished", "role": "worker", "cluster_id": "id"}', "it has no operation"),
+        (b'{"phase": "finished", "operation": "join", "role": "worker"}', "it has no cluster_id"),
+        (
+            b'{"phase": "done", "operation": "join", "role": "worker", "cluster_id": "id"}',
+            "its phase is 'done' instead of started or finished",
+        ),
+        (
+            b'{"phase": "finished", "operation": "join", "role": [], "cluster_id": "id"}',
+            "its role is [] instead of control_plane or worker",
+        ),
+    ],
+)
+def test_a_damaged_record_is_no_guess(tmp_path: Path, content: bytes, wrong: str) -> None:
+    record = tmp_path / "kubeadm.json"
+    record.write_bytes(content)
+    with pytest.raises(KubewrightError) as raised:
+        _kubeadm.read_membership(record)
+    assert f"{record} is damaged: {wrong}" in str(raised.value)
+    assert "kubectl get node" in str(raised.value) and "kubeadm reset" in str(raised.value)
+    assert record.read_bytes() == content
+
+
 def test_registration_carries_what_cannot_change_later() -> None:
     registration = _kubeadm.node_registration(NODE)
     assert argument(registration, "provider-id") == "local://demo/demo-web-1"
@@ -73,7 +105,7 @@ def test_only_a_second_init_may_find_its_own_remains() -> None:
 
 def test_init_leaves_no_token_of_a_day() -> None:
     document = _kubeadm.init_documents(NODE, [], "abcdef.0123456789abcdef", False)[0]
-    assert document["bootstrapTokens"][0]["ttl"] == "1m0s"
+    assert document["bootstrapTokens"][0]["ttl"] == "1s"
     assert "show-join-command" in document["skipPhases"]
 
 

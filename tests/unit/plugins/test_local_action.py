@@ -46,6 +46,12 @@ PLAY = """
         cluster: demo
         machines: [{name: a}]
       ignore_errors: true
+    - name: No directory
+      kubewright.cluster.machines_file:
+        directory: "{{ playbook_dir }}/play.yml/below"
+        cluster: demo
+        machines: []
+      ignore_errors: true
     - name: Sign
       kubewright.cluster.kubeconfig:
         path: "{{ playbook_dir }}/kubeconfig"
@@ -90,7 +96,9 @@ def test_check_diff_change_and_failure(results: dict[str, Any], tmp_path: Path) 
     missing, bad = results["Without its argument"], results["A bad entry"]
     assert missing["failed"] and "machines" in missing["msg"]
     assert bad["failed"] and not bad["changed"]
-    assert "Traceback" not in json.dumps([missing, bad])
+    nowhere = results["No directory"]
+    assert nowhere["failed"] and "play.yml/below/machines.json: Not a directory" in nowhere["msg"]
+    assert "Traceback" not in json.dumps([missing, bad, nowhere])
 
     assert results["Sign"]["changed"]
     assert (tmp_path / "kubeconfig").stat().st_mode & 0o777 == 0o600

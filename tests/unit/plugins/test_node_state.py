@@ -144,6 +144,14 @@ def test_a_kubelet_that_someone_else_joined_is_refused(run_module: RunModule, re
     assert "long content" not in json.dumps(result)
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"phase": "finished"}'])
+def test_a_damaged_record_is_said(run_module: RunModule, record: Path, content: str) -> None:
+    record.write_text(content)
+    result = run_module("node_state")
+    assert result["failed"]
+    assert f"{record} is damaged" in result["msg"]
+
+
 def hold_lock() -> int:
     """Take the node's lock as another process would; closing the descriptor gives it back."""
     path = _fence.LOCK_DIRECTORY / "node.lock"

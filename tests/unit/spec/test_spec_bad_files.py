@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from kubewright.spec import source
 from kubewright.spec.errors import SpecError
 from kubewright.spec.loading import check, load
 from kubewright.spec.rules import Surroundings, Unresolved
@@ -83,3 +85,56 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, make: Any, words: str) -> No
 def test_yaml_that_no_field_can_hold(text: str, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         check(text, Path("cluster.yml"), Surroundings())
+
+
+NINE_LINES = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+NINE_MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 9)
+)
+CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 3000))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (NINE_LINES, 5, "with the alias \\*a3 aliases repeat more than 10,000 values; write"),
+        (NINE_MERGES, 5, "with the alias \\*a3 aliases repeat more than 10,000 values; write"),
+        (CHAIN, None, "aliases repeat more than 10,000 values; write"),
+        ("a:\n  " + "[" * 3000 + "]" * 3000, 2, "in more than 32 lists and mappings; write"),
+        ("a:\n  " + "{b: " * 3000 + "}" * 3000, 2, "in more than 32 lists and mappings; write"),
+        ("".join(f"{' ' * n}a:\n" for n in range(3000)), 33, "in more than 32 lists"),
+    ],
+    ids=["aliases", "merges", "chain", "lists", "mappings", "indented"],
+)
+def test_a_small_text_that_would_be_a_large_value(text: str, line: int | None, words: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(SpecError, match=words) as caught:
+        check(text, Path("cluster.yml"), Surroundings())
+    assert time.process_time() - begun < 0.5
+    assert line in (None, caught.value.problems[0].line)
+
+
+def test_anchors_and_merges_of_a_common_size_are_read() -> None:
+    text = "a: &a {x: [1, 2]}\nb: {<<: *a, y: *a}\n"
+    assert source.parse(text)[0].data == {
+        "a": {"x": [1, 2]},
+        "b": {"x": [1, 2], "y": {"x": [1, 2]}},
+    }
+
+
+@pytest.mark.parametrize("version", ["true", "false"])
+def test_a_version_that_is_no_number(version: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check(f"version: {version}\n", Path("cluster.yml"), Surroundings())
+    (problem,) = (one for one in caught.value.problems if one.field == "version")
+    assert problem.message == f"is true or false ({version})"
+    assert '"1.37"' in problem.remedy
+    assert "zeros" not in str(problem)
+
+
+def test_a_missing_file_names_what_tells_how_to_write_one(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"docs/cluster\.md"):
+        load(tmp_path / "cluster.yml")

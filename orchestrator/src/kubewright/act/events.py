@@ -96,7 +96,7 @@ class Tally:
             key = (str(data.get("host")), str(data.get("task_uuid")))
             self._items.setdefault(key, []).append(failure_message(data.get("res") or {}))
         elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
-            return self._result(kind, data)
+            return self._result(kind, data, str(raw.get("stdout") or ""))
         elif kind in ("verbose", "error", "warning") and raw.get("stdout"):
             self.output.extend(str(raw["stdout"]).splitlines())
         return None
@@ -146,8 +146,9 @@ class Tally:
             self._phase_began = None
         return TaskStarted(self._phase, str(data.get("task") or ""))
 
-    def _result(self, kind: str, data: Mapping[str, Any]) -> HostResult | None:
-        if str(data.get("task_action", "")).rpartition(".")[2] in STRUCTURE:
+    def _result(self, kind: str, data: Mapping[str, Any], output: str) -> HostResult | None:
+        action = str(data.get("task_action", ""))
+        if action.rpartition(".")[2] in STRUCTURE:
             return None
         host, task = str(data.get("host", "")), str(data.get("task") or "")
         result: Mapping[str, Any] = data.get("res") or {}
@@ -161,11 +162,11 @@ class Tally:
             self.counts[outcome] += 1
             self.host_counts[host] = self.host_counts.get(host, 0) + 1
         if outcome in ("ok", "changed"):
-            if data.get("task_action") == PROBE:
+            if action == PROBE:
                 self.answers[host] = result
             return HostResult(self._phase, task, host, outcome)
         items = self._items.pop((host, str(data.get("task_uuid"))), [])
-        message = "; ".join(dict.fromkeys(items)) or failure_message(result)
+        message = "; ".join(dict.fromkeys(items)) or failure_message(result, action, output)
         ignored = bool(data.get("ignore_errors"))
         self._failed.append(_Failed(Failure(host, task, message), ignored))
         return HostResult(self._phase, task, host, outcome, message, ignored)

@@ -10,7 +10,16 @@ from typing import Any
 #: Messages of Ansible that say only that something failed; the reason is in another field.
 _EMPTY_WORDS = ("non-zero return code", "module failure", "one or more items failed")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_REFUSAL = re.compile(r"^\[ERROR\]: Task failed: Action failed: (.+?)^Origin: ", re.M | re.S)
 _LINES = 6
+#: What our own actions are called. Those that run in Ansible's process fail as actions do, with a
+#: sentence; what ran on a node fails as a module.
+COLLECTION = "kubewright.cluster."
+#: Of a task whose result nobody may see.
+HIDDEN = (
+    "the output is hidden, because it may hold secrets (no_log); "
+    "what Ansible says of it stands in the log after [ERROR]"
+)
 
 
 def plain(text: str) -> str:
@@ -18,10 +27,13 @@ def plain(text: str) -> str:
     return _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def failure_message(result: Mapping[str, Any]) -> str:
-    """Return why a task failed, in a few lines, from its result."""
+def failure_message(result: Mapping[str, Any], action: str = "", output: str = "") -> str:
+    """Return why a task failed, in a few lines, from its result.
+
+    ``action`` and ``output``: the task's action, and what Ansible printed of its end.
+    """
     if "censored" in result:
-        return "the output is hidden, because it may hold secrets (no_log)"
+        return _refusal(action, output) or HIDDEN
     message = plain(str(result.get("msg") or "")).strip()
     if message and not message.lower().startswith(_EMPTY_WORDS):
         return message
@@ -36,6 +48,16 @@ def failure_message(result: Mapping[str, Any]) -> str:
     lines = "\n".join(details.splitlines()[-_LINES:])
     code = f" (exit status {result['rc']})" if result.get("rc") not in (None, 0) else ""
     return f"{message}{code}: {lines}" if lines else f"{message or 'no reason given'}{code}"
+
+
+def _refusal(action: str, output: str) -> str:
+    """Return what an action plugin of ours said of a task whose result is hidden.
+
+    Ansible prints it all the same. It is a sentence for the user and holds no secret, unlike
+    what modules and others' actions say.
+    """
+    found = _REFUSAL.findall(plain(output)) if action.startswith(COLLECTION) else []
+    return str(found[-1]).strip() if found else ""
 
 
 def complaint(output: Iterable[str]) -> str:

@@ -63,10 +63,12 @@ class Order:
 
 
 def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
-    """Run a playbook to its end, or until ``cancel`` is set. Never raises for what the run does."""
+    """Run a playbook to its end, or until ``cancel`` is set. Never raises for what the run does.
+
+    Nor for a log that can't be written (a full disk): the result then says why.
+    """
     begun, began = time.monotonic(), datetime.now(UTC)
-    log = order.directory / LOG
-    with _Log(log) as writer, _Relay(on_event) as relay:
+    with _Log(order.directory / LOG) as writer, _Relay(on_event) as relay:
         tracer = Tracer(order.run, order.playbook, began)
         recorder = _Recorder(writer, relay, tracer)
         writer.line(f"{began:%Y-%m-%d %H:%M:%S} UTC: {order.playbook} (run {order.run})")
@@ -76,7 +78,7 @@ def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
         except Exception as error:
             # Whatever breaks in between, the user gets a sentence, the log has the rest.
             writer.line(traceback.format_exc())
-            recorder.broken = f"the run was lost: {error!r}"
+            recorder.broken = f"the run was lost: {_reason(error)}"
             status = "error"
         if cancel.is_set():
             status = "canceled"
@@ -86,7 +88,7 @@ def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
         writer.line(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {status} after {seconds:.0f} s")
         _write_trace(order.directory, tracer, seconds, writer)
     keep_records(order.directory)
-    return _result(order, recorder, status, seconds, log)
+    return _result(order, recorder, status, seconds, writer)
 
 
 def _write_trace(directory: Path, tracer: Tracer, seconds: float, writer: _Log) -> None:
@@ -143,7 +145,13 @@ def _program(name: str, path: str) -> str:
     raise FileNotFoundError(f"there is no {name} in {path}; install ansible-core beside kubewright")
 
 
-def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log: Path) -> Result:
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return repr(error)
+
+
+def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log: _Log) -> Result:
     tally = recorder.tally
     failures = () if status == "successful" else tally.failures()
     if status in ("failed", "error") and not failures:
@@ -158,35 +166,56 @@ def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log:
         failures=failures,
         seconds=seconds,
         phases=tally.phases(datetime.now(UTC)),
-        log=log,
+        log=log.path,
+        log_error=_reason(log.error) if log.error else "",
         answers=dict(tally.answers),
     )
 
 
 class _Log:
-    """The run's output as it comes, without colours; mode 0600."""
+    """The run's output as it comes, without colours; mode 0600.
+
+    Nothing here raises when the file can't be written: a run must not break half-way for its log.
+    ``error`` is then why; what comes after it is not in the log.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
+        self.error: OSError | None = None
         self._file: TextIO | None = None
 
     def __enter__(self) -> _Log:
-        descriptor = os.open(
-            self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace")
+        try:
+            descriptor = os.open(
+                self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            self.error = error
+        else:
+            self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace")
         return self
 
     def line(self, text: str) -> None:
         """Write a text and a line's end, and let readers see it at once."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(f"{plain(text)}\n")
             self._file.flush()
+        except OSError as error:
+            self.error = self.error or error
+            self._close()
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()  # tries once more to write what is left; closed it is in any case
+            except OSError as error:
+                self.error = self.error or error
 
 
 class _Relay:

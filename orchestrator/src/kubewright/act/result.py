@@ -52,7 +52,8 @@ class Result:
 
     ``changed``: whether any task changed anything, on a machine or on localhost.
     ``host_task_counts``: the number of host-tasks of each machine. ``seconds``: wall time.
-    ``answers``: what the module node_state returned, by host.
+    ``log_error``: why the log is incomplete, empty when it is whole. ``answers``: what the module
+    node_state returned, by host.
     """
 
     run: str
@@ -65,6 +66,7 @@ class Result:
     seconds: float
     phases: tuple[Phase, ...]
     log: Path
+    log_error: str = ""
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -87,4 +89,5 @@ class Result:
                 {"name": phase.name, "seconds": round(phase.seconds, 1)} for phase in self.phases
             ],
             "log": str(self.log),
+            "log_error": self.log_error,
         }

@@ -72,7 +72,10 @@ class Session:
         self.ended = tuple(ended)
         with self._lock.guard():
             self._journal.trim()
-            prune(self.paths.runs)
+            self._prune()
+
+    def _prune(self) -> None:
+        prune(self.paths.runs, [line["run"] for line in self._journal.lines()])
 
     def next_epoch(self) -> int:
         """Take the next epoch, for the run that is to come.
@@ -119,5 +122,5 @@ class Session:
         result = playbook.run(order, on_event, self.cancel)
         with self._lock.guard():
             self._journal.finished(run, result.status)
-            prune(self.paths.runs)
+            self._prune()
         return result

@@ -3,15 +3,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
 from kubewright import __version__
-from kubewright.cli import apply, destroy, history, image, kubeconfig, plan, status, validate
-from kubewright.cli.exits import EXIT_CODES, ExitCode
+from kubewright.cli import (
+    apply,
+    destroy,
+    history,
+    image,
+    kubeconfig,
+    plan,
+    status,
+    streams,
+    validate,
+)
+from kubewright.cli.exits import EXIT_CODES, CommandError, ExitCode
 from kubewright.cli.failures import described
 from kubewright.cli.interrupts import raise_on_signals
 from kubewright.cli.output import Format, Output
@@ -50,6 +59,7 @@ def run(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     output = Output(_form(words))
     try:
+        streams.prepare()
         app(args=words, prog_name="kubewright")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else ExitCode.OK
@@ -57,14 +67,22 @@ def run(arguments: list[str] | None = None) -> int:
         output.note("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone; Python would complain once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has gone.
+        streams.discard()
         return ExitCode.FAILED
     except Exception as error:
-        told = described(error)
-        output.error(told)
-        return told.code
+        return _tell(output, described(error))
     return ExitCode.OK
+
+
+def _tell(output: Output, told: CommandError) -> ExitCode:
+    try:
+        output.error(told)
+        sys.stdout.flush()
+    except (OSError, CommandError):
+        # What could be told was told; what is left can't be written anywhere.
+        streams.discard()
+    return told.code
 
 
 def _form(words: list[str]) -> Format:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import typer
 
 from kubewright.act import Session
@@ -45,7 +47,8 @@ def apply(file: File = DEFAULT_FILE, output: Form = Format.TEXT, yes: Yes = Fals
         out,
         {"cluster": spec.name, "kubernetes": version, "epoch": epoch},
         f"{spec.name} is as {file} says: {work_done(result)}.\n"
-        f"Credentials: kubewright kubeconfig -f {file} > {spec.name}.kubeconfig",
+        f"Credentials: (umask 077; kubewright kubeconfig -f {shlex.quote(str(file))} "
+        f"> {spec.name}.kubeconfig)",
     )
 
 

@@ -50,6 +50,8 @@ def described(error: Exception) -> CommandError:
             return CommandError(str(error))
         case OSError() if error.filename is not None:
             return CommandError(f"{error.filename}: {error.strerror}")
+        case OSError() if error.strerror:
+            return CommandError(error.strerror)  # of a write: the disk is full
     return _unexpected(error)
 
 

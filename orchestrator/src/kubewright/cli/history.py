@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ def list_runs(
             out.note(f"{run.directory / TRACE}: is damaged: {error}", style="yellow")
             rows.append((run, None))
     if not rows:
-        out.note(f"{cluster} has had no run yet: kubewright apply -f {file} makes the first")
+        out.note(f"{cluster} has had no run yet: {_first(file)}")
     out.result([_row(run, trace) for run, trace in rows], _table(rows))
 
 
@@ -75,6 +76,10 @@ def show_run(
     out.result(trace.as_dict(), timeline)
 
 
+def _first(file: Path) -> str:
+    return f"kubewright apply -f {shlex.quote(str(file))} makes the first"
+
+
 def _runs(cluster: str) -> list[Run]:
     paths = ClusterPaths.of(cluster)
     return history(Journal(paths.journal), paths.runs)
@@ -87,9 +92,7 @@ def _chosen(cluster: str, prefix: str | None, file: Path) -> Run:
     """
     known = _runs(cluster)
     if not known:
-        raise CommandError(
-            f"{cluster} has had no run yet", remedy=f"kubewright apply -f {file} makes the first."
-        )
+        raise CommandError(f"{cluster} has had no run yet", remedy=f"{_first(file)}.")
     if prefix is None:
         return known[0]
     found = [run for run in known if run.run.startswith(prefix)]

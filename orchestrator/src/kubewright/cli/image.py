@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from kubewright.cli.exits import CommandError
+from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
 from kubewright.cli.progress import Progress
-from kubewright.image import ROLES, Image, Store, build
+from kubewright.image import ROLES, Catalogue, Image, ImageError, Store, build
 from kubewright.spec import load
 from kubewright.spec.version import resolve
 
@@ -34,11 +34,19 @@ def build_images(
 ) -> None:
     """Build the images of a Kubernetes version, for both roles, unless they are there."""
     out = Output(output)
-    wanted = version or resolve(load(file).version)
+    wanted = _asked(version) if version else resolve(load(file).version)
     with Progress(out.notes) as progress:
         made = build(wanted, ROLES, lambda line, _: progress.line(line))
     store = Store()
     out.result([_data(store, image) for image in made], _table(made))
+
+
+def _asked(version: str) -> str:
+    catalogue = Catalogue.load()
+    try:
+        return str(catalogue.resolve(version))
+    except ImageError as error:
+        raise CommandError(error.message, remedy=error.remedy, code=ExitCode.BAD_INPUT) from error
 
 
 @_images.command("list")

@@ -34,9 +34,12 @@ def run_playbook(
         out.note("interrupted: ending the run, this takes some seconds", style="yellow")
 
     with cancelling(session.cancel, tell), Progress(out.notes) as progress:
-        return session.run(
+        result = session.run(
             name, inventory=file, extra_vars=extra_vars, options=options, on_event=progress
         )
+    if result.log_error:
+        out.note(f"the log {result.log} is incomplete: {result.log_error}", style="yellow")
+    return result
 
 
 def finish(result: Result, out: Output, data: Mapping[str, Any], text: str) -> None:
@@ -55,7 +58,8 @@ def finish(result: Result, out: Output, data: Mapping[str, Any], text: str) -> N
         only_unreachable = tasks.unreachable > 0 and tasks.failed == 0
         message = "\n".join(_failure_lines(result))
         code = ExitCode.UNHEALTHY if only_unreachable else ExitCode.FAILED
-    raise CommandError(message, remedy=f"The full log is {result.log}", code=code, data=whole)
+    kept = "What there is of the log" if result.log_error else "The full log"
+    raise CommandError(message, remedy=f"{kept} is {result.log}", code=code, data=whole)
 
 
 def _failure_lines(result: Result) -> list[str]:

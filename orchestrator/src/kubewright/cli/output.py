@@ -40,12 +40,20 @@ class Output:
             self._results.width = WIDTH
 
     def result(self, data: Any, text: RenderableType) -> None:
-        """Print a result: as text for people, or its data as one JSON or YAML document."""
-        if self.form is Format.TEXT:
-            self._results.print(text, markup=False)
-        else:
-            sys.stdout.write(serialised(data, self.form))
-            sys.stdout.flush()
+        """Print a result: as text for people, or its data as one JSON or YAML document.
+
+        :raises CommandError: stdout does not take it (a full disk).
+        """
+        try:
+            if self.form is Format.TEXT:
+                self._results.print(text, markup=False)
+            else:
+                sys.stdout.write(serialised(data, self.form))
+                sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise CommandError(f"stdout does not take the result: {error.strerror}") from error
 
     def note(self, text: str, style: str = "") -> None:
         """Print a line for people."""
@@ -87,10 +95,13 @@ class Output:
 
 
 def serialised(data: Any, form: Format) -> str:
-    """Return plain data as one document that ends with a line's end."""
+    """Return plain data as one document that ends with a line's end.
+
+    In ASCII, with the escapes of JSON or YAML: right in every encoding that stdout may have.
+    """
     if form is Format.JSON:
-        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    return str(yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True))
+        return json.dumps(data, indent=2) + "\n"
+    return str(yaml.safe_dump(_plain(data), sort_keys=False))
 
 
 def _plain(data: Any) -> Any:

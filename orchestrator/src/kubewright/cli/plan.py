@@ -58,7 +58,6 @@ def plan(file: File = DEFAULT_FILE, output: Form = Format.TEXT, diff: Diff = Fal
         result = run_playbook(session, out, PLAYBOOK, file, {}, options)
     decided = _decided(spec, version, paths, result)
     data = {"cluster": spec.name, "kubernetes": version, **decided.as_dict()}
-    # A node that does not answer is part of the plan, not the end of it.
     # A node that did not answer is part of the plan; what failed here, or on a node, is not.
     here = any(failure.host == "localhost" for failure in result.failures)
     failed = here or result.host_tasks.failed > 0 or result.status in ("canceled", "error")

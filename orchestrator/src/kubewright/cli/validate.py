@@ -10,7 +10,7 @@ import typer
 from kubewright.cli.exits import ExitCode
 from kubewright.cli.failures import problem_data
 from kubewright.cli.options import DEFAULT_FILE, File, Form
-from kubewright.cli.output import Format, Output, counted, serialised
+from kubewright.cli.output import Format, Output, counted
 from kubewright.spec import Spec, SpecError, json_schema, load
 from kubewright.spec.version import resolve
 
@@ -51,4 +51,4 @@ def summary(spec: Spec, version: str) -> str:
 
 def schema() -> None:
     """Print the JSON Schema of cluster.yml, for editors."""
-    typer.echo(serialised(json_schema(), Format.JSON), nl=False)
+    Output(Format.JSON).result(json_schema(), "")

@@ -89,7 +89,7 @@ def _read(file: Path) -> str:
     except FileNotFoundError:
         what, remedy = (
             "there is no such file",
-            "name it with --file, or write one: see 'kubewright --help'",
+            "name it with --file, or write one: docs/cluster.md has the smallest",
         )
     except IsADirectoryError:
         what, remedy = "is a directory", "name the file in it"

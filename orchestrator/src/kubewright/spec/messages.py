@@ -38,8 +38,13 @@ def _finding(detail: ErrorDetails, raw: Mapping[Location, str]) -> Finding:
     remedy = _remedy(field)
     if detail["type"] == "missing":
         return Finding(location, "is missing", remedy.replace("write", "add", 1))
-    if location == ("version",) and isinstance(detail["input"], int | float):
-        text = raw.get(location, str(detail["input"]))
+    value = detail["input"]
+    if (
+        location == ("version",)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)  # which is an int
+    ):
+        text = raw.get(location, str(value))
         return Finding(
             location,
             f"is the number {text}; YAML drops zeros at its end",
@@ -47,9 +52,7 @@ def _finding(detail: ErrorDetails, raw: Mapping[Location, str]) -> Finding:
         )
     if detail["type"] == "string_too_long":
         limit = detail.get("ctx", {}).get("max_length")
-        return Finding(
-            location, f"has {len(detail['input'])} characters", f"shorten it to at most {limit}"
-        )
+        return Finding(location, f"has {len(value)} characters", f"shorten it to at most {limit}")
     describe = _DESCRIPTIONS.get(detail["type"], _wrong_kind)
     return Finding(location, describe(detail), remedy)
 
@@ -100,6 +103,8 @@ def _field(location: Location) -> FieldInfo | None:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return f"'{value}'"
     return str(value)

@@ -2,6 +2,7 @@
 """YAML text to plain data, with the line and column of every key and value.
 
 PyYAML's own loader keeps the last of two equal keys and forgets positions; a person needs both.
+And some lines of aliases of aliases would take all memory: see the bounds.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
+from yaml.events import AliasEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
 from kubewright.spec.errors import Location
 
 _MERGE = "tag:yaml.org,2002:merge"
+
+#: How deep values stand in each other; the fields of cluster.yml need 4, a kubelet's some more.
+MAX_DEPTH = 32
+#: How many values aliases may repeat, all together.
+MAX_REPEATED = 10_000
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,11 @@ class SyntaxProblem(Exception):
 def parse(text: str) -> tuple[Document, list[Duplicate]]:
     """Return the document (``data`` is None when the text is empty) and the keys that it has twice.
 
-    :raises SyntaxProblem: not YAML, several documents, or a value of a kind that no field has.
+    :raises SyntaxProblem: not YAML, several documents, a value of a kind that no field has, or
+        more of them than the bounds allow.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"has the character U+{ord(text[error.position]):04X}, which YAML does not allow"
@@ -92,7 +100,7 @@ def parse(text: str) -> tuple[Document, list[Duplicate]]:
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> SyntaxProblem:
     mark = error.problem_mark or error.context_mark
-    where = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
+    where = _place(mark) if mark else Mark(1, 1)
     if error.context == "expected a single document in the stream":
         return SyntaxProblem(where, "a second document starts here", "keep one document a file")
     problem = error.problem or "can't be read"
@@ -103,6 +111,48 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> SyntaxProblem:
     if "'\\t'" in problem:
         remedy = "indent with spaces, not with tabs"
     return SyntaxProblem(where, f"is not YAML: {problem}{context}", remedy)
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes the node tree within the bounds; raises :class:`SyntaxProblem` beyond them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._repeated = 0
+        #: By id of a node, how many there are in it with all that aliases repeat.
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        where = _place(event.start_mark)
+        if self._depth > MAX_DEPTH:
+            raise SyntaxProblem(
+                where,
+                f"stands in more than {MAX_DEPTH} lists and mappings",
+                "write flatter values",
+            )
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(event, AliasEvent):
+            self._repeated += self._sizes.get(id(node), 1)
+            if self._repeated > MAX_REPEATED:
+                raise SyntaxProblem(
+                    where,
+                    f"with the alias *{event.anchor} aliases repeat more than {MAX_REPEATED:,} "
+                    "values",
+                    "write the values without aliases of aliases",
+                )
+        else:
+            self._sizes[id(node)] = 1 + sum(self._sizes.get(id(one), 1) for one in _inner(node))
+        return node
+
+
+def _inner(node: Node | None) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [one for pair in node.value for one in pair]
+    return node.value if isinstance(node, SequenceNode) else []
 
 
 class _Reader:
@@ -162,4 +212,8 @@ class _Reader:
 
 
 def _mark(node: Node) -> Mark:
-    return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
+    return _place(node.start_mark)
+
+
+def _place(mark: yaml.Mark) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,11 +44,19 @@ def keep_records(directory: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def prune(runs: Path, kept: int = KEPT) -> None:
-    """Keep the newest runs' logs and traces. Call it when no run is under way."""
+def prune(runs: Path, order: Iterable[str] = (), kept: int = KEPT) -> None:
+    """Keep the newest runs' logs and traces. Call it when no run is under way.
+
+    ``order``: the runs that the journal has, as they came. Ids alone would take the last run for
+    the oldest where the clock went back.
+    """
     if not runs.is_dir():
         return
-    directories = sorted(entry for entry in runs.iterdir() if entry.is_dir())
+    place = {run: number for number, run in enumerate(order)}
+    directories = sorted(
+        (entry for entry in runs.iterdir() if entry.is_dir()),
+        key=lambda entry: (place.get(entry.name, -1), entry.name),
+    )
     for directory in directories[: max(0, len(directories) - kept)]:
         shutil.rmtree(directory, ignore_errors=True)
     for directory in directories[-kept:]:
