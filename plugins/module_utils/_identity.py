@@ -98,7 +98,8 @@ def ensure(
             if identity.begun and old != value:
                 raise KubewrightError(
                     f"{name} was {old} when cluster {cluster_name!r} was made, and now it is "
-                    f"{value}. A cluster keeps it for life: write {old} again, or make another one."
+                    f"{value}. A cluster that is there keeps it: write {old} again, or make "
+                    "another one."
                 )
         known = replace(
             identity,

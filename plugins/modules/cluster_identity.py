@@ -44,8 +44,8 @@ options:
     default: false
   fixed:
     description:
-      - What the cluster keeps for life, such as its networks, as text by name. Recorded; once the
-        cluster has begun, another value is refused.
+      - What the cluster keeps, such as its networks, as text by name. Recorded; once the cluster
+        has begun, another value is refused.
     type: dict
     default: {}
 attributes:

@@ -35,7 +35,8 @@ def test_lost_machines_are_replaced_also_the_one_that_began(
     assert again["host_task_counts"] == dict.fromkeys(sorted(cluster.nodes), 1)
 
 
-def test_networks_are_kept_for_life(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_cluster_keeps_its_networks(cluster: Cluster, tmp_path: Path) -> None:
+    """Only flannel would follow another one."""
     spec = yaml.safe_load((cluster.directory / "cluster.yml").read_text())
     changed = tmp_path / "cluster.yml"
     changed.write_text(yaml.safe_dump({**spec, "pod_cidr": "10.200.0.0/16"}))
