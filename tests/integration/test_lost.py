@@ -30,8 +30,9 @@ def test_lost_machines_are_replaced_also_the_one_that_began(
     for machine in cluster.control_planes:
         seen = etcd.healthy_voters(machine, expected)
         assert len(seen.cluster_ids) == 1, seen
+    # The kubeconfig here may change: it names the control plane that acts, and another one may now.
     again = cluster.apply().succeeded().document
-    assert again["changed"] is False
+    assert again["host_tasks"]["changed"] == 0
     assert again["host_task_counts"] == dict.fromkeys(sorted(cluster.nodes), 1)
 
 
