@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.modules import machines_file
-from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction, Module
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction
 
 
 class ActionModule(LocalAction):
     """See the module's documentation."""
 
-    module: ClassVar[Module] = machines_file
+    argument_spec = machines_file.argument_spec
+
+    def work(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Give the module's result."""
+        return machines_file.run(arguments, self._task.check_mode)

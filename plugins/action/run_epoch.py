@@ -9,31 +9,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.module_utils import _lease
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 from ansible_collections.kubewright.cluster.plugins.modules import run_epoch
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(LocalAction):
     """No connection and no module: two files of this machine."""
 
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    argument_spec = run_epoch.argument_spec
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """See the module's documentation."""
-        super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(argument_spec=run_epoch.argument_spec)
-        try:
-            epoch = self._epoch(arguments)
-        except FORESEEN as error:
-            return {"failed": True, "changed": False, "msg": message(error)}
-        # The number is the run's own affair: a run that changes no node has changed nothing.
-        return {"changed": False, "epoch": epoch}
+    def work(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Give the run's number, which is its own affair: this alone has changed nothing."""
+        return {"changed": False, "epoch": self._epoch(arguments)}
 
     def _epoch(self, arguments: dict[str, Any]) -> int:
         store = self._local(arguments["path"])

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _fence, _pki
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -59,12 +60,12 @@ def ensure(
     initial_node: str,
     *,
     begun: bool = False,
-    fixed: Mapping[str, str] | None = None,
+    fixed: Mapping[str, str] = MappingProxyType({}),
     check_mode: bool,
 ) -> Outcome:
-    """Make the identity in *path* or read it; record once what was not known before.
+    """Make the identity in *path* or read it; record what is new, *fixed* until it has begun.
 
-    *initial_node* "", *begun* False and *fixed* None leave what is recorded as it is. In check mode
+    *initial_node* "", *begun* False and *fixed* {} leave what is recorded as it is. In check mode
     nothing is written, and a missing identity is made up for the answer.
     Raises `KubewrightError` when *path* is another cluster's, incomplete, or says otherwise.
     """
@@ -73,7 +74,7 @@ def ensure(
             now = datetime.datetime.now(datetime.UTC)
             created = now.isoformat(timespec="seconds")
             identity = Identity(
-                str(uuid.uuid4()), cluster_name, created, initial_node, begun, fixed or {}
+                str(uuid.uuid4()), cluster_name, created, initial_node, begun, dict(fixed)
             )
             pki = _pki.control_plane_pki(now)
             if not check_mode:
@@ -93,7 +94,7 @@ def ensure(
                 f"be two clusters: go on with {identity.initial_node}. If it is lost and the "
                 f"cluster never came up, remove {path} and every node's part of it."
             )
-        for name, value in (fixed or {}).items():
+        for name, value in fixed.items():
             old = identity.fixed.get(name, value)
             if identity.begun and old != value:
                 raise KubewrightError(
@@ -105,7 +106,7 @@ def ensure(
             identity,
             initial_node=identity.initial_node or initial_node,
             begun=identity.begun or begun,
-            fixed={**identity.fixed, **(fixed or {})},
+            fixed={**identity.fixed, **fixed},
         )
         if known.initial_node != identity.initial_node:
             done.append(f"recorded {initial_node} as the initial node")

@@ -110,9 +110,8 @@ ca_cert_hash:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _identity, _pki
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
 
 argument_spec: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -156,13 +155,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """The same as a process of its own; the action plugin does without."""
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
-    try:
-        result = run(module.params, module.check_mode)
-    except FORESEEN as error:
-        module.fail_json(msg=message(error))
-    else:
-        module.exit_json(**result)
+    run_module(argument_spec, run)
 
 
 if __name__ == "__main__":

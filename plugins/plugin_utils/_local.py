@@ -1,6 +1,6 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Run a module that works on the controller's own files here, in Ansible's process.
+"""Work on the controller's own files in Ansible's process.
 
 A module as a process of its own costs most of a second, of which the work is a hundredth: Ansible
 packs it, and an interpreter reads all of its sources anew.
@@ -8,37 +8,35 @@ packs it, and an interpreter reads all of its sources anew.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
-class Module(Protocol):
-    """A module of this collection that can be called."""
-
-    argument_spec: dict[str, Any]
-
-    def run(self, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-        """Give the module's result; raises `KubewrightError` or `OSError`."""
-
-
 class LocalAction(ActionBase):  # type: ignore[misc]
-    """Calls `module`, without a connection: whatever the host, the files are the controller's."""
+    """Needs no connection: whatever the host, the files are the controller's.
 
-    module: ClassVar[Module]
+    A subclass gives its module's ``argument_spec``, and `work`.
+    """
+
+    argument_spec: ClassVar[dict[str, Any]]
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
+
+    def work(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Give the module's result; raises `KubewrightError` or `OSError`."""
+        raise NotImplementedError
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """See the module's documentation."""
         super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(argument_spec=self.module.argument_spec)
+        _, arguments = self.validate_argument_spec(argument_spec=self.argument_spec)
         try:
-            result = self.module.run(arguments, self._task.check_mode)
+            result = self.work(arguments)
         except FORESEEN as error:
             return {"failed": True, "changed": False, "msg": message(error)}
         if not self._task.diff:

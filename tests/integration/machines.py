@@ -59,22 +59,14 @@ def power_on(*machines: str) -> None:
 
 def lose(*machines: str) -> None:
     """Take machines away with their disks, as no tool of ours does."""
-    for machine in machines:
-        disks = subprocess.run(
-            [
-                "podman",
-                "inspect",
-                "--format={{range .Mounts}}{{.Name}} {{end}}",
-                container(machine),
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        ).stdout.split()
-        _podman("rm", "--force", "--time=0", container(machine))
+    for name in map(container, machines):
+        disks = _podman("inspect", "--format={{range .Mounts}}{{.Name}} {{end}}", name).split()
+        _podman("rm", "--force", "--time=0", name)
         _podman("volume", "rm", *disks)
 
 
-def _podman(*arguments: str) -> None:
-    subprocess.run(["podman", *arguments], check=True, capture_output=True, timeout=120)
+def _podman(*arguments: str) -> str:
+    done = subprocess.run(
+        ["podman", *arguments], check=True, capture_output=True, text=True, timeout=120
+    )
+    return done.stdout

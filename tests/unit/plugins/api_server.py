@@ -24,22 +24,43 @@ NAME = "localhost"
 ADMINISTRATOR, KUBELET = "kubernetes-admin", "system:node:web-1"
 
 
+@dataclass(frozen=True)
+class Request:
+    """One that came; `user`: whom its certificate names, empty without one."""
+
+    method: str
+    path: str
+    content_type: str | None
+    body: bytes
+    user: str
+
+
 @dataclass
 class Server:
-    """Answers GET by path; everything else is not found. `requests`: user and path of each."""
+    """Answers by method and path; everything else is not found. `closing`: as one that stops."""
 
-    answers: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
-    requests: list[tuple[str, str]] = field(default_factory=list)
+    answers: dict[tuple[str, str], list[tuple[int, bytes]]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    connections: set[Any] = field(default_factory=set)
+    closing: bool = False
     port: int = 0
 
-    def answer(self, path: str, *documents: Any, status: int = 200) -> None:
-        """Add answers for *path*: each is given once, the last one from then on."""
-        told = [(status, json.dumps(document).encode()) for document in documents]
-        self.answers.setdefault(path, []).extend(told)
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """User and path of each request."""
+        return [(request.user, request.path) for request in self.requests]
 
-    def next_answer(self, path: str) -> tuple[int, bytes]:
+    def answer(self, path: str, *documents: Any, status: int = 200, method: str = "GET") -> None:
+        """Add answers for *path*: each is given once, the last one from then on."""
+        told = [
+            (status, one if isinstance(one, bytes) else json.dumps(one).encode())
+            for one in documents
+        ]
+        self.answers.setdefault((method, path), []).extend(told)
+
+    def next_answer(self, method: str, path: str) -> tuple[int, bytes]:
         """Return status and body."""
-        left = self.answers.get(path) or [(404, b'{"message": "not found"}')]
+        left = self.answers.get((method, path)) or [(404, b'{"message": "not found"}')]
         return left.pop(0) if len(left) > 1 else left[0]
 
 
@@ -47,15 +68,22 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            certificate = self.connection.getpeercert() or {}
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            certificate = self.connection.getpeercert() or {}  # type: ignore[attr-defined]
             subject = dict(pair for part in certificate.get("subject", ()) for pair in part)
-            server.requests.append((subject.get("commonName", ""), self.path))
-            status, data = server.next_answer(self.path)
+            kind, user = self.headers.get("Content-Type"), subject.get("commonName", "")
+            server.requests.append(Request(self.command, self.path, kind, body, user))
+            server.connections.add(self.client_address)
+            status, data = server.next_answer(self.command, self.path)
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
+            if server.closing:
+                self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(data)
+
+        do_GET = do_PATCH = handle_any
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -64,10 +92,18 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Serve on `HERE`; *directory* gets ``ca.crt``, ``admin.conf`` and ``kubelet.pem``."""
+def serving(
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str = NAME,
+    verify: ssl.VerifyMode = ssl.CERT_OPTIONAL,
+) -> Iterator[Server]:
+    """Serve on `HERE`; *directory* gets ``ca.crt``, ``admin.conf`` and ``kubelet.pem``.
+
+    *name* is in the server's certificate. *verify*: whether clients need one of their own.
+    """
     now = datetime.datetime.now(datetime.UTC)
-    authority = _pki.make_authority(NAME, now)  # its certificate is the server's too
+    authority = _pki.make_authority(name, now)  # its certificate is the server's too
     administrator, kubelet = (
         _pki.make_client(authority, _pki.Subject(user, ()), 1, now)
         for user in (ADMINISTRATOR, KUBELET)
@@ -79,7 +115,7 @@ def serving(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server
     (directory / "admin.conf").write_text(_kubeconfig.render(target, administrator))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(directory / "ca.crt"))
     context.load_cert_chain(directory / "ca.crt", directory / "ca.key")
-    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_mode = verify
     with ThreadingHTTPServer((HERE, 0), _handler(made := Server())) as listener:
         listener.daemon_threads = True
         listener.socket = context.wrap_socket(listener.socket, server_side=True)

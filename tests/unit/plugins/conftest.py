@@ -76,6 +76,14 @@ def run_module(capsys: pytest.CaptureFixture[str]) -> RunModule:
     return run
 
 
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """A directory for files."""
+    path = tmp_path / "etc"
+    path.mkdir()
+    return path
+
+
 class Fake:
     """A `Runner` that answers with a function of the argument list and remembers the calls."""
 

@@ -7,122 +7,23 @@ import datetime
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _api,
-    _kubeconfig,
-    _pki,
-)
+from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _pki
+from api_server import HERE, NOBODY, Server, serving
 
 NAME = "api.demo.internal"
-HERE, NOBODY = "127.0.0.1", "127.0.0.2"
 NODE = {"metadata": {"name": "web-1"}}
 
 
-@dataclass
-class Request:
-    method: str
-    path: str
-    content_type: str | None
-    body: bytes
-    user: str
-
-
-@dataclass
-class Server:
-    """Answers by method and path; everything else is not found. `closing`: as one that stops."""
-
-    answers: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
-    connections: set[Any] = field(default_factory=set)
-    closing: bool = False
-
-    def answer(self, path: str, document: Any, status: int = 200, method: str = "GET") -> None:
-        data = document if isinstance(document, bytes) else json.dumps(document).encode()
-        self.answers[(method, path)] = (status, data)
-
-
-def handler(server: Server) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            subject = self.connection.getpeercert()["subject"]  # type: ignore[attr-defined]
-            user = dict(pair for part in subject for pair in part)["commonName"]
-            kind = self.headers.get("Content-Type")
-            server.requests.append(Request(self.command, self.path, kind, body, user))
-            server.connections.add(self.client_address)
-            missing = (404, json.dumps({"message": "not found"}).encode())
-            status, data = server.answers.get((self.command, self.path), missing)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            if server.closing:
-                self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_PATCH = handle_any
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Authority, which is the server's certificate too, and a client's pair."""
-
-    authority: _pki.Pair
-    client: _pki.Pair
-
-
-def make_credentials(name: str) -> Credentials:
-    now = datetime.datetime.now(datetime.UTC)
-    authority = _pki.make_authority(name, now)
-    subject = _pki.Subject("kubernetes-admin", ("kubeadm:cluster-admins",))
-    return Credentials(authority, _pki.make_client(authority, subject, 1, now))
-
-
-@pytest.fixture(scope="module")
-def credentials() -> Credentials:
-    return make_credentials(NAME)
-
-
 @pytest.fixture
-def server(
-    credentials: Credentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Server]:
-    """An API server on 127.0.0.1, and a node whose credentials it takes."""
-    (tmp_path / "ca.crt").write_text(credentials.authority.certificate)
-    (tmp_path / "ca.key").write_text(credentials.authority.key)
-    (tmp_path / "kubelet.pem").write_text(credentials.client.certificate + credentials.client.key)
-    target = _kubeconfig.Target("demo", "https://x", "", credentials.authority.certificate, "a")
-    (tmp_path / "admin.conf").write_text(_kubeconfig.render(target, credentials.client))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.crt"))
-    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "ca.key")
-    context.verify_mode = ssl.CERT_REQUIRED
-    made = Server()
-    with ThreadingHTTPServer((HERE, 0), handler(made)) as listener:
-        listener.daemon_threads = True
-        listener.socket = context.wrap_socket(listener.socket, server_side=True)
-        thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-        thread.start()
-        monkeypatch.setattr(_api, "PORT", listener.server_port)
-        monkeypatch.setattr(_api, "CA", tmp_path / "ca.crt")
-        monkeypatch.setattr(_api, "ADMINISTRATOR", tmp_path / "admin.conf")
-        monkeypatch.setattr(_api, "KUBELET_CLIENT", tmp_path / "kubelet.pem")
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """One that lets nobody in without a certificate."""
+    with serving(tmp_path, monkeypatch, NAME, ssl.CERT_REQUIRED) as made:
         yield made
-        listener.shutdown()
-        thread.join()
 
 
 def test_the_name_is_verified_whichever_address_is_dialled(server: Server) -> None:
@@ -137,7 +38,8 @@ def test_the_name_is_verified_whichever_address_is_dialled(server: Server) -> No
 
 
 def test_a_server_of_another_authority_gets_no_request(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "ca.crt").write_text(make_credentials(NAME).authority.certificate)
+    other = _pki.make_authority(NAME, datetime.datetime.now(datetime.UTC))
+    (tmp_path / "ca.crt").write_text(other.certificate)
     with (
         _api.as_kubelet([HERE], NAME) as api,
         pytest.raises(_api.ApiUnreachable, match="certificate verify failed"),
@@ -187,9 +89,9 @@ def test_a_server_that_closes_is_dialled_again_by_its_address(server: Server) ->
 
 
 def test_refusals_carry_the_status_and_the_servers_words(server: Server) -> None:
-    server.answer("/x", {"message": "the object has been modified"}, 409, "PATCH")
-    server.answer("/plain", b"etcd is down\n", 503)
-    server.answer("/list", [1], 500)
+    server.answer("/x", {"message": "the object has been modified"}, status=409, method="PATCH")
+    server.answer("/plain", b"etcd is down\n", status=503)
+    server.answer("/list", [1], status=500)
     with _api.as_kubelet([HERE], NAME) as api:
         with pytest.raises(_api.ApiError, match="409: the object has been modified") as caught:
             api.request("PATCH", "/x", {"a": 1}, "application/merge-patch+json")

@@ -62,8 +62,8 @@ def test_a_cluster_that_is_ready(run_module: RunModule, server: Server, check: b
     all_is_well(server)
     result = ready(run_module, check=check)
     assert (result["changed"], result["missing"]) == (False, [])
-    assert [path for _user, path in server.requests] == [NODES, CSI_NODES, DNS]
-    assert {user for user, _path in server.requests} == {ADMINISTRATOR}
+    assert [path for _user, path in server.asked] == [NODES, CSI_NODES, DNS]
+    assert {user for user, _path in server.asked} == {ADMINISTRATOR}
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_all_of_dns_has_to_be_available(
     server.answer(NODES, listed(node("cp-1")))
     server.answer(CSI_NODES, started("cp-1"))
     assert ready(run_module, check=True, nodes=["cp-1"])["missing"] == [expected]
-    asked = len(server.requests)
+    asked = len(server.asked)
     assert ready(run_module, nodes=["cp-1"], dns=False)["missing"] == []
-    assert DNS not in [path for _user, path in server.requests[asked:]]
+    assert DNS not in [path for _user, path in server.asked[asked:]]
 
 
 def test_waits_until_the_last_is_ready(run_module: RunModule, server: Server) -> None:
@@ -128,7 +128,7 @@ def test_waits_until_the_last_is_ready(run_module: RunModule, server: Server) ->
     all_is_well(server)
     result = ready(run_module, timeout=60)
     assert (result["changed"], result["missing"]) == (False, [])
-    assert [path for _user, path in server.requests].count(NODES) == 5
+    assert [path for _user, path in server.asked].count(NODES) == 5
 
 
 def test_check_mode_looks_once(run_module: RunModule, server: Server) -> None:

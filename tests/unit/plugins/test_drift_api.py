@@ -64,7 +64,7 @@ def test_a_node_that_is_as_desired(server: Server) -> None:
     found = compare(node=NODE)
     assert (found.drift, found.unknown) == ({}, [])
     assert found.node == {"ready": True, "unschedulable": True, "kubelet": "v1.37.2"}
-    assert server.requests == [(KUBELET, NODE_PATH)]
+    assert server.asked == [(KUBELET, NODE_PATH)]
 
 
 def test_labels_and_taints_that_differ(server: Server) -> None:
@@ -116,7 +116,7 @@ def test_without_credentials_all_is_unknown(server: Server, tmp_path: Path) -> N
     assert found.drift == {}
     assert "kubelet.pem can't be used as credentials" in found.unknown[0]
     assert "admin.conf can't be read" in found.unknown[1]
-    assert server.requests == []
+    assert server.asked == []
 
 
 def test_objects_of_the_cluster(server: Server) -> None:
@@ -124,7 +124,7 @@ def test_objects_of_the_cluster(server: Server) -> None:
     assert compare(objects=[MAP]).drift == {"role": ["ConfigMap flannel is missing"]}
     server.answer(MAP_PATH, {**MAP, "data": {"net-conf.json": "{}", "more": "x"}})
     assert compare(objects=[MAP]) == _drift.Findings()
-    assert {user for user, _path in server.requests} == {ADMINISTRATOR}
+    assert {user for user, _path in server.asked} == {ADMINISTRATOR}
     wanted = {**MAP, "data": {"net-conf.json": "[]"}}
     assert compare(objects=[wanted]).drift == {
         "role": ["ConfigMap flannel differs in .data.net-conf.json"]
@@ -141,4 +141,4 @@ def test_an_object_without_a_name_is_for_a_person_to_mend(server: Server) -> Non
 def test_a_node_that_has_not_joined_does_not_ask_for_objects(server: Server, phase: str) -> None:
     found = compare(membership=_kubeadm.Membership(phase, "init"), objects=[MAP])
     assert (found.drift, found.unknown) == ({"role": ["the cluster is not there yet"]}, [])
-    assert server.requests == []
+    assert server.asked == []

@@ -20,9 +20,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _node,
     _volume,
 )
+from wanted_files import OWNER, SECRET, file
 
-OWNER = {"owner": str(os.getuid()), "group": str(os.getgid())}
-SECRET = "-----BEGIN KEY-----\nverysecret\n-----END KEY-----\n"
 SIZE = 32_000_000
 DIGEST, OTHER = "a" * 64, "b" * 64
 
@@ -35,17 +34,6 @@ def compare(**documents: dict[str, Any]) -> _drift.Findings:
 
 def reasons(document: dict[str, Any]) -> list[str]:
     return compare(role=document).drift.get("role", [])
-
-
-@pytest.fixture
-def etc(tmp_path: Path) -> Path:
-    path = tmp_path / "etc"
-    path.mkdir()
-    return path
-
-
-def file(path: Path, content: str, **more: Any) -> dict[str, Any]:
-    return {"path": str(path), "content": content, **OWNER, **more}
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _services,
     _systemd,
 )
+from wanted_files import OWNER
 
 JOINED = _kubeadm.Membership("joined", "join", "worker", "3f0c")
 PROXY, PAUSE = "registry.k8s.io/kube-proxy:v1.37.2", "registry.k8s.io/pause:3.10.2"
-OWNER = {"owner": str(os.getuid()), "group": str(os.getgid())}
 STARTED_SECONDS_AGO = 100
 
 

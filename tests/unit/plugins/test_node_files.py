@@ -15,22 +15,10 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _block, _files
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from wanted_files import OWNER, SECRET, file
 
 RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
-OWNER = {"owner": str(os.getuid()), "group": str(os.getgid())}
-SECRET = "-----BEGIN KEY-----\nverysecret\n-----END KEY-----\n"
-
-
-@pytest.fixture
-def etc(tmp_path: Path) -> Path:
-    path = tmp_path / "etc"
-    path.mkdir()
-    return path
-
-
-def file(path: Path, content: str, **more: Any) -> dict[str, Any]:
-    return {"path": str(path), "state": "file", "content": content, **OWNER, **more}
 
 
 def block(path: Path, marker: str, content: str) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _kubeadm, _node
 from ansible_collections.kubewright.cluster.plugins.modules import node_state
 from api_server import ADMINISTRATOR, HERE, KUBELET, NAME, NOBODY, Server, serving
+from wanted_files import OWNER
 
 RunModule = Callable[..., dict[str, Any]]
-OWNER = {"owner": str(os.getuid()), "group": str(os.getgid())}
 #: The address under which the server's certificate names it.
 OWN = NAME
 
@@ -233,7 +233,7 @@ def test_a_control_plane_asks_its_own_api_server_first(
     assert (result["api_ready"], result["unknown"]) == (True, [])
     assert result["node"]["kubelet"] == "v1.37.2"
     assert result["drift"] == {"cni": ["Thing x: the API has no v1 Thing"]}
-    assert server.requests == [
+    assert server.asked == [
         ("", "/readyz"),
         (KUBELET, NODE_PATH),
         (ADMINISTRATOR, "/api/v1"),
@@ -249,7 +249,7 @@ def test_an_api_server_that_starts_is_waited_for(
     server.answer("/readyz", "ok")
     assert run_module("node_state", address=OWN)["api_ready"] is False
     assert run_module("node_state", address=OWN, wait_for_api=60)["api_ready"] is True
-    assert len(server.requests) == 3
+    assert len(server.asked) == 3
 
 
 @needs_root
@@ -281,7 +281,7 @@ def test_who_has_no_api_server_does_not_wait_for_one(
         joined(record, role)
     result = run_module("node_state", address=OWN, wait_for_api=2)
     assert result["api_ready"] is False
-    assert server.requests == []
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("argument", [{"lock_timeout": "long"}, {"documents": 1}, {"role": []}])

@@ -70,3 +70,13 @@ def complaint(output: Iterable[str]) -> str:
         if re.match(r"\[?(ERROR|WARNING)\]?[!:]", line) or "rror:" in line:
             return "\n".join(lines[number : number + _LINES * 3])
     return "\n".join(lines[-_LINES:]) or "ansible-playbook ended without a word"
+
+
+def system_error(error: OSError) -> str:
+    """Return what the system said of which file, empty where it said nothing.
+
+    What is noticed at a descriptor, such as a full disk, has no file's name.
+    """
+    if not error.strerror:
+        return ""
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror

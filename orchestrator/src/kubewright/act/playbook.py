@@ -30,7 +30,7 @@ from ansible_runner.config.runner import RunnerConfig
 from kubewright.act import leftovers
 from kubewright.act.environment import environment
 from kubewright.act.events import Event, Tally
-from kubewright.act.messages import complaint, plain
+from kubewright.act.messages import complaint, plain, system_error
 from kubewright.act.result import Failure, Result
 from kubewright.act.trace import Tracer
 from kubewright.store.files import replace
@@ -146,9 +146,7 @@ def _program(name: str, path: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return repr(error)
+    return (isinstance(error, OSError) and system_error(error)) or repr(error)
 
 
 def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log: _Log) -> Result:

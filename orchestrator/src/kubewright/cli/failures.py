@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubewright.act import LeftoverError
+from kubewright.act.messages import system_error
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.image import ImageError
 from kubewright.locations import state_root
@@ -48,10 +49,8 @@ def described(error: Exception) -> CommandError:
             return CommandError(str(error), code=ExitCode.UNHEALTHY)
         case LeftoverError() | MachinesError() | ProviderError() | StoreError():
             return CommandError(str(error))
-        case OSError() if error.filename is not None:
-            return CommandError(f"{error.filename}: {error.strerror}")
-        case OSError() if error.strerror:
-            return CommandError(error.strerror)  # of a write: the disk is full
+        case OSError() if said := system_error(error):
+            return CommandError(said)
     return _unexpected(error)
 
 
