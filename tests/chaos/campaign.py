@@ -44,19 +44,25 @@ class Lab(Protocol):
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command line asks for; ``count``: how many points at most."""
+    """What the command line asks for.
+
+    ``count``: how many points at most. ``earlier``: a recording of another content will do.
+    """
 
     seed: str = SEED
     only: str = ""
     count: int | None = None
     fresh: bool = False
+    earlier: bool = False
     table: Path | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says; return its exit status: 0 when all chosen points passed."""
     options = _parser().parse_args(arguments)
-    wish = Wish(options.seed, options.only, options.points, options.fresh, options.table)
+    wish = Wish(
+        options.seed, options.only, options.points, options.fresh, options.earlier, options.table
+    )
     content = content_hash(REPOSITORY)
     place = Place(cache_dir(), content, options.control_planes, options.workers)
     if options.list:
@@ -77,7 +83,7 @@ def list_points(place: Place, wish: Wish) -> int:
     if not place.recording.exists():
         print(f"Nothing is recorded for this content yet ({place.recording}): run without --list.")
         return 1
-    chosen = _choose(place, wish)
+    chosen = _choose(place.recording, wish)
     kept = Results(place.results(wish.seed)).kept()
     print(f"{summary(chosen, kept)}\n\n{table(chosen, kept)}", end="")
     return 0
@@ -90,24 +96,43 @@ def run(place: Place, wish: Wish, lab: Callable[[], AbstractContextManager[Lab]]
         place.recording.unlink(missing_ok=True)
         results.forget()
     with lab() as bench:
+        borrowed = None if place.recording.exists() or not wish.earlier else place.earlier()
+        if borrowed is not None:
+            tell(f"with the points of an earlier recording, {borrowed}")
+            status = _attempts(bench, borrowed, results, place, wish)
+            if not _not_reached(borrowed, results, wish):
+                return status
+            tell("they are not those of this content")
         if not place.recording.exists():
             tell(f"recording an apply of a new cluster, {place.size}")
             bench.record(place.recording)
-        chosen = _choose(place, wish)
-        if not chosen:
-            tell(f"no point has {wish.only!r} in its name; --list shows all")
-            return 2
-        todo = remaining(chosen, results.kept())
-        tell(
-            f"{len(chosen)} points chosen, {len(chosen) - len(todo)} passed earlier with the same "
-            f"content (seed {wish.seed}, {results.path}); --fresh runs them again"
-        )
-        try:
-            for number, kill in enumerate(todo, 1):
-                _attempt(bench, f"{number}/{len(todo)}", kill, results, place, wish)
-        finally:
-            _publish(place, wish, chosen, results)
+        return _attempts(bench, place.recording, results, place, wish)
+
+
+def _attempts(bench: Lab, recording: Path, results: Results, place: Place, wish: Wish) -> int:
+    """Kill at each chosen point of a recording that has not passed; return the exit status."""
+    chosen = _choose(recording, wish)
+    if not chosen:
+        tell(f"no point has {wish.only!r} in its name; --list shows all")
+        return 2
+    todo = remaining(chosen, results.kept())
+    tell(
+        f"{len(chosen)} points chosen, {len(chosen) - len(todo)} passed earlier with the same "
+        f"content (seed {wish.seed}, {results.path}); --fresh runs them again"
+    )
+    try:
+        for number, kill in enumerate(todo, 1):
+            _attempt(bench, f"{number}/{len(todo)}", kill, results, place, wish)
+    finally:
+        _publish(recording, place, wish, chosen, results)
     return 1 if remaining(chosen, results.kept()) else 0
+
+
+def _not_reached(recording: Path, results: Results, wish: Wish) -> bool:
+    """Return whether a chosen point of a recording is no longer one, or there is none at all."""
+    chosen, kept = _choose(recording, wish), results.kept()
+    verdicts = {kept[kill.key].verdict for kill in chosen if kill.key in kept}
+    return not chosen or "not reached" in verdicts
 
 
 def tell(text: str) -> None:
@@ -128,12 +153,14 @@ def _attempt(
     bench.attempt(kill, keep, place.evidence(wish.seed, kill.name))
 
 
-def _choose(place: Place, wish: Wish) -> list[Kill]:
-    found = kills(read_recording(place.recording.read_text(encoding="utf-8")), wish.seed)
+def _choose(recording: Path, wish: Wish) -> list[Kill]:
+    found = kills(read_recording(recording.read_text(encoding="utf-8")), wish.seed)
     return select(found, wish.seed, wish.only, wish.count)
 
 
-def _publish(place: Place, wish: Wish, chosen: Sequence[Kill], results: Results) -> None:
+def _publish(
+    recording: Path, place: Place, wish: Wish, chosen: Sequence[Kill], results: Results
+) -> None:
     """Print the chosen points; write the table of all points where one was asked for."""
     kept = results.kept()
     print(f"{summary(chosen, kept)}\n\n{table(chosen, kept)}", end="")
@@ -148,7 +175,7 @@ def _publish(place: Place, wish: Wish, chosen: Sequence[Kill], results: Results)
             f"{place.control_planes} control planes, {place.workers} workers, "
             f"content {place.content[:16]}, seed {wish.seed}.",
         )
-        every = _choose(place, Wish(seed=wish.seed))
+        every = _choose(recording, Wish(seed=wish.seed))
         wish.table.write_text(document(head, every, kept), encoding="utf-8")
         tell(f"written: {wish.table}")
 
@@ -192,6 +219,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"chooses hosts, moments and points (default {SEED})",
     )
     add("--fresh", action="store_true", help="record anew, and run what has passed already again")
+    add(
+        "--earlier",
+        action="store_true",
+        help="without a recording of this content take the newest that has the points",
+    )
     add("--control-planes", type=_positive, default=3, metavar="N", help="default 3")
     add("--workers", type=_positive, default=2, metavar="N", help="default 2")
     add("--table", type=Path, metavar="FILE", help="write the table of all points there")
