@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _TEMPORARY = (
     *("-ignore_readdir_race", "-path", "/var/lib/containerd", "-prune", "-o"),
     *("(", "-name", "*.kubewright-tmp", "-o", "-path", "*/generations/.new-*", ")", "-print"),
 )
+#: The line that tells the end of the probe, with the time since the command began.
+_PROBED = re.compile(r"^\[ *(\d+):(\d\d)\] Look at the nodes: ", re.MULTILINE)
 
 
 def repaired(ended: Ended, run: str) -> None:
@@ -42,9 +45,23 @@ def changes_nothing(ended: Ended, nodes: Sequence[str]) -> None:
     assert counts == dict.fromkeys(nodes, 1), f"host-tasks of an unchanged cluster: {counts}"
 
 
-def whole(cluster: Cluster, killed_run: str, repair_begun: datetime, again_begun: datetime) -> None:
+def probed(repair: Ended) -> timedelta:
+    """Return how long an apply had run when all nodes had answered.
+
+    A module that the killed run had started on a node goes on there, and the probe waits for its
+    end: what is made later is not of the killed run.
+    """
+    told = _PROBED.search(repair.stderr)
+    assert told, repair.stderr
+    return timedelta(minutes=int(told[1]), seconds=int(told[2]))
+
+
+def whole(
+    cluster: Cluster, killed_run: str, repair_settled: datetime, again_begun: datetime
+) -> None:
     """The cluster is what its file says, and nothing of the killed run is left.
 
+    Join tokens that were made before ``repair_settled`` may be the killed run's.
     A node that is silent stays Ready for 40 seconds, so each must have been heard from since the
     last apply began.
     """
@@ -54,7 +71,7 @@ def whole(cluster: Cluster, killed_run: str, repair_begun: datetime, again_begun
     assert versions == dict.fromkeys(cluster.nodes, f"v{VERSION}"), versions
     _one_etcd(cluster)
     until("available: DNS", api.available(kube, "kube-system", "coredns"), limit=30)
-    api.no_join_token_is_left(kube, repair_begun)
+    api.no_join_token_is_left(kube, repair_settled)
     no_process_is_left(cluster, killed_run)
     for node in cluster.nodes:
         found = run_on(node, ["find", *_PLACES, "-xdev", *_TEMPORARY]).split()

@@ -125,7 +125,8 @@ class Lab:
         applies.again = cluster.apply()
         self.tell(f"again: {_said(applies.again)}")
         checks.changes_nothing(applies.again, cluster.nodes)
-        checks.whole(cluster, run, repair_begun, again_begun)
+        settled = repair_begun + checks.probed(applies.repaired)
+        checks.whole(cluster, run, settled, again_begun)
 
     @contextmanager
     def _cluster(self) -> Iterator[Cluster]:

@@ -11,6 +11,7 @@ import pytest
 
 CHAOS = Path(__file__).resolve().parents[2] / "chaos"
 sys.path.insert(0, str(CHAOS))
+sys.path.append(str(CHAOS.parent / "integration"))
 
 
 def line(role: str, task: str, host: str, began: float, occurrence: int = 1) -> str:
