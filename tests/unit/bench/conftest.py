@@ -6,4 +6,5 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
+TESTS = Path(__file__).resolve().parents[2]
+sys.path += [str(TESTS / "bench"), str(TESTS / "integration")]

@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import by_hand
-import cluster  # beside tests/integration, which ours has put on the path
+import cluster
 import ours
 import pytest
 from measured import Timed
@@ -72,6 +73,15 @@ def test_by_hand_that_hangs_is_ended_with_what_it_waits_for(
     assert script.log == ["begun", "by-its-trap", "asked"]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT interrupts, also where these tests were begun by a shell that had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_by_hand_that_is_interrupted(script: Script) -> None:
     script.does("sleep 60; echo total 60.0")
 
