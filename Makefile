@@ -27,9 +27,8 @@ test: install ## Lint, types, units, one node by molecule, a real cluster of fiv
 
 .PHONY: clusters
 clusters: install
-	@$(MAKE) --no-print-directory molecule
 	@$(MAKE) --no-print-directory integration
-	@$(MAKE) --no-print-directory chaos-one
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target molecule chaos-one
 
 # Clusters wait much, for power cuts and for containers: this fills the time. Told when it is over.
 .PHONY: beside
