@@ -23,18 +23,9 @@ down: install ## Remove it
 
 .PHONY: test
 test: install ## Lint, types, units, one node by molecule, a real cluster of five nodes, one killed apply
-	@$(MAKE) --no-print-directory --jobs=2 beside clusters
-
-.PHONY: clusters
-clusters: install
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 	@$(MAKE) --no-print-directory integration
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target molecule chaos-one
-
-# Clusters wait much, for power cuts and for containers: this fills the time. Told when it is over.
-.PHONY: beside
-beside: install
-	@log=$$(mktemp); chrt --idle 0 $(MAKE) --no-print-directory --jobs=2 lint unit > $$log 2>&1; \
-		status=$$?; cat $$log; rm $$log; exit $$status
 
 .PHONY: lint
 lint: install ## Format, lint, types, layers, role defaults, schema
@@ -48,9 +39,10 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 		$(foreach kind,module_utils modules action filter,--package ansible_collections.kubewright.cluster.plugins.$(kind))
 	cd orchestrator && lint-imports
 	python tools/role_defaults.py --check
+	python tools/awx_surveys.py --check
 	yamllint --strict .
 	ansible-lint --offline
-	shellcheck tools/*.sh roles/*/files/*.sh tests/bench/*.sh .ci/run
+	shellcheck tools/*.sh roles/*/files/*.sh tests/*/*.sh .ci/run
 
 .PHONY: unit
 unit: install ## Unit tests
@@ -61,13 +53,19 @@ molecule: install ## One machine prepared as a node, twice
 	kubewright image build 1.37.2
 	KUBEWRIGHT_STATE_DIR=$$(mktemp -d) molecule test
 
-# Longer tests, of `make drift`.
+# Longer tests, of `make drift` and `make servers`.
 DRIFT := drift one_writer lost
+SERVERS := servers servers_refused
 
 .PHONY: integration
 integration: install ## Tests on a real cluster of their own
 	kubewright image build 1.37.2
-	pytest tests/integration $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT))
+	pytest tests/integration $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(SERVERS))
+
+.PHONY: servers
+servers: install ## Bare hosts by the command and by plain Ansible, refusals, resets
+	kubewright image build 1.37.2
+	pytest $(patsubst %,tests/integration/test_%.py,$(SERVERS))
 
 .PHONY: drift
 drift: install ## Foreign changes, lost machines and two commands at once, on a real cluster of their own
@@ -97,9 +95,17 @@ bench: install ## Ours and by hand in turn, repeats, one change, planning: docs/
 	.venv/bin/pip install --quiet 'kubewright[bench]'
 	.venv/bin/python tests/bench/bench.py
 
+.PHONY: screenshots
+screenshots: install ## Pictures of the command on the cluster of cluster.yml, which must be up: docs/screens
+	python tools/screenshots.py
+
 .PHONY: defaults
 defaults: install ## Write the roles' defaults from their argument specs
 	python tools/role_defaults.py
+
+.PHONY: surveys
+surveys: install ## Write the surveys of AWX's job templates from the roles' argument specs
+	python tools/awx_surveys.py
 
 .PHONY: format
 format: install ## Format the Python code

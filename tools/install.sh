@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 packages=(
     python3-venv gcc libc6-dev libseccomp-dev squashfs-tools zstd jq openssh-client e2fsprogs
     podman runc containerd netavark aardvark-dns containernetworking-plugins iptables nftables
-    debootstrap dpkg-dev shellcheck
+    debootstrap dpkg-dev shellcheck libfaketime
 )
 
 as_root() {

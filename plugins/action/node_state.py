@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired, _options
+
+# Where the role preflight does not say, and its default.
+TOLERATED = 1.0
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -29,10 +34,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             told = variables["hostvars"][variables["inventory_hostname"]]
             _options.check(roles, told, self._templar, variables)
             arguments["documents"] = _desired.documents(roles, self._templar, variables)
+        asked = time.time()
         result: dict[str, Any] = self._execute_module(
             module_name="kubewright.cluster.node_state",
             module_args=arguments,
             # Or Ansible would copy every document into the node's journal at each run.
             task_vars={**variables, "ansible_no_target_syslog": True},
         )
+        if "clock" in result:
+            limits = (arguments.get("documents") or {}).get("preflight") or {}
+            result["clock"] = clock(result["clock"], asked, time.time())
+            result["clock"]["tolerated"] = float(limits.get("clock_seconds", TOLERATED))
         return result
+
+
+def clock(node: Mapping[str, float], asked: float, answered: float) -> dict[str, float]:
+    """How many seconds a node's clock is ahead of this machine's, at least and at most.
+
+    *node* read its own when it began and when it ended, both between *asked* and *answered* here;
+    how long the ways there and back took is not known.
+    """
+    return {
+        "least": round(node["last"] - answered, 3),
+        "most": round(node["first"] - asked, 3),
+    }

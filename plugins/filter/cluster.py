@@ -1,6 +1,6 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Filters: which control plane acts for the cluster, and authorities as files."""
+"""Filters: the nodes, which control plane acts for them, and authorities as files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
 
 PKI_DIRECTORY = "/etc/kubernetes/pki"
+REPORTED = (
+    "clock",
+    "findings",
+    "machine",
+    "membership",
+    "module_stderr",
+    "module_stdout",
+    "msg",
+    "stderr",
+    "unreachable",
+)
 
 
 def actor(
@@ -55,6 +67,28 @@ def actor(
     return initial_node
 
 
+def nodes(groups: Mapping[str, list[str]]) -> list[str]:
+    """The hosts of a cluster: control planes first, then pool by pool.
+
+    `groups`: Ansible's own. Nodes are in `control_plane` and in the groups `pool_<name>`.
+    """
+    return _nodes.names(groups)
+
+
+def providers(records: Mapping[str, Mapping[str, Any]], names: list[str]) -> list[str]:
+    """The providers of `names` by what `cluster_inventory` says, as in the names of their roles."""
+    return list(dict.fromkeys(records[name]["provider"].replace("-", "_") for name in names))
+
+
+def provided(records: Mapping[str, Mapping[str, Any]], provider: str) -> list[dict[str, Any]]:
+    """What `cluster_inventory` says of the nodes of a provider, each with its name."""
+    return [
+        {"name": name, **record}
+        for name, record in records.items()
+        if record["provider"] == provider
+    ]
+
+
 def node_states(
     hostvars: Mapping[str, Mapping[str, Any]], names: list[str]
 ) -> dict[str, Mapping[str, Any]]:
@@ -63,14 +97,27 @@ def node_states(
     return {name: state for name, state in states.items() if "membership" in state}
 
 
-def foreign(states: Mapping[str, Mapping[str, Any]], cluster_id: str) -> dict[str, str]:
-    """The id of its cluster, of each node that belongs to another one than `cluster_id`."""
-    return {
-        name: state["membership"]["cluster_id"]
-        for name, state in sorted(states.items())
-        if state["membership"]["phase"] != "none"
-        and state["membership"]["cluster_id"] != cluster_id
-    }
+def answers(
+    hostvars: Mapping[str, Mapping[str, Any]], names: list[str], variable: str = "kubewright_state"
+) -> dict[str, dict[str, Any]]:
+    """What `preflight_report` needs of `node_state`'s result for each of `names`, in that order.
+
+    `variable`: as what it is registered. Of those that did not answer it is the reason.
+    """
+    said = {name: hostvars[name].get(variable) or {} for name in names}
+    return {name: {key: one[key] for key in REPORTED if key in one} for name, one in said.items()}
+
+
+def meant(
+    hostvars: Mapping[str, Mapping[str, Any]], names: list[str], limited: list[str]
+) -> list[str]:
+    """Those of `names` that the run is for: what its limit names, and whoever was looked at.
+
+    `limited`: the hosts of the limit, as far as they are known. It may also be a file
+    (``--limit @file``), which Ansible's lookup does not read.
+    """
+    chosen = set(limited)
+    return [name for name in names if name in chosen or hostvars[name].get("kubewright_state")]
 
 
 def drifted(states: Mapping[str, Mapping[str, Any]], acting: str) -> list[str]:
@@ -88,15 +135,20 @@ def drifted(states: Mapping[str, Mapping[str, Any]], acting: str) -> list[str]:
 
 def node_address(variables: Mapping[str, Any]) -> str | None:
     """A host's own address: its machine's, else what Ansible connects to; None while unknown."""
-    machine = variables.get("kubewright_machine") or {}
-    return machine.get("address") or variables.get("ansible_host")
+    address: str | None = _nodes.address(variables)
+    return address
+
+
+def node_machine(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """A host's machine as its provider has it; empty while unknown."""
+    return _nodes.machine(variables)
 
 
 def node_labels(variables: Mapping[str, Any]) -> dict[str, str]:
     """Labels of a Node: its pool, and where its machine is (kubernetes.io's well-known names)."""
-    machine = variables.get("kubewright_machine") or {}
+    machine = _nodes.machine(variables)
     labels = {
-        "kubewright.io/pool": variables.get("kubewright_pool"),
+        "kubewright.io/pool": _nodes.pool_of(variables),
         "topology.kubernetes.io/region": machine.get("region"),
         "topology.kubernetes.io/zone": machine.get("zone"),
         "node.kubernetes.io/instance-type": machine.get("node_type"),
@@ -145,12 +197,17 @@ class FilterModule:
         """Names as used in playbooks."""
         return {
             "actor": actor,
+            "answers": answers,
             "api_servers": api_servers,
             "drifted": drifted,
-            "foreign": foreign,
+            "meant": meant,
             "node_address": node_address,
             "node_labels": node_labels,
+            "node_machine": node_machine,
             "node_states": node_states,
+            "nodes": nodes,
             "pki_files": pki_files,
             "pki_secrets": pki_secrets,
+            "provided": provided,
+            "providers": providers,
         }

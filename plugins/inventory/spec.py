@@ -45,8 +45,34 @@ options:
       size:
         description: How many machines.
         type: int
-        required: true
         choices: [1, 3, 5, 7]
+      nodes:
+        description:
+          - Machines of your own, for the provider C(static). The others take I(size) instead.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the host, a DNS label.
+            type: str
+            required: true
+          address:
+            description: IPv4 address by which this machine and the other nodes reach it.
+            type: str
+            required: true
+          host_keys:
+            description: Its public SSH host keys. Without them your known_hosts must have one.
+            type: list
+            elements: str
+            default: []
+      system_volume:
+        description: The read-only volume with what Kubernetes needs on these machines.
+        type: dict
+        suboptions:
+          size_gb:
+            description: Its size in GB (10^9 bytes), at least 20.
+            type: int
+            default: 20
       kubelet_args:
         description:
           - Fields of KubeletConfiguration for these machines. A change restarts kubelet.
@@ -69,12 +95,53 @@ options:
       size:
         description: How many machines.
         type: int
-        required: true
+      nodes:
+        description:
+          - Machines of your own, for the provider C(static). The others take I(size) instead.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the host, a DNS label.
+            type: str
+            required: true
+          address:
+            description: IPv4 address by which this machine and the other nodes reach it.
+            type: str
+            required: true
+          host_keys:
+            description: Its public SSH host keys. Without them your known_hosts must have one.
+            type: list
+            elements: str
+            default: []
+      system_volume:
+        description: The read-only volume with what Kubernetes needs on these machines.
+        type: dict
+        suboptions:
+          size_gb:
+            description: Its size in GB (10^9 bytes), at least 20.
+            type: int
+            default: 20
       kubelet_args:
         description:
           - Fields of KubeletConfiguration for these machines. A change restarts kubelet.
         type: dict
         default: {}
+  ssh:
+    description: How to log in to the machines of the provider C(static).
+    type: dict
+    suboptions:
+      user:
+        description: Who logs in. One who is not root needs sudo without a password.
+        type: str
+        default: root
+      port:
+        description: Port of SSH.
+        type: int
+        default: 22
+      private_key_file:
+        description: The only key that is offered. Without it ssh's agent and defaults count.
+        type: str
   pod_cidr:
     description: IPv4 network of the pods. Each node takes a /24 of it.
     type: str

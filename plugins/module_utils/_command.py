@@ -20,7 +20,14 @@ from typing import Protocol
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
-ADMIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What a host lacks is in the system image; a reset keeps it beside its records while the image
+# goes. Not below /run, which may be mounted noexec; from /var/lib pods' programs run as well.
+IMAGE_TOOLS = "/opt/kubewright/tools"
+KEPT_TOOLS = "/var/lib/kubewright/tools"
+ADMIN_PATH = (
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"
+    f"{IMAGE_TOOLS}/run:{KEPT_TOOLS}/run"
+)
 SHOWN_LINES = 15
 
 

@@ -8,7 +8,8 @@ nothing to clean up. Commands that the module starts inherit the descriptor (`Fe
 as long as one of them runs, the next module waits.
 
 The epoch is a number that each run takes, higher than every earlier one. The node remembers the
-highest it has seen; a run with a lower one was overtaken and is refused.
+highest it has seen; a run with a lower one was overtaken and is refused. The first run that writes
+also records what the machine was before (`_before`).
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic
+from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _before
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 LOCK_DIRECTORY = Path("/run/kubewright")
 EPOCH_PATH = Path("/var/lib/kubewright/epoch")
 EPOCH_LOCK_SECONDS = 30.0
+NODE = "node"
 
 
 class StaleEpoch(KubewrightError):
@@ -47,14 +49,21 @@ class Fence:
 
 @contextlib.contextmanager
 def node_lock(
-    epoch: int | None, timeout: float, *, check_mode: bool = False, scope: str = "node"
+    epoch: int | None,
+    timeout: float,
+    *,
+    check_mode: bool = False,
+    scope: str = NODE,
+    writes: bool = True,
 ) -> Iterator[Fence]:
     """Hold the node lock and the right to write with *epoch* for the body.
 
     *epoch*: the run's number, None for a run without one (then only the lock is taken).
     *timeout*: seconds to wait for the lock. *check_mode*: nothing is locked or recorded, an old
     epoch is refused all the same. *scope*: the lock's name; ``images`` lets an image import run
-    beside the rest, everything else is ``node``.
+    beside the rest, everything else is ``node``. *writes*: False for one who only reads: where
+    nobody has written since the machine booted, no lock is made for it. The first one who writes
+    records what the machine was before (`_before`).
 
     Raises `LockTimeout`, `StaleEpoch`. Main thread only (the wait is ended by SIGALRM).
     """
@@ -62,8 +71,11 @@ def node_lock(
         _refuse_older(epoch, read_epoch())
         yield Fence(())
         return
+    if not writes and scope == NODE and not (LOCK_DIRECTORY / f"{NODE}.lock").exists():
+        yield Fence(())
+        return
     with _locked(LOCK_DIRECTORY / f"{scope}.lock", timeout) as fd:
-        if epoch is not None:
+        if writes:
             _record(epoch)
         yield Fence((fd,))
 
@@ -92,32 +104,50 @@ def _refuse_older(epoch: int | None, known: int) -> None:
         )
 
 
-def _record(epoch: int) -> None:
+def _record(epoch: int | None) -> None:
     # A lock of its own, held for a moment: scopes share the one epoch file.
     with _locked(LOCK_DIRECTORY / "epoch.lock", EPOCH_LOCK_SECONDS):
         known = read_epoch()
         _refuse_older(epoch, known)
-        if epoch > known:
+        _before.begin(EPOCH_PATH.parent)
+        if epoch is not None and epoch > known:
             _atomic.make_directories(EPOCH_PATH.parent)
             _atomic.write_file(EPOCH_PATH, f"{epoch}\n".encode("ascii"), mode=0o644)
 
 
 @contextlib.contextmanager
 def _locked(path: Path, timeout: float) -> Iterator[int]:
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = _open(path)
     try:
-        if not flock_within(fd, timeout):
-            raise LockTimeout(
-                f"{path} was held by {_holders(path, fd)} for more than {timeout:g} s. Another "
-                "run is at work on this node: wait for it, or end that process, then run again."
-            )
+        while True:
+            if not flock_within(fd, timeout):
+                raise LockTimeout(
+                    f"{path} was held by {_holders(path, fd)} for more than {timeout:g} s. Another "
+                    "run is at work on this node: wait for it, or end that process, then run again."
+                )
+            if _is_at(path, fd):
+                break
+            # Who held it has reset the node, and the file with it: nobody else waits for this one.
+            stale, fd = fd, _open(path)
+            os.close(stale)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
         os.set_inheritable(fd, True)
         yield fd
     finally:
         os.close(fd)
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 class _Expired(Exception):

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _fence, _pki
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -61,16 +62,20 @@ def ensure(
     *,
     begun: bool = False,
     fixed: Mapping[str, str] = MappingProxyType({}),
+    brought: tuple[Identity, dict[str, str]] | None = None,
     check_mode: bool,
 ) -> Outcome:
     """Make the identity in *path* or read it; record what is new, *fixed* until it has begun.
 
-    *initial_node* "", *begun* False and *fixed* {} leave what is recorded as it is. In check mode
-    nothing is written, and a missing identity is made up for the answer.
+    *initial_node* "", *begun* False and *fixed* {} leave what is recorded as it is. *brought*: an
+    identity from elsewhere, with its files, that takes the place of a missing one; beside one that
+    is there it has to be the same, and what only it knows is recorded. In check mode nothing is
+    written, and a missing identity is made up for the answer.
     Raises `KubewrightError` when *path* is another cluster's, incomplete, or says otherwise.
     """
     with _locked(path.parent, check_mode):
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        missing = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+        if missing and brought is None:
             now = datetime.datetime.now(datetime.UTC)
             created = now.isoformat(timespec="seconds")
             identity = Identity(
@@ -80,61 +85,110 @@ def ensure(
             if not check_mode:
                 _write(path, identity, pki)
             return Outcome(identity, pki, ["made the cluster's identity"])
-        identity, pki = read(path)
-        done = []
+        identity, pki = brought if missing and brought is not None else read(path)
+        done = ["unpacked the cluster's identity"] if missing else []
+        source = "What was given" if missing else str(path)
+        held = identity
+        if not missing and brought is not None:
+            _require_same(path, identity, pki, *brought)
+            held = _joined(identity, brought[0])
         if identity.cluster_name != cluster_name:
+            other = "identity" if missing else "directory"
             raise KubewrightError(
-                f"{path} is the identity of cluster {identity.cluster_name!r}, not of "
-                f"{cluster_name!r}. Name another directory; a cluster keeps its name."
+                f"{source} is the identity of cluster {identity.cluster_name!r}, not of "
+                f"{cluster_name!r}. Name another {other}; a cluster keeps its name."
             )
-        if initial_node and identity.initial_node not in ("", initial_node):
+        if initial_node and held.initial_node not in ("", initial_node):
             raise KubewrightError(
-                f"{identity.initial_node} is recorded in {path} as the node that starts cluster "
+                f"{held.initial_node} is recorded in {path} as the node that starts cluster "
                 f"{cluster_name!r}, and now {initial_node} was named. Two nodes that start would "
-                f"be two clusters: go on with {identity.initial_node}. If it is lost and the "
+                f"be two clusters: go on with {held.initial_node}. If it is lost and the "
                 f"cluster never came up, remove {path} and every node's part of it."
             )
-        for name, value in fixed.items():
-            old = identity.fixed.get(name, value)
-            if identity.begun and old != value:
-                raise KubewrightError(
-                    f"{name} was {old} when cluster {cluster_name!r} was made, and now it is "
-                    f"{value}. A cluster that is there keeps it: write {old} again, or make "
-                    "another one."
-                )
-        known = replace(
-            identity,
-            initial_node=identity.initial_node or initial_node,
-            begun=identity.begun or begun,
-            fixed={**identity.fixed, **fixed},
-        )
-        if known.initial_node != identity.initial_node:
-            done.append(f"recorded {initial_node} as the initial node")
-        if known.begun != identity.begun:
-            done.append("recorded that the cluster has begun")
-        if known.fixed != identity.fixed:
-            done.append(f"recorded {', '.join(sorted(known.fixed))}")
-        if known != identity:
-            identity = known
-            if not check_mode:
-                _atomic.write_file(path / DOCUMENT, _document(identity), mode=0o600)
-        if _tighten(path, check_mode):
+        known = _with_records(held, initial_node, begun, fixed)
+        done += _recorded(identity, known)
+        if not check_mode and missing:
+            _write(path, known, pki)
+        elif not check_mode and known != identity:
+            _atomic.write_file(path / DOCUMENT, _document(known), mode=0o600)
+        if not missing and _tighten(path, check_mode):
             done.append("closed the directory to other users")
-        return Outcome(identity, pki, done)
+        return Outcome(known, pki, done)
+
+
+def _require_same(
+    path: Path, here: Identity, pki: dict[str, str], brought: Identity, files: dict[str, str]
+) -> None:
+    """Refuse an identity that was given beside another one: which of the two counts is unknown."""
+    if brought.cluster_id != here.cluster_id:
+        raise KubewrightError(
+            f"{path} is cluster {here.cluster_id}, and the identity that was given is "
+            f"cluster {brought.cluster_id}. Give the one of this cluster, or none; or name "
+            "another state directory."
+        )
+    differing = sorted(name for name in pki if pki[name].split() != files[name].split())
+    if differing:
+        raise KubewrightError(
+            f"The identity that was given has the id of the cluster in {path}, but other keys "
+            f"({', '.join(differing)}). The nodes trust one of the two: compare ca.crt with a "
+            "control plane's /etc/kubernetes/pki/ca.crt, and give the right one, alone."
+        )
+    if here.initial_node and brought.initial_node not in ("", here.initial_node):
+        raise KubewrightError(
+            f"{here.initial_node} is recorded in {path} as the node that starts cluster "
+            f"{here.cluster_name!r}, and {brought.initial_node} in the identity that was given. "
+            "Two nodes that start would be two clusters: give the one that names the node that "
+            "did, or that is to."
+        )
+
+
+def _joined(here: Identity, brought: Identity) -> Identity:
+    """What two records of one cluster know together. What is fixed is what a begun one says."""
+    older, newer = (here, brought) if brought.begun and not here.begun else (brought, here)
+    return replace(
+        here,
+        initial_node=here.initial_node or brought.initial_node,
+        begun=here.begun or brought.begun,
+        fixed={**older.fixed, **newer.fixed},
+    )
+
+
+def _with_records(
+    identity: Identity, initial_node: str, begun: bool, fixed: Mapping[str, str]
+) -> Identity:
+    """The identity with what is new. Refuses to change what is fixed."""
+    for name, value in fixed.items():
+        old = identity.fixed.get(name, value)
+        if identity.begun and old != value:
+            raise KubewrightError(
+                f"{name} was {old} when cluster {identity.cluster_name!r} was made, and now it is "
+                f"{value}. A cluster that is there keeps it: write {old} again, or make "
+                "another one."
+            )
+    return replace(
+        identity,
+        initial_node=identity.initial_node or initial_node,
+        begun=identity.begun or begun,
+        fixed={**identity.fixed, **fixed},
+    )
+
+
+def _recorded(identity: Identity, known: Identity) -> list[str]:
+    """In words what is *known* and was not in the *identity*."""
+    done = []
+    if known.initial_node != identity.initial_node:
+        done.append(f"recorded {known.initial_node} as the initial node")
+    if known.begun != identity.begun:
+        done.append("recorded that the cluster has begun")
+    if known.fixed != identity.fixed:
+        done.append(f"recorded {', '.join(sorted(known.fixed))}")
+    return done
 
 
 def read(path: Path) -> tuple[Identity, dict[str, str]]:
     """The identity in *path* and its PEM files by path under ``pki``."""
     try:
-        document = json.loads((path / DOCUMENT).read_text("utf-8"))
-        identity = Identity(
-            cluster_id=str(document["cluster_id"]),
-            cluster_name=str(document["cluster_name"]),
-            created_at=str(document["created_at"]),
-            initial_node=str(document["initial_node"]),
-            begun=bool(document.get("begun")),
-            fixed={str(name): str(value) for name, value in document.get("fixed", {}).items()},
-        )
+        identity = from_document(json.loads((path / DOCUMENT).read_text("utf-8")))
         pki = {name: (path / "pki" / name).read_text("ascii") for name in file_names()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise KubewrightError(
@@ -143,6 +197,18 @@ def read(path: Path) -> tuple[Identity, dict[str, str]]:
             "new cluster name an empty directory."
         ) from error
     return identity, pki
+
+
+def from_document(document: Any) -> Identity:
+    """What ``cluster.json`` says; raises KeyError, TypeError or AttributeError when it is none."""
+    return Identity(
+        cluster_id=str(document["cluster_id"]),
+        cluster_name=str(document["cluster_name"]),
+        created_at=str(document["created_at"]),
+        initial_node=str(document["initial_node"]),
+        begun=bool(document.get("begun")),
+        fixed={str(name): str(value) for name, value in document.get("fixed", {}).items()},
+    )
 
 
 def file_names() -> list[str]:

@@ -57,9 +57,13 @@ class ForeignCluster(KubewrightError):
     """The node belongs to another cluster, or to one that Kubewright did not make."""
 
 
+class DamagedRecord(KubewrightError):
+    """The node's record can't be understood."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Membership:
-    """How far this node came. `phase`: none, partial or joined; of none, the rest is None."""
+    """How far this node came. `phase`: none, partial or joined; what is not known is None."""
 
     phase: str
     operation: str | None = None
@@ -73,7 +77,7 @@ class Membership:
 def read_membership(record: Path = RECORD, kubelet_conf: Path = KUBELET_CONF) -> Membership:
     """Read the node's own record.
 
-    Raises ForeignCluster when a kubelet is joined without one, KubewrightError when it can't be
+    Raises ForeignCluster when a kubelet is joined without one, DamagedRecord when it can't be
     understood: a guess could reset a node that is at work.
     """
     try:
@@ -92,7 +96,7 @@ def read_membership(record: Path = RECORD, kubelet_conf: Path = KUBELET_CONF) ->
     except ValueError as error:
         wrong = f"it is no JSON ({error})" if content.strip() else "it is empty"
     if wrong:
-        raise KubewrightError(
+        raise DamagedRecord(
             f"{record} is damaged: {wrong}. Nothing was changed on this node. If "
             "`kubectl get node` shows it Ready, copy the file from a Ready node of the same role "
             'in the same cluster, or write {"phase": "finished", "operation": "join", "role": '

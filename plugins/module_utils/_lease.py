@@ -81,7 +81,7 @@ def check_epoch(place: Place, epoch: int, seen: Sequence[int], *, check_mode: bo
     an epoch since.
     """
     with _exclusive(place.lock, check_mode) as fd:
-        stored = read_epoch(place.store)
+        stored = read_epoch(place.store, seen)
         if epoch not in (stored.number, stored.taken):
             raise KubewrightError(
                 f"This run has epoch {epoch}, but {place.store} has epoch {stored.number} by now: "
@@ -99,7 +99,7 @@ def take_epoch(place: Place, pid: int, seen: Sequence[int], *, check_mode: bool)
     obstacle, because nothing is written.
     """
     with _exclusive(place.lock, check_mode) as fd:
-        stored = read_epoch(place.store)
+        stored = read_epoch(place.store, seen)
         if check_mode:
             return 1 + max(stored.number, *seen, 0)
         mine, found = _lease_of(pid), _read(place.lock, fd)
@@ -119,23 +119,27 @@ def take_epoch(place: Place, pid: int, seen: Sequence[int], *, check_mode: bool)
         return epoch
 
 
-def read_epoch(path: Path) -> Epoch:
-    """What store.json says; 0 when there is none. A damaged one is refused, never replaced."""
+def read_epoch(path: Path, seen: Sequence[int] = ()) -> Epoch:
+    """What store.json says; 0 when there is none. A damaged one is refused, never replaced.
+
+    *seen*: what the nodes know, as far as they were asked.
+    """
+    newest = f" (those that this run has asked: {max(seen)})" if seen else ""
     remedy = (
-        'write {"schema": 1, "epoch": N} into it, N being the largest number in '
-        f"{_fence.EPOCH_PATH} of the nodes."
+        'No node was changed. Write {"schema": 1, "epoch": N} into it, N being the largest number '
+        f"in {_fence.EPOCH_PATH} of the nodes{newest}, then run the same again."
     )
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
         return Epoch()
     except (OSError, ValueError) as error:
-        raise KubewrightError(f"{path} can't be read: {error}; {remedy}") from error
+        raise KubewrightError(f"{path} can't be read: {error}. {remedy}") from error
     if isinstance(data, dict) and data.get("schema") == SCHEMA:
         number, taken = data.get("epoch"), data.get("taken")
         if type(number) is int and number >= 0 and (taken is None or type(taken) is int):
             return Epoch(number, taken)
-    raise KubewrightError(f"{path} has no epoch of schema {SCHEMA}; {remedy}")
+    raise KubewrightError(f"{path} has no epoch of schema {SCHEMA}. {remedy}")
 
 
 def _raised(store: Path, stored: Epoch, taken: int, seen: Sequence[int], check_mode: bool) -> int:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import platform
@@ -13,13 +14,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kubewright.cluster.plugins.module_utils import _links
+
 API_PORT = 6443
 READY_TIMEOUT = 2.0
 POLL = 0.25
 
 
-def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
-    """What preflight and the roles decide on: architecture, cgroup version, memory in bytes, ..."""
+def machine_facts(root: Path = Path("/"), address: str | None = None) -> dict[str, Any]:
+    """What preflight and the roles decide on: architecture, cgroup version, memory in bytes, ...
+
+    *address*: the node's own; of the interface that holds it, name and MTU are told (else "", 0).
+    """
+    addresses = _links.addresses()
+    interface = addresses.get(_links.canonical(address or ""), "")
     swaps = (root / "proc/swaps").read_text().splitlines()[1:]
     memory = next(
         int(line.split()[1]) * 1024
@@ -27,17 +35,36 @@ def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
         if line.startswith("MemTotal:")
     )
     return {
+        "addresses": addresses,
         "architecture": platform.machine(),
         "boot_id": (root / "proc/sys/kernel/random/boot_id").read_text().strip(),
         "cgroup": 2 if (root / "sys/fs/cgroup/cgroup.controllers").exists() else 1,
         "cpus": len(os.sched_getaffinity(0)),
         "hostname": socket.gethostname(),
+        "interface": interface,
         "kernel": platform.release(),
+        "machine_id": machine_id(root),
         "memory": memory,
+        "mtu": _links.mtu(interface, root) if interface else 0,
+        "python": platform.python_version(),
         "root": os.geteuid() == 0,
         "swap": [line.split()[0] for line in swaps],
         "systemd": (root / "run/systemd/system").is_dir(),
     }
+
+
+def machine_id(root: Path = Path("/")) -> str:
+    """A hash of /etc/machine-id, which is for the machine alone; "" where it has none.
+
+    See machine-id(5): it is confidential, and "uninitialized" until the first boot.
+    """
+    try:
+        text = (root / "etc/machine-id").read_text("ascii", errors="replace").strip()
+    except OSError:
+        text = ""
+    if text in ("", "uninitialized"):
+        return ""
+    return hashlib.sha256(f"kubewright {text}".encode()).hexdigest()[:32]
 
 
 def loop_file(mount_point: Path) -> str | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -75,11 +76,7 @@ def control_plane_pki(now: datetime.datetime) -> dict[str, str]:
         files[f"{path}.crt"], files[f"{path}.key"] = pair.certificate, pair.key
     account = ec.generate_private_key(ec.SECP256R1())
     files["sa.key"] = _key_pem(account)
-    files["sa.pub"] = (
-        account.public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode()
-    )
+    files["sa.pub"] = _public_pem(account.public_key())
     return files
 
 
@@ -135,6 +132,29 @@ def why_renew(
     if certificate.not_valid_after_utc - now < datetime.timedelta(days=days_left):
         return f"it expires at {certificate.not_valid_after_utc.isoformat()}"
     return ""
+
+
+def require_pairs(files: Mapping[str, str]) -> None:
+    """Check that *files*, as `control_plane_pki` gives them, can be read and belong together.
+
+    Raises `KubewrightError` with the name of the file, never with what is in it.
+    """
+    for path in AUTHORITIES:
+        try:
+            same = (
+                _load_key(files[f"{path}.key"]).public_key()
+                == _load(files[f"{path}.crt"]).public_key()
+            )
+        except KubewrightError as error:
+            raise KubewrightError(f"{path}.crt or {path}.key: {error}") from error
+        if not same:
+            raise KubewrightError(f"{path}.key is not the key of {path}.crt.")
+    try:
+        account = _load_key(files["sa.key"]).public_key()
+    except KubewrightError as error:
+        raise KubewrightError(f"sa.key: {error}") from error
+    if _public_pem(account).split() != files["sa.pub"].split():
+        raise KubewrightError("sa.pub is not the public key of sa.key.")
 
 
 def expires_at(certificate: str) -> datetime.datetime:
@@ -204,6 +224,12 @@ def _load_key(key: str) -> ec.EllipticCurvePrivateKey:
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise KubewrightError("A private key is not ECDSA; Kubewright makes only such keys.")
     return loaded
+
+
+def _public_pem(key: ec.EllipticCurvePublicKey) -> str:
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
 
 
 def _certificate_pem(certificate: x509.Certificate) -> str:

@@ -36,6 +36,16 @@ options:
     description:
       - The node that starts the cluster. Recorded once; a different one is refused later.
     type: str
+  bundle:
+    description:
+      - A file with the identity, as C(kubewright identity export) prints it. It is unpacked where
+        there is no identity yet, so that no new authorities are made. For controllers that keep no
+        files, such as AWX, where it comes as a credential.
+      - Beside an identity that is there it has to be the same one. That it has begun, and on which
+        node, is then recorded if only the file says so.
+      - One of another cluster, one with other keys, and one that names no node that begins the
+        cluster before that has begun, are refused.
+    type: path
   begun:
     description:
       - Whether the cluster is whole. Recorded once, so that it is never begun a second time, also
@@ -110,13 +120,14 @@ ca_cert_hash:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _identity, _pki
+from ansible_collections.kubewright.cluster.plugins.module_utils import _bundle, _identity, _pki
 from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
 
 argument_spec: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "cluster_name": {"type": "str", "required": True},
     "initial_node": {"type": "str"},
+    "bundle": {"type": "path"},
     "begun": {"type": "bool", "default": False},
     "fixed": {"type": "dict", "default": {}},
 }
@@ -132,6 +143,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         params["initial_node"] or "",
         begun=params["begun"],
         fixed={name: str(value) for name, value in params["fixed"].items()},
+        brought=_bundle.read(Path(params["bundle"])) if params["bundle"] else None,
         check_mode=check_mode,
     )
     certificate = outcome.pki["ca.crt"]

@@ -132,7 +132,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence, _kubeadm
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _before,
+    _command,
+    _fence,
+    _kubeadm,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
@@ -252,6 +257,9 @@ def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
         return False, now.phase, now.phase
     if kubeadm.check_mode:
         return True, now.phase, wanted
+    if params["state"] != "absent":
+        # Those of modules that were loaded since; the kubelet and kube-proxy change some.
+        _before.complete(_fence.EPOCH_PATH.parent)
     if params["state"] == "absent":
         reset(kubeadm)
     elif params["state"] == "initialised":

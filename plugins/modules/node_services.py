@@ -141,6 +141,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _before,
     _command,
     _fence,
     _services,
@@ -201,6 +202,9 @@ def main() -> None:
         ) as fence:
             runner = _command.SystemRunner(fence.pass_fds)
             changed = frozenset(params["changed_paths"])
+            settings = {name for want in wanted for name in want.sysctls}
+            if settings and not check_mode:
+                _before.complete(_fence.EPOCH_PATH.parent, settings)
             services = _services.Services(runner, params["timeout"], check_mode, changed)
             report = services.converge(wanted)
     except FORESEEN as error:

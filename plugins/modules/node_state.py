@@ -16,6 +16,8 @@ description:
   - An action plugin of the same name renders the documents of O(roles) on the controller, so that a
     node costs one call.
   - Real bytes are compared, never stamps. Of secrets only their SHA-256 travels.
+  - Where it has not joined a cluster, and the role preflight is among O(roles), the machine is
+    checked as well. What is found there is no drift.
   - Waits for the end of a change that is under way on the node, so that what it says is settled.
 options:
   roles:
@@ -41,6 +43,12 @@ options:
     description: The name in the API servers' certificates.
     type: str
     default: ""
+  damaged_ok:
+    description:
+      - Whether a record of the membership that is damaged is no error. Its node is then one that
+        was cut on its way into a cluster, and nobody knows which. For a node that is to be reset.
+    type: bool
+    default: false
   wait_for_api:
     description: Seconds to wait for the API server of a joined control plane.
     type: int
@@ -80,6 +88,25 @@ unknown:
   type: list
   elements: str
   returned: always
+findings:
+  description:
+    - What speaks against this machine as a node, of one that has not joined a cluster. Each has
+      C(check), C(severity) (fatal, warning), C(text) and C(remedy).
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - check: swap
+      severity: fatal
+      text: Swap is on (/dev/sda2).
+      remedy: Switch it off with `swapoff -a` and take it out of /etc/fstab.
+clock:
+  description:
+    - How many seconds this machine's clock is ahead of the controller's, at C(least) and at
+      C(most), since question and answer take a while; and the difference that is C(tolerated).
+  type: dict
+  returned: always
+  sample: {least: -0.4, most: 0.3, tolerated: 1.0}
 machine:
   description: Facts of the machine.
   type: dict
@@ -107,6 +134,7 @@ epoch:
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,17 +145,23 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _kubeadm,
     _node,
+    _preflight,
+    _survey,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 CA = Path("/etc/kubernetes/pki/ca.crt")
 NOT_ROOT = "Ansible is not root here, so nothing could be compared"
+UNSEEN = {"prepared": False, "listeners": [], "modules": {}, "disks": [], "leftovers": []}
 
 
 def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
     """Everything about the node, while nobody else changes it."""
-    membership = _kubeadm.read_membership()
+    documents = dict(params["documents"])
+    preflight = documents.pop("preflight", None)
+    membership = read_membership(checked=preflight is not None, damaged_ok=params["damaged_ok"])
     address = params["address"]
+    machine = _node.machine_facts(address=address)
     serves = membership.phase == "joined" and membership.role == "control_plane" and address
     api_ready = bool(serves) and _node.wait_for_api(address, CA, params["wait_for_api"])
     comparison = _drift.Comparison(
@@ -139,9 +173,12 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
         ],
         params["api_name"],
     )
-    found = comparison.compare(params["documents"])
+    found = comparison.compare(documents)
     return {
-        "machine": _node.machine_facts(),
+        "findings": check(preflight, machine, address)
+        if preflight and membership.phase == "none"
+        else [],
+        "machine": machine,
         "membership": membership.as_dict(),
         "api_ready": api_ready,
         "epoch": _fence.read_epoch(),
@@ -152,8 +189,38 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
     }
 
 
+def read_membership(checked: bool, damaged_ok: bool) -> _kubeadm.Membership:
+    """The node's record. Where the machine is *checked*, another's kubelet is one of the findings.
+
+    So it is told in one list with all the rest; nothing is written where one of them is fatal.
+    *damaged_ok*: see the option.
+    """
+    try:
+        return _kubeadm.read_membership()
+    except _kubeadm.ForeignCluster:
+        if not checked:
+            raise
+        return _kubeadm.Membership("none")
+    except _kubeadm.DamagedRecord:
+        if not damaged_ok:
+            raise
+        return _kubeadm.Membership("partial")
+
+
+def check(
+    desired: dict[str, Any], machine: dict[str, Any], address: str | None
+) -> list[dict[str, str]]:
+    """What speaks against this machine as a node. Who is not root sees the half of it."""
+    facts: dict[str, Any] = dict(UNSEEN)
+    if machine["root"]:
+        facts = _survey.survey(desired, machine)
+    facts["machine"] = machine
+    return [finding.as_dict() for finding in _preflight.judge(desired, facts, address)]
+
+
 def main() -> None:
     """Read everything once the node is settled."""
+    began = time.time()
     module = AnsibleModule(
         argument_spec={
             "roles": {"type": "list", "elements": "str", "default": []},
@@ -161,6 +228,7 @@ def main() -> None:
             "address": {"type": "str"},
             "api_servers": {"type": "list", "elements": "str", "default": []},
             "api_name": {"type": "str", "default": ""},
+            "damaged_ok": {"type": "bool", "default": False},
             "wait_for_api": {"type": "int", "default": 0},
             "lock_timeout": {"type": "int", "default": 600},
         },
@@ -170,11 +238,15 @@ def main() -> None:
     invocation = {"module_args": {**params, "documents": sorted(params["documents"])}}
     # Without root there is no lock to take, and little to see; preflight says so from the facts.
     root = os.geteuid() == 0
-    documents = params["documents"]
+    documents = {name: one for name, one in params["documents"].items() if name != "preflight"}
     if not root:
-        params["documents"] = {}
+        params["documents"] = {
+            name: one for name, one in params["documents"].items() if name == "preflight"
+        }
     try:
-        with _fence.node_lock(None, params["lock_timeout"], check_mode=not root) as fence:
+        with _fence.node_lock(
+            None, params["lock_timeout"], check_mode=not root, writes=False
+        ) as fence:
             result = look(params, fence)
     except FORESEEN as error:
         module.fail_json(msg=message(error), invocation=invocation)
@@ -182,6 +254,8 @@ def main() -> None:
         result["drift"] = {role: [NOT_ROOT] for role in documents}
     if not module._diff:
         del result["diff"]
+    # The action plugin compares it with the controller's.
+    result["clock"] = {"first": began, "last": time.time()}
     module.exit_json(changed=False, **result, invocation=invocation)
 
 

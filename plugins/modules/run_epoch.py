@@ -61,7 +61,7 @@ EXAMPLES = r"""
     path: "{{ kubewright_state_dir }}/store.json"
     epoch: "{{ kubewright_epoch | default(omit) }}"
     seen: >-
-      {{ groups.kubewright | map('extract', hostvars)
+      {{ groups | kubewright.cluster.nodes | map('extract', hostvars)
          | map(attribute='kubewright_state.epoch', default=0) }}
   register: kubewright_run
 """

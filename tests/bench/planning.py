@@ -24,7 +24,7 @@ import simulated
 from measured import Simulated
 from telling import Failed, say
 
-from kubewright.spec.names import host_name
+from kubewright.observe.health import expected_hosts
 
 T = TypeVar("T")
 
@@ -69,12 +69,7 @@ def plan(nodes: int) -> Simulated:
     text = simulated.text(nodes)
     stages: dict[str, float] = {}
     stages["spec"], wanted = cost(lambda: simulated.spec(text))
-    places = [("cp", wanted.control_plane.size)] + [(pool.name, pool.size) for pool in wanted.pools]
-    machines = simulated.machines(
-        host_name(wanted.name, pool, number)
-        for pool, size in places
-        for number in range(1, size + 1)
-    )
+    machines = simulated.machines(expected_hosts(wanted))
     stages["inventory"], known = cost(lambda: simulated.inventory(wanted, machines))
     assert len(known.hosts) == nodes, f"{len(known.hosts)} hosts"
     raw = simulated.answers(known)

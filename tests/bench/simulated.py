@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def inventory(wanted: Spec, machines: Machines) -> Inventory:
     return build(wanted, version=VERSION, paths=paths, machines=machines, images=_IMAGES)
 
 
-def machines(names: Iterator[str]) -> Machines:
+def machines(names: Iterable[str]) -> Machines:
     """Return a machine for each name, as a provider would list it."""
     return Machines(
         NAME,

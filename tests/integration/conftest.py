@@ -23,11 +23,14 @@ import pytest
 import workload
 from cluster import VERSION, Cluster, Ended
 from kube import Kube
+from servers import PlainAnsible
 from waiting import NotYet, until
 
 #: The order of the files. Each may rely on the cluster being whole, and leaves it so; the last
 #: one removes it.
 ORDER = (
+    "test_servers",
+    "test_servers_refused",
     "test_create",
     "test_status",
     "test_readonly",
@@ -134,6 +137,14 @@ def connect(
         return Kube(path, kubectl)
 
     return clients
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> PlainAnsible:
+    """Ansible without the package."""
+    found = PlainAnsible(tmp_path_factory.mktemp("plain"))
+    found.make()
+    return found
 
 
 @pytest.fixture

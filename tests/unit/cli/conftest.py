@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kubewright.act import Event, Result
+from kubewright.act.events import Tally
+from kubewright.act.playbook import Order
 from kubewright.cli.app import run
 from kubewright.locations import ClusterPaths
 
@@ -81,6 +85,59 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path, file, collection, ClusterPaths(tmp_path / "state" / "demo"))
     made.playbook("site", GOOD_SITE)
     made.playbook("destroy", GOOD_SITE)
+    return made
+
+
+def event(kind: str, **data: Any) -> dict[str, Any]:
+    """A raw event of ansible-runner."""
+    return {"event": kind, "created": "2026-01-01T00:00:01+00:00", "event_data": data}
+
+
+def ended(host: str, task: str, kind: str = "runner_on_ok", **data: Any) -> dict[str, Any]:
+    """A raw event of a task's end; ``action`` and ``res`` may be given."""
+    action = data.pop("action", "ansible.builtin.command")
+    return event(kind, host=host, task=task, task_action=action, task_uuid="1", **data)
+
+
+@dataclass
+class Recorded:
+    """Stands for ansible-playbook: plays raw events by playbook, and notes what was ordered."""
+
+    events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    orders: list[Order] = field(default_factory=list)
+
+    def __call__(self, order: Order, on_event: Callable[[Event], None], cancel: object) -> Result:
+        self.orders.append(order)
+        name = order.playbook.rpartition(".")[2]
+        tally = Tally()
+        for raw in self.events.get(name, []):
+            told = tally.feed(raw)
+            if told is not None:
+                on_event(told)
+        bad = name in self.failed
+        return Result(
+            run=order.run,
+            playbook=order.playbook,
+            status="failed" if bad else "successful",
+            changed=tally.changed,
+            host_tasks=tally.host_tasks(),
+            host_task_counts=dict(tally.host_counts),
+            failures=tally.failures() if bad else (),
+            seconds=1.0,
+            phases=(),
+            log=order.directory / "log.txt",
+            answers=dict(tally.answers),
+            findings=tally.findings,
+            unreachable=dict(tally.unreachable),
+            changes=tuple(tally.changes),
+        )
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    made = Recorded()
+    monkeypatch.setattr("kubewright.act.session.playbook.run", made)
     return made
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from kubewright.act.remedies import remedy
 from kubewright.store import Lease, Lock
 from kubewright.store.journal import start_time
 from kubewright.store.runs import new_directory
@@ -56,19 +57,6 @@ def test_apply_without_a_terminal_wants_yes(world: Any, command: Callable[..., A
     assert not world.paths.state.exists(), "nothing was done"
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 4), ("", 4)])
-def test_apply_asks(
-    world: Any,
-    command: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    answer: str,
-    code: int,
-) -> None:
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", lambda: answer)
-    assert command("apply").code == code
-
-
 FAILING = """\
 - name: Prepare the nodes
   hosts: kubewright
@@ -94,8 +82,14 @@ def test_a_failed_apply(world: Any, command: Callable[..., Any]) -> None:
     assert told["host_tasks"]["failed"] == 1
     assert told["error"]["exit_code"] == 1
     assert told["failures"] == [
-        {"host": "demo-web-1", "task": "Look at the disk", "message": "the disk is full"}
+        {
+            "host": "demo-web-1",
+            "task": "Look at the disk",
+            "message": "the disk is full",
+            "remedy": remedy("the disk is full"),
+        }
     ]
+    assert f"demo-web-1: {remedy('the disk is full')}" in ended.err
 
 
 def test_machines_that_cannot_be_reached(world: Any, command: Callable[..., Any]) -> None:

@@ -134,6 +134,8 @@ def test_json_tells_every_node_and_nothing_is_changed(
         {"role": "cni", "reasons": ["Namespace kube-flannel is missing"]}
     ]
     assert nodes[CP_2]["diff"] == [], "it was not asked for"
+    assert nodes[WEB]["reason"].endswith("port 1: Connection refused")
+    assert told["findings"] == []
     assert not (world.directory / "changed").exists()
 
 
@@ -231,14 +233,14 @@ def test_each_state_in_words() -> None:
         NodePlan("c", "worker", "drifted"),
         NodePlan("d", "worker", "unchanged"),
         NodePlan("e", "worker", "unreachable"),
-        NodePlan("f", "worker", "unreachable"),
+        NodePlan("f", "worker", "unreachable", reason="Connection refused"),
     ) == [
         "a would be made, prepared and joined",
         "b would be prepared and joined",
         "c would be mended",
         "d is as it should be",
         "e does not answer: nothing is known of it",
-        "f does not answer: nothing is known of it",
+        "f does not answer: Connection refused",
         "1 node to make, 1 node to join, 1 node to mend, 1 node unchanged, 2 nodes not reached.",
     ]
 

@@ -87,6 +87,17 @@ def test_stdout_that_takes_no_help(shell: Shell, words: str) -> None:
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_stdout_that_takes_no_log(world: Any, shell: Shell) -> None:
+    directory = world.paths.runs / "20260101T030405-00000001"
+    directory.mkdir(parents=True)
+    (directory / "log.txt").write_text("a line\n" * 100_000)
+    ended = shell("logs >/dev/full")
+    assert ended.returncode == 1
+    assert ended.stderr == b"Error: stdout does not take the result: No space left on device\n"
+    ended = shell("logs | head -n 1")
+    assert (ended.stdout, ended.stderr) == (b"a line\n", b"")
+
+
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", ">/dev/full 2>&1", ">&- 2>&-"])
 @pytest.mark.parametrize("words", ["validate -f nothing.yml -o json", "nonsense", "validate"])
 def test_stderr_that_takes_nothing(shell: Shell, words: str, redirection: str) -> None:

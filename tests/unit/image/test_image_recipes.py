@@ -13,7 +13,7 @@ import pytest
 from kubewright.image import Catalogue, ImageError, prerequisites
 from kubewright.image.commands import Commands
 from kubewright.image.recipes import elf, packages, toolchain
-from kubewright.image.recipes.debian import Item, choose, resolve
+from kubewright.image.recipes.debian import Item, call, choose, resolve
 from kubewright.image.recipes.go import go_mod, program_name
 
 
@@ -169,6 +169,42 @@ def test_choose_takes_libraries_loader_and_links(tmp_path: Path) -> None:
     del available[f"usr/lib/{needed.libraries[0]}"]
     with pytest.raises(ImageError, match=needed.libraries[0]):
         choose(available, ["usr/bin/python"])
+
+
+def test_a_program_of_a_tree_runs_from_anywhere_under_any_name(tmp_path: Path) -> None:
+    """This Python's own shell, with the loader and the libraries that are in the tree."""
+    shell = Path(shutil.which("dash") or "/bin/sh").resolve()
+    needed = elf.needs(shell.read_bytes())
+    assert needed is not None and needed.interpreter
+    available = {packages.merged(str(shell)): Item("shell", 0o755, shell.read_bytes())}
+    loader = Path(needed.interpreter)
+    target = str(loader.resolve()) if loader.is_symlink() else None
+    real = loader.resolve()
+    available[packages.merged(str(loader))] = Item("libc", 0o755, loader.read_bytes(), target)
+    available[packages.merged(str(real))] = Item("libc", 0o755, real.read_bytes())
+    for name in needed.libraries:
+        library = real.parent / name
+        available[packages.merged(str(library))] = Item("libc", 0o644, library.read_bytes())
+    chosen = choose(available, [packages.merged(str(shell))])
+    for inside, item in chosen.items():
+        path = tmp_path / "tree" / inside
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if item.target is None:
+            path.write_bytes(item.data)
+            path.chmod(item.mode)
+    script = tmp_path / "tree/run/any"
+    script.parent.mkdir()
+    script.write_text(call(chosen, packages.merged(str(shell))))
+    script.chmod(0o755)
+    command = [str(script), "-c", "echo $0; cat /proc/$$/maps"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.splitlines()[0] == "any"
+    assert f"{real} " not in said and str(tmp_path / "tree") in said
+
+
+def test_a_program_without_a_loader_is_refused() -> None:
+    with pytest.raises(ImageError, match="no loader"):
+        call({"usr/bin/static": Item("x", 0o755, b"#!/bin/sh")}, "usr/bin/static")
 
 
 def test_choose_refuses_a_pattern_without_a_match() -> None:

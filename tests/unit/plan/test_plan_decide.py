@@ -160,8 +160,24 @@ def test_as_plain_data() -> None:
                 "steps": [{"role": RUNTIME, "reasons": ["why"]}],
                 "unknown": ["Node a: no answer"],
                 "diff": [diff],
+                "reason": "",
             }
         ],
         "cluster_steps": [{"role": CNI, "reasons": list(GONE)}],
     }
     assert Plan((), ()).as_dict() == {"changes": False, "nodes": [], "cluster_steps": []}
+
+
+def test_who_does_not_answer_has_a_reason() -> None:
+    hosts = {
+        "refused": {"kubewright_role": "worker", "kubewright_machine": {"power": "on"}},
+        "off": {"kubewright_role": "worker", "kubewright_machine": {"power": "off"}},
+        "odd": {"kubewright_role": "worker", "kubewright_machine": {"power": "on"}},
+    }
+    decided = decide(hosts, {}, {"refused": "Connection refused"})
+    assert [node.reason for node in decided.nodes] == [
+        "Connection refused",
+        "its machine is off",
+        "",
+    ]
+    assert decided.as_dict()["nodes"][0]["reason"] == "Connection refused"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -17,7 +18,7 @@ HOST = {"worker_cluster_id": "3f0c", "worker_labels": {"a": "b"}}
 
 
 def run(
-    task_vars: dict[str, Any] | None = None, **arguments: Any
+    task_vars: dict[str, Any] | None = None, said: dict[str, Any] | None = None, **arguments: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The action on a host with `HOST`'s variables: its result, and the calls that it made."""
     told = {**HOST, **(task_vars or {})}
@@ -29,7 +30,7 @@ def run(
 
     def execute(**call: Any) -> dict[str, Any]:
         calls.append(call)
-        return {"drift": {"worker": ["it is not in the cluster"]}}
+        return {"drift": {"worker": ["it is not in the cluster"]}, **(said or {})}
 
     with (
         mock.patch.object(action, "_execute_module", execute, create=True),
@@ -68,7 +69,7 @@ def test_documents_are_not_copied_into_the_nodes_journal() -> None:
 
 @pytest.mark.parametrize(
     ("role", "words"),
-    [("nonsense", "has no role 'nonsense'"), ("preflight", "'preflight' desires nothing")],
+    [("nonsense", "has no role 'nonsense'"), ("kubeconfig", "'kubeconfig' desires nothing")],
 )
 def test_a_role_that_desires_nothing(role: str, words: str) -> None:
     with pytest.raises(AnsibleError, match=words):
@@ -78,3 +79,29 @@ def test_a_role_that_desires_nothing(role: str, words: str) -> None:
 def test_what_the_host_was_told_wrong_is_said_before_anything_is_sent() -> None:
     with pytest.raises(AnsibleError, match="Role worker, option worker_labels: "):
         run({"worker_labels": 7}, roles=["worker"])
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "least", "most"),
+    [
+        # Half a second each way, one second at work.
+        (100.5, 101.5, -0.5, 0.5),
+        # The same of a clock that is five seconds ahead.
+        (105.5, 106.5, 4.5, 5.5),
+    ],
+)
+def test_a_clock_is_compared_as_far_as_that_is_known(
+    first: float, last: float, least: float, most: float
+) -> None:
+    assert node_state.clock({"first": first, "last": last}, 100.0, 102.0) == {
+        "least": least,
+        "most": most,
+    }
+
+
+def test_the_nodes_clock_is_told_beside_what_is_tolerated() -> None:
+    now = time.time()
+    result, _calls = run(roles=["preflight"], said={"clock": {"first": now, "last": now}})
+    clock = result["clock"]
+    assert -1 < clock["least"] <= clock["most"] < 1
+    assert clock["tolerated"] == 1.0

@@ -58,17 +58,17 @@ def test_nobody_answers() -> None:
         cluster.actor({})
 
 
-def test_nodes_of_another_cluster_are_found() -> None:
-    states = {
-        name: {"membership": {"phase": phase, "cluster_id": identity}}
-        for name, phase, identity in (
-            ("new", "none", None),
-            ("ours", "joined", "1"),
-            ("theirs", "joined", "2"),
-            ("half", "partial", "3"),
-        )
+def test_what_a_report_needs_of_the_answers_keeps_who_said_nothing() -> None:
+    hostvars: dict[str, dict[str, Any]] = {
+        "a": {"kubewright_state": {**state(), "drift": {"worker": ["a long list"]}}},
+        "b": {"kubewright_state": {"unreachable": True, "msg": "timed out", "changed": False}},
+        "c": {},
     }
-    assert cluster.foreign(states, "1") == {"half": "3", "theirs": "2"}
+    assert cluster.answers(hostvars, ["b", "a", "c"]) == {
+        "b": {"unreachable": True, "msg": "timed out"},
+        "a": {"membership": {"phase": "none"}},
+        "c": {},
+    }
 
 
 def test_states_leave_out_who_did_not_answer() -> None:
@@ -107,4 +107,71 @@ def test_labels_say_pool_and_place_and_nothing_unknown() -> None:
         "topology.kubernetes.io/region": "local",
         "topology.kubernetes.io/zone": "local-1",
     }
-    assert cluster.node_labels({"kubewright_pool": ""}) == {}
+    assert cluster.node_labels({"kubewright_pool": "", "kubewright_provider": "local"}) == {}
+
+
+PLAIN = {
+    "kubewright_cluster_name": "demo",
+    "inventory_hostname": "alpha",
+    "ansible_host": "192.0.2.11",
+    "group_names": ["linux", "pool_big_mem"],
+}
+
+
+def test_a_plain_inventory_has_machines_and_pools_of_its_own() -> None:
+    machine = cluster.node_machine(PLAIN)
+    assert (machine["id"], machine["address"]) == ("static://demo/alpha", "192.0.2.11")
+    assert cluster.node_labels(PLAIN) == {
+        "kubewright.io/pool": "big-mem",
+        "topology.kubernetes.io/region": "static",
+        "topology.kubernetes.io/zone": "static",
+        "node.kubernetes.io/instance-type": "static",
+    }
+    assert cluster.node_labels({**PLAIN, "group_names": ["control_plane"]}).keys() == {
+        name for name in cluster.node_labels(PLAIN) if name != "kubewright.io/pool"
+    }
+
+
+def test_a_machine_that_is_not_made_is_not_made_up() -> None:
+    assert cluster.node_machine({**PLAIN, "kubewright_provider": "local"}) == {}
+    told = {"id": "local://demo/alpha"}
+    assert cluster.node_machine({**PLAIN, "kubewright_machine": told}) == told
+
+
+def test_nodes_are_the_hosts_of_the_control_plane_and_the_pools() -> None:
+    groups = {
+        "all": ["x", "b", "a", "c"],
+        "pool_web": ["b", "c"],
+        "control_plane": ["c", "a"],
+        "pool_none": [],
+        "pools": ["x"],
+    }
+    assert cluster.nodes(groups) == ["c", "a", "b"]
+    assert cluster.nodes({"all": ["x"]}) == []
+
+
+def test_providers_by_the_names_of_their_roles() -> None:
+    records = {
+        "a": {"provider": "my-cloud", "port": 22},
+        "b": {"provider": "static", "port": 23},
+        "c": {"provider": "static", "port": 24},
+    }
+    assert cluster.providers(records, ["c", "a", "b"]) == ["static", "my_cloud"]
+    assert cluster.providers(records, []) == []
+    assert cluster.provided(records, "static") == [
+        {"name": "b", "provider": "static", "port": 23},
+        {"name": "c", "provider": "static", "port": 24},
+    ]
+
+
+def test_who_a_run_is_for() -> None:
+    """--limit @file names hosts that the lookup does not know; they were looked at all the same."""
+    silent = {"unreachable": True, "msg": "timed out"}
+    found: dict[str, dict[str, Any]] = {
+        "a": {"kubewright_state": state()},
+        "b": {"kubewright_state": silent},
+        "c": {},
+        "d": {},
+    }
+    assert cluster.meant(found, ["a", "b", "c", "d"], []) == ["a", "b"]
+    assert cluster.meant(found, ["a", "b", "c", "d"], ["c", "localhost"]) == ["a", "b", "c"]

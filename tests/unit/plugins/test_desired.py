@@ -178,14 +178,44 @@ def files(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_a_host_is_sent_the_documents_of_its_roles(directory: Path) -> None:
-    assert list(documents(directory, WORKER)) == [*COMMON, "worker"]
-    assert list(documents(directory, CONTROL_PLANES[0])) == [*COMMON, "control_plane", "cni"]
+    assert list(documents(directory, WORKER)) == ["preflight", *COMMON, "worker"]
+    assert list(documents(directory, CONTROL_PLANES[0])) == [
+        "preflight",
+        *COMMON,
+        "control_plane",
+        "cni",
+    ]
 
 
 def test_a_role_that_runs_wants_the_same(directory: Path) -> None:
     _, seen, _ = (directory / "stdout").read_text().split("seen")
     sent = documents(directory, WORKER)
     assert json.loads(json.loads(f'"{seen}"')) == {role: sent[role] for role in COMMON}
+
+
+def test_the_limits_are_those_of_what_the_machine_is_to_become(directory: Path) -> None:
+    worker = documents(directory, WORKER)["preflight"]
+    control_plane = documents(directory, CONTROL_PLANES[0])["preflight"]
+    assert (worker["role"], worker["cpus"], worker["memory_mib"]) == ("worker", 1, 900)
+    assert worker["ports"] == [7443, 10248, 10249, 10250, 10256]
+    assert set(control_plane["ports"]) - set(worker["ports"]) == {
+        6443,
+        2379,
+        2380,
+        2381,
+        10257,
+        10259,
+    }
+    assert {"overlay", "br_netfilter", "nf_tables", "squashfs", "vxlan"} <= set(
+        worker["kernel_modules"]
+    )
+    assert (worker["allow_swap"], worker["volume"]["sparse"]) == (False, False)
+    assert (worker["room"]["/var/lib/etcd"], worker["clock_seconds"]) == (0, 1.0)
+    assert (
+        worker["volume"]["path"] == documents(directory, WORKER)["system_volume"]["volume"]["path"]
+    )
+    assert (worker["image"], control_plane["image"]) == (True, False)
+    assert worker["ca_certificate"] == CERTIFICATE
 
 
 @pytest.mark.parametrize("host", [CONTROL_PLANES[1], WORKER])

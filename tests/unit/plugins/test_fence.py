@@ -154,4 +154,21 @@ def test_epoch_survives_a_kill_at_any_moment(node: Path, every_kill: EveryKill) 
         assert _fence.read_epoch() in (1, 2)
         _fence.EPOCH_PATH.write_text("1\n")
     assert _fence.read_epoch() == 2
-    assert [path.name for path in _fence.EPOCH_PATH.parent.iterdir()] == ["epoch"]
+    left = {path.name for path in _fence.EPOCH_PATH.parent.iterdir()}
+    assert left == {"before.json", "epoch"}
+
+
+def test_who_waited_for_a_lock_that_is_gone_takes_the_new_one(node: Path) -> None:
+    """A reset removes the file; two that hold one name each would both be let in."""
+    path = _fence.LOCK_DIRECTORY / "node.lock"
+    with held_by_another(path) as process:
+        assert process.stdin is not None
+        waiting = os.fork()
+        if waiting == 0:
+            os.close(process.stdin.fileno())  # or the other one waits for us
+            with _fence.node_lock(None, 30):
+                os._exit(0 if path.exists() else 1)
+        path.unlink()
+        process.stdin.close()
+        _, status = os.waitpid(waiting, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -58,8 +58,11 @@ def test_a_machine_of_which_nothing_is_known(run_module: RunModule) -> None:
     machine = result.pop("machine")
     assert (machine["root"], machine["architecture"]) == (True, os.uname().machine)
     assert result.pop("invocation")["module_args"]["documents"] == []
+    clock = result.pop("clock")
+    assert clock["first"] <= clock["last"] <= time.time()
     assert result == {
         "changed": False,
+        "findings": [],
         "drift": {},
         "unknown": [],
         "node": {},
@@ -122,6 +125,17 @@ def test_the_epoch_of_the_last_writer(run_module: RunModule) -> None:
 
 
 @needs_root
+def test_a_damaged_record_only_stands_in_the_way_of_who_cares(
+    run_module: RunModule, record: Path
+) -> None:
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text('{"phase": "fin')
+    assert "is damaged" in run_module("node_state")["msg"]
+    half = {"phase": "partial", "operation": None, "role": None, "cluster_id": None}
+    assert run_module("node_state", damaged_ok=True)["membership"] == half
+
+
+@needs_root
 def test_a_record_that_was_cut(run_module: RunModule, record: Path) -> None:
     _kubeadm.write_membership("started", "join", "worker", "3f0c", record)
     documents = {"worker": {"membership": {"role": "worker", "cluster_id": "3f0c"}}}
@@ -142,6 +156,37 @@ def test_a_kubelet_that_someone_else_joined_is_refused(run_module: RunModule, re
     assert result["failed"]
     assert "Kubewright has no record of having joined" in result["msg"]
     assert "long content" not in json.dumps(result)
+
+
+PREFLIGHT: dict[str, Any] = {
+    "role": "worker",
+    "architectures": ["none"],
+    "cgroup_versions": [1, 2],
+    "allow_swap": True,
+    "python": "3.10",
+    "cpus": 1,
+    "memory_mib": 1,
+    "mtu": 1,
+    "image": True,
+}
+
+
+@needs_root
+def test_a_new_machine_is_checked_and_that_is_no_drift(run_module: RunModule, record: Path) -> None:
+    documents = {"preflight": PREFLIGHT, "good": {"files": []}}
+    result = run_module("node_state", documents=documents)
+    assert "architecture" in [one["check"] for one in result["findings"]]
+    assert result["drift"] == {}
+    joined(record, "worker")
+    assert run_module("node_state", documents=documents)["findings"] == []
+
+
+@needs_root
+def test_another_kubelet_is_one_finding_among_others(run_module: RunModule, record: Path) -> None:
+    (record.parent / "kubelet.conf").touch()
+    result = run_module("node_state", documents={"preflight": PREFLIGHT})
+    assert result["membership"]["phase"] == "none"
+    assert "architecture" in [one["check"] for one in result["findings"]]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"phase": "finished"}'])
@@ -200,7 +245,8 @@ def test_who_is_not_root_compares_nothing(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     documents = {**wants(tmp_path / "config", "x"), "other": {"files": []}}
-    result = run_module("node_state", documents=documents)
+    result = run_module("node_state", documents={**documents, "preflight": PREFLIGHT})
+    assert "root" in [one["check"] for one in result["findings"]]
     assert result["drift"] == {role: [node_state.NOT_ROOT] for role in documents}
     assert (result["machine"]["root"], result["diff"]) == (False, [])
     assert not node.exists(), "there is no lock to take"

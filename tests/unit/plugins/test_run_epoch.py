@@ -190,6 +190,8 @@ def test_a_damaged_store_is_not_replaced(place: _lease.Place, text: str) -> None
     for ask in (lambda: take(place), lambda: check(place, 1)):
         with pytest.raises(KubewrightError, match=f"largest number in {_fence.EPOCH_PATH}"):
             ask()
+    with pytest.raises(KubewrightError, match=r"that this run has asked: 7\), then run"):
+        take(place, None, 2, 7)
     assert place.store.read_text() == text
 
 

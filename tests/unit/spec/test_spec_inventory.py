@@ -25,7 +25,7 @@ SPEC = Spec(
     control_plane=ControlPlane(provider="local", size=3),
     pools=(
         Pool(name="web-a", provider="local", size=2),
-        Pool(name="gpu", provider="static", size=0),
+        Pool(name="gpu", provider="static", nodes=()),
     ),
 )
 STATE = Path("/state/demo")
@@ -97,8 +97,10 @@ def test_a_state_directory_with_a_blank_and_a_percent_sign() -> None:
 
 
 def test_connections_are_kept_and_pipelined() -> None:
-    variables = built().groups["kubewright"].variables
+    inventory = built()
+    variables = {**inventory.groups["kubewright"].variables, **inventory.hosts["demo-cp-1"]}
     assert variables["ansible_user"] == "root"
+    assert variables["ansible_host_key_checking"] is True
     assert variables["ansible_python_interpreter"] == "/usr/bin/python3"
     assert variables["ansible_ssh_pipelining"] is True
     assert variables["ansible_ssh_private_key_file"] == "/state/demo/ssh/id_ed25519"

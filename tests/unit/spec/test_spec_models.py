@@ -84,11 +84,20 @@ def test_the_published_schema_is_current() -> None:
 
 
 def test_the_schema_takes_good_files_and_refuses_bad_ones() -> None:
-    validator = jsonschema.Draft202012Validator(json_schema())
+    dialect = jsonschema.Draft202012Validator
+    validator = dialect(json_schema(), format_checker=dialect.FORMAT_CHECKER)
     validator.check_schema(json_schema())
     good = yaml.safe_load(SMALLEST)
     validator.validate(good)
+    node = {"name": "alpha", "address": "192.0.2.11"}
+    static = {"provider": "static", "nodes": [node]}
+    validator.validate({**good, "control_plane": static})
+    validator.validate({**good, "pools": [{"name": "a", "provider": "static", "nodes": []}]})
     for bad in (
+        {**good, "control_plane": {"provider": "local", "size": None}},
+        {**good, "pools": [{"name": "web", "provider": "local", "size": None}]},
+        {**good, "control_plane": {**static, "nodes": []}},
+        {**good, "control_plane": {**static, "nodes": [{**node, "address": "alpha.example"}]}},
         {**good, "poolz": []},
         {**good, "version": 1.37},
         {**good, "control_plane": {"provider": "local", "size": 2}},

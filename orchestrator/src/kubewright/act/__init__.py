@@ -7,16 +7,28 @@ orchestrator left running, and journals each run.
 
 from __future__ import annotations
 
-from kubewright.act.events import Event, HostResult, PhaseStarted, TaskStarted
+from kubewright.act.events import (
+    Event,
+    HostIdle,
+    HostResult,
+    HostStarted,
+    PhaseStarted,
+    TaskStarted,
+)
+from kubewright.act.findings import Finding
 from kubewright.act.leftovers import LeftoverError
-from kubewright.act.result import Failure, HostTasks, Phase, Result
+from kubewright.act.result import Change, Failure, HostTasks, Phase, Result
 from kubewright.act.session import Session
 from kubewright.act.trace import Trace, TracedPhase, TracedTask, TraceError
 
 __all__ = [
+    "Change",
     "Event",
     "Failure",
+    "Finding",
+    "HostIdle",
     "HostResult",
+    "HostStarted",
     "HostTasks",
     "LeftoverError",
     "Phase",

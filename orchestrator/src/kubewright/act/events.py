@@ -6,14 +6,16 @@ Event names and fields: https://ansible.readthedocs.io/projects/runner/en/stable
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from kubewright.act.messages import failure_message
-from kubewright.act.result import Failure, HostTasks, Phase
+from kubewright.act.findings import REPORT, Finding, in_one_sentence, read_findings
+from kubewright.act.messages import failure_message, reason
+from kubewright.act.result import Change, Failure, HostTasks, Phase
 
 Outcome = Literal["ok", "changed", "failed", "unreachable"]
 
@@ -42,8 +44,26 @@ class TaskStarted:
 
 
 @dataclass(frozen=True)
+class HostStarted:
+    """A host begins a task."""
+
+    task: str
+    host: str
+
+
+@dataclass(frozen=True)
+class HostIdle:
+    """A task that a host has begun is over without a result: it was skipped, or an include."""
+
+    host: str
+
+
+@dataclass(frozen=True)
 class HostResult:
-    """A task ended on a host. ``message`` is set when it failed; ``ignored``: that was expected."""
+    """A task ended on a host. ``message`` is set when it failed; ``ignored``: that was expected.
+
+    ``answer``: what the probe said of the node; ``findings``: of the preflight.
+    """
 
     phase: str
     task: str
@@ -51,9 +71,11 @@ class HostResult:
     outcome: Outcome
     message: str = ""
     ignored: bool = False
+    answer: Mapping[str, Any] | None = None
+    findings: tuple[Finding, ...] = ()
 
 
-Event = PhaseStarted | TaskStarted | HostResult
+Event = PhaseStarted | TaskStarted | HostStarted | HostIdle | HostResult
 
 
 @dataclass
@@ -72,6 +94,9 @@ class Tally:
     )
     host_counts: dict[str, int] = field(default_factory=dict)
     answers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    unreachable: dict[str, str] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
     output: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     _phase: str = ""
     _phase_began: datetime | None = None
@@ -90,6 +115,10 @@ class Tally:
             return self._play(data)
         if kind == "playbook_on_task_start":
             return self._task(data)
+        if kind == "runner_on_start":
+            return HostStarted(str(data.get("task") or ""), str(data.get("host") or ""))
+        if kind == "runner_on_skipped":
+            return HostIdle(str(data.get("host") or ""))
         if kind == "playbook_on_stats":
             self._stats = data
         elif kind == "runner_item_on_failed":
@@ -146,11 +175,11 @@ class Tally:
             self._phase_began = None
         return TaskStarted(self._phase, str(data.get("task") or ""))
 
-    def _result(self, kind: str, data: Mapping[str, Any], output: str) -> HostResult | None:
+    def _result(self, kind: str, data: Mapping[str, Any], output: str) -> HostResult | HostIdle:
         action = str(data.get("task_action", ""))
-        if action.rpartition(".")[2] in STRUCTURE:
-            return None
         host, task = str(data.get("host", "")), str(data.get("task") or "")
+        if action.rpartition(".")[2] in STRUCTURE:
+            return HostIdle(host)
         result: Mapping[str, Any] = data.get("res") or {}
         outcome: Outcome
         if kind == "runner_on_ok":
@@ -161,12 +190,48 @@ class Tally:
         if host not in LOCAL:
             self.counts[outcome] += 1
             self.host_counts[host] = self.host_counts.get(host, 0) + 1
+        found = read_findings(result) if action == REPORT else ()
+        self.findings = found or self.findings
         if outcome in ("ok", "changed"):
-            if action == PROBE:
-                self.answers[host] = result
-            return HostResult(self._phase, task, host, outcome)
+            return self._done(action, HostResult(self._phase, task, host, outcome), result, found)
         items = self._items.pop((host, str(data.get("task_uuid"))), [])
         message = "; ".join(dict.fromkeys(items)) or failure_message(result, action, output)
+        if found:
+            message = in_one_sentence(found)  # the action's own words are the whole table
         ignored = bool(data.get("ignore_errors"))
         self._failed.append(_Failed(Failure(host, task, message), ignored))
-        return HostResult(self._phase, task, host, outcome, message, ignored)
+        if outcome == "unreachable":
+            self.unreachable[host] = reason(message)
+        return HostResult(self._phase, task, host, outcome, message, ignored, findings=found)
+
+    def _done(
+        self,
+        action: str,
+        event: HostResult,
+        result: Mapping[str, Any],
+        found: tuple[Finding, ...],
+    ) -> HostResult:
+        self.unreachable.pop(event.host, None)
+        if event.outcome == "changed":
+            self.changes.append(Change(event.host, event.task, tuple(_differences(result))))
+        answer = None
+        if action == PROBE:
+            answer = self.answers[event.host] = result
+        return replace(event, answer=answer, findings=found)
+
+
+def _differences(result: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what a task shows with --diff: of itself, or of each item of its loop."""
+    parts = [result, *(one for one in result.get("results") or () if isinstance(one, Mapping))]
+    found = []
+    for part in parts:
+        diff = part.get("diff")
+        for one in diff if isinstance(diff, list) else [diff]:
+            if isinstance(one, Mapping):
+                found.append({str(key): _words(value) for key, value in one.items()})
+    return found
+
+
+def _words(value: object) -> str:
+    """Return text as it is, and data as Ansible prints it in a difference."""
+    return value if isinstance(value, str) else json.dumps(value, indent=4, sort_keys=True) + "\n"

@@ -9,8 +9,18 @@ from typing import Any
 
 #: Messages of Ansible that say only that something failed; the reason is in another field.
 _EMPTY_WORDS = ("non-zero return code", "module failure", "one or more items failed")
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: What a terminal obeys instead of showing it (ECMA-48, in 7 and in 8 bits): strings that end with
+#: ST (or BEL, as xterm has it), CSI and its parameters, ESC and its final character; then whatever
+#: else is a control character, so that no ESC is left, but for blanks and line ends.
+_CONTROL = re.compile(
+    r"(?:\x1b[PX\]^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x80-\x9f]*(?:\x1b\\|[\x07\x9c])"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|\x1b[ -/]*[0-~]"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
 _REFUSAL = re.compile(r"^\[ERROR\]: Task failed: Action failed: (.+?)^Origin: ", re.M | re.S)
+#: Who passed on what ssh said.
+_CARRIER = re.compile(r"^(Task failed: |Failed to connect to the host via ssh: )+(ssh: )?")
 _LINES = 6
 #: What our own actions are called. Those that run in Ansible's process fail as actions do, with a
 #: sentence; what ran on a node fails as a module.
@@ -23,8 +33,8 @@ HIDDEN = (
 
 
 def plain(text: str) -> str:
-    """Return text without terminal colours and carriage returns."""
-    return _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    """Return text without what a terminal would obey; a carriage return ends a line."""
+    return _CONTROL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def failure_message(result: Mapping[str, Any], action: str = "", output: str = "") -> str:
@@ -48,6 +58,15 @@ def failure_message(result: Mapping[str, Any], action: str = "", output: str = "
     lines = "\n".join(details.splitlines()[-_LINES:])
     code = f" (exit status {result['rc']})" if result.get("rc") not in (None, 0) else ""
     return f"{message}{code}: {lines}" if lines else f"{message or 'no reason given'}{code}"
+
+
+def reason(message: str) -> str:
+    """Return why a host could not be reached in one line, from the message of the failure.
+
+    Of several lines ssh's last one is the reason; what stands before are warnings and banners.
+    """
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return _CARRIER.sub("", lines[-1]) if lines else ""
 
 
 def _refusal(action: str, output: str) -> str:

@@ -167,6 +167,9 @@ def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log:
         log=log.path,
         log_error=_reason(log.error) if log.error else "",
         answers=dict(tally.answers),
+        findings=tally.findings,
+        unreachable=dict(tally.unreachable),
+        changes=tuple(tally.changes),
     )
 
 

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubewright.act.findings import Finding
+from kubewright.act.remedies import remedy
+
 
 @dataclass(frozen=True)
 class HostTasks:
@@ -37,6 +40,32 @@ class Failure:
     task: str
     message: str
 
+    @property
+    def remedy(self) -> str:
+        """What to do about it, empty where nothing is known."""
+        return remedy(self.message)
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as plain data for JSON."""
+        return {**asdict(self), "remedy": self.remedy}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A task that changed something on a host, or would have done so in a check.
+
+    ``diff``: what Ansible shows with ``--diff``, of each file ``before``, ``after`` and their
+    headers, or ``prepared``: the difference as it is to be printed.
+    """
+
+    host: str
+    task: str
+    diff: tuple[Mapping[str, str], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data for JSON."""
+        return {"host": self.host, "task": self.task, "diff": [dict(one) for one in self.diff]}
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -53,7 +82,8 @@ class Result:
     ``changed``: whether any task changed anything, on a machine or on localhost.
     ``host_task_counts``: the number of host-tasks of each machine. ``seconds``: wall time.
     ``log_error``: why the log is incomplete, empty when it is whole. ``answers``: what the module
-    node_state returned, by host.
+    node_state returned, by host. ``findings``: of the preflight. ``unreachable``: why a host did
+    not answer, of those that did not until the end.
     """
 
     run: str
@@ -68,6 +98,9 @@ class Result:
     log: Path
     log_error: str = ""
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -83,7 +116,8 @@ class Result:
             "changed": self.changed,
             "host_tasks": asdict(self.host_tasks),
             "host_task_counts": dict(sorted(self.host_task_counts.items())),
-            "failures": [asdict(failure) for failure in self.failures],
+            "failures": [failure.as_dict() for failure in self.failures],
+            "findings": [asdict(finding) for finding in self.findings],
             "seconds": round(self.seconds, 1),
             "phases": [
                 {"name": phase.name, "seconds": round(phase.seconds, 1)} for phase in self.phases

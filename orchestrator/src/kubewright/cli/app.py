@@ -13,9 +13,12 @@ from kubewright.cli import (
     apply,
     destroy,
     history,
+    identity,
     image,
     kubeconfig,
+    logs,
     plan,
+    reset,
     status,
     streams,
     validate,
@@ -34,8 +37,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (validate, plan, apply, status, history, kubeconfig, destroy, image):
+for module in (
+    validate,
+    plan,
+    apply,
+    status,
+    history,
+    logs,
+    kubeconfig,
+    identity,
+    reset,
+    destroy,
+    image,
+):
     module.register(app)
+
+#: The command line is wrong. Typer has a click of its own in newer versions, and of its exceptions
+#: it gives out this one's child alone.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def _version(asked: bool) -> None:
@@ -60,7 +79,9 @@ def run(arguments: list[str] | None = None) -> int:
     output = Output(_form(words))
     try:
         streams.prepare()
-        app(args=words, prog_name="kubewright")
+        # For people the library words its own complaints; a program gets them as its document.
+        ended = app(args=words, prog_name="kubewright", standalone_mode=output.form is Format.TEXT)
+        return ended if isinstance(ended, int) else ExitCode.OK
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else ExitCode.OK
     except KeyboardInterrupt:
@@ -70,9 +91,19 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader of our output has gone.
         streams.discard()
         return ExitCode.FAILED
+    except _UsageError as error:
+        return _tell(output, _usage(error))
     except Exception as error:
         return _tell(output, described(error))
-    return ExitCode.OK
+
+
+def _usage(error: Exception) -> CommandError:
+    """Return what is wrong with the words of the command line."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "kubewright"
+    told = getattr(error, "format_message", error.__str__)()
+    remedy = f"'{command} --help' tells what there is."
+    return CommandError(told, remedy=remedy, code=ExitCode.BAD_INPUT)
 
 
 def _tell(output: Output, told: CommandError) -> ExitCode:

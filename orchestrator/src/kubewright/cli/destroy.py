@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``kubewright destroy``: delete the cluster's machines and what is known of it here."""
+"""``kubewright destroy``: delete or reset the cluster's machines, forget what is known of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
 from kubewright.cli.output import Format, Output
 from kubewright.locations import ClusterPaths
-from kubewright.spec import load
+from kubewright.observe.health import expected_hosts
+from kubewright.spec import Spec, load
 from kubewright.spec.machines import MachinesError, read
+from kubewright.spec.own_machines import STATIC
 from kubewright.store import StoreError
 
 PLAYBOOK = "kubewright.cluster.destroy"
@@ -23,29 +25,41 @@ def register(app: typer.Typer) -> None:
 
 
 def destroy(file: File = DEFAULT_FILE, output: Form = Format.TEXT, yes: Yes = False) -> None:
-    """Delete the cluster's machines, with all that is on them, and its keys. Can't be undone."""
+    """Delete the cluster's machines, with all on them, and its keys. Can't be undone.
+
+    Machines of your own (provider static) stay; they are reset.
+    """
     out = Output(output)
     spec = load(file)
     paths = ClusterPaths.of(spec.name)
-    out.note(_intention(spec.name, paths), style="yellow")
+    out.note(_intention(spec, paths), style="yellow")
     out.confirm(f"Destroy {spec.name}?", yes=yes)
     with Session(paths, "destroy") as session:
         tell_ended(session, out)
+        epoch = _epoch(session, spec)
         _set_damaged_machines_aside(spec.name, paths, out)
-        result = run_playbook(session, out, PLAYBOOK, file, _epoch(session))
+        result = run_playbook(session, out, PLAYBOOK, file, epoch)
     finish(result, out, {"cluster": spec.name}, f"{spec.name} is gone: {work_done(result)}.")
 
 
-def _intention(cluster: str, paths: ClusterPaths) -> str:
+def _intention(spec: Spec, paths: ClusterPaths) -> str:
+    """Return what will be done to which machines, and to the keys."""
     try:
-        machines = read(paths.machines, cluster).machines
+        machines = read(paths.machines, spec.name).machines
     except MachinesError:
         machines = ()
-    names = ", ".join(machine.name for machine in machines) or "none"
-    return (
-        f"destroy deletes all machines of {cluster} (known: {names}), with all data on them, "
+    made = [machine.name for machine in machines if machine.provider != STATIC]
+    own = spec.own_hosts()
+    whose = "all other machines" if own else "all machines"
+    gone = (
+        f"{whose} of {spec.name} (known: {', '.join(made) or 'none'}), with all data on them, "
         "and the cluster's keys"
     )
+    if not made and set(expected_hosts(spec)) == set(own):
+        gone = f"the keys of {spec.name}"
+    words = "stays and is reset" if len(own) == 1 else "stay and are reset"
+    kept = f"; {', '.join(own)} {words}: all pods and data of pods go" if own else ""
+    return f"destroy deletes {gone}{kept}"
 
 
 def _set_damaged_machines_aside(cluster: str, paths: ClusterPaths, out: Output) -> None:
@@ -58,9 +72,14 @@ def _set_damaged_machines_aside(cluster: str, paths: ClusterPaths, out: Output) 
         out.note(f"{error}; it is now {aside}", style="yellow")
 
 
-def _epoch(session: Session) -> dict[str, int]:
-    """A store that can't be read does not matter any more either: no node is asked anything."""
+def _epoch(session: Session, spec: Spec) -> dict[str, int]:
+    """A store that can't be read does not matter any more where no node is asked anything.
+
+    :raises StoreError: it can't be read, and nodes are reset, which refuse a lower epoch.
+    """
     try:
         return {"kubewright_epoch": session.next_epoch()}
     except StoreError:
+        if spec.own_hosts():
+            raise
         return {}

@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2
     #: The cluster or a machine can't be reached, or is not healthy.
     UNHEALTHY = 3
-    #: Nobody said yes; nothing was done.
+    #: Nobody said yes, or not to what would be done now; nothing was done.
     REFUSED = 4
     #: Another operation runs on this cluster and nothing was done, or it has taken over because
     #: this one stood still.

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from kubewright.act import Trace, TraceError
-from kubewright.cli.exits import CommandError, ExitCode
+from kubewright.cli.exits import CommandError
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, counted
+from kubewright.cli.runs import LIST, RunId, chosen, first, known_runs
 from kubewright.cli.timeline import Timeline, svg
-from kubewright.locations import ClusterPaths
 from kubewright.spec import load
-from kubewright.store import Journal
-from kubewright.store.history import Run, history
+from kubewright.store.history import Run
 from kubewright.store.runs import LOG, TRACE
 
-_LIST = "kubewright history list"
 _history = typer.Typer(help="Runs: what each did, and where its time went.")
 
 
@@ -41,22 +38,20 @@ def list_runs(
     out = Output(output)
     cluster = load(file).name
     rows = []
-    for run in _runs(cluster)[:last]:
+    for run in known_runs(cluster)[:last]:
         try:
             rows.append((run, _read(run)))
         except TraceError as error:
             out.note(f"{run.directory / TRACE}: is damaged: {error}", style="yellow")
             rows.append((run, None))
     if not rows:
-        out.note(f"{cluster} has had no run yet: {_first(file)}")
+        out.note(f"{cluster} has had no run yet: {first(file)}")
     out.result([_row(run, trace) for run, trace in rows], _table(rows))
 
 
 @_history.command("show")
 def show_run(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's id or its beginning; by default the newest.")
-    ] = None,
+    run: RunId = None,
     file: File = DEFAULT_FILE,
     output: Form = Format.TEXT,
     picture: Annotated[
@@ -66,52 +61,14 @@ def show_run(
     """Show who did what when in a run, and what took longest."""
     out = Output(output)
     cluster = load(file).name
-    chosen = _chosen(cluster, run, file)
-    trace = _trace(chosen)
-    timeline = Timeline(trace, _heading(cluster, chosen, trace))
+    one = chosen(cluster, run, file)
+    trace = _trace(one)
+    timeline = Timeline(trace, _heading(cluster, one, trace))
     if picture is not None:
-        title = f"{cluster}: {chosen.operation or trace.playbook}"
+        title = f"{cluster}: {one.operation or trace.playbook}"
         picture.write_text(svg(timeline, title, f"run-{trace.run}"), encoding="utf-8")
         out.note(f"the picture is in {picture}")
     out.result(trace.as_dict(), timeline)
-
-
-def _first(file: Path) -> str:
-    return f"kubewright apply -f {shlex.quote(str(file))} makes the first"
-
-
-def _runs(cluster: str) -> list[Run]:
-    paths = ClusterPaths.of(cluster)
-    return history(Journal(paths.journal), paths.runs)
-
-
-def _chosen(cluster: str, prefix: str | None, file: Path) -> Run:
-    """Return the run whose id begins so; the newest one without a prefix.
-
-    :raises CommandError: there is none, or more than one.
-    """
-    known = _runs(cluster)
-    if not known:
-        raise CommandError(f"{cluster} has had no run yet", remedy=f"{_first(file)}.")
-    if prefix is None:
-        return known[0]
-    found = [run for run in known if run.run.startswith(prefix)]
-    exact = [run for run in found if run.run == prefix]
-    if len(found) > 1 and not exact:
-        names = ", ".join(run.run for run in found[:5])
-        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        raise CommandError(
-            f"{counted(len(found), 'run')} of {cluster} begin with {prefix!r}: {names}{more}",
-            remedy="Write more of the id.",
-            code=ExitCode.BAD_INPUT,
-        )
-    if not found:
-        raise CommandError(
-            f"no run of {cluster} begins with {prefix!r}",
-            remedy=f"{_LIST} -f {file} tells which there are.",
-            code=ExitCode.BAD_INPUT,
-        )
-    return (exact or found)[0]
 
 
 def _read(run: Run) -> Trace | None:
@@ -139,9 +96,9 @@ def _trace(run: Run) -> Trace:
     if run.status == "under way":
         remedy = "Wait for its end: the trace is written then."
     elif path.with_name(LOG).exists():
-        remedy = f"What it did is in {path.with_name(LOG)}; {_LIST} tells of other runs."
+        remedy = f"What it did is in {path.with_name(LOG)}; {LIST} tells of other runs."
     else:
-        remedy = f"Traces are kept for the newest runs alone; {_LIST} tells which there are."
+        remedy = f"Traces are kept for the newest runs alone; {LIST} tells which there are."
     raise CommandError(
         f"the run {run.run} ({run.status or 'status not known'}) has no trace", remedy=remedy
     )

@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
+
 from kubewright.act import Result, Session
+from kubewright.act.remedies import remedies
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.interrupts import cancelling
-from kubewright.cli.output import Output, counted
+from kubewright.cli.output import Output, counted, named
+from kubewright.cli.probe import ProbeReport
 from kubewright.cli.progress import Progress
+
+#: Failures that are told at the end of a run; the log has all.
+MOST_FAILURES = 20
 
 
 def tell_ended(session: Session, out: Output) -> None:
@@ -27,13 +34,15 @@ def run_playbook(
     file: Path,
     extra_vars: Mapping[str, Any],
     options: tuple[str, ...] = (),
+    *,
+    report: ProbeReport | None = None,
 ) -> Result:
-    """Run a playbook and show its progress; signals cancel it."""
+    """Run a playbook and show its progress; signals cancel it. ``report`` adds to what is shown."""
 
     def tell() -> None:
         out.note("interrupted: ending the run, this takes some seconds", style="yellow")
 
-    with cancelling(session.cancel, tell), Progress(out.notes) as progress:
+    with cancelling(session.cancel, tell), Progress(out.notes, listener=report) as progress:
         result = session.run(
             name, inventory=file, extra_vars=extra_vars, options=options, on_event=progress
         )
@@ -42,7 +51,7 @@ def run_playbook(
     return result
 
 
-def finish(result: Result, out: Output, data: Mapping[str, Any], text: str) -> None:
+def finish(result: Result, out: Output, data: Mapping[str, Any], text: RenderableType) -> None:
     """Print what came of a run, or why it failed.
 
     :raises CommandError: it did not end well.
@@ -56,18 +65,28 @@ def finish(result: Result, out: Output, data: Mapping[str, Any], text: str) -> N
     else:
         tasks = result.host_tasks
         only_unreachable = tasks.unreachable > 0 and tasks.failed == 0
+        unfit = any(one.fatal and one.host not in result.unreachable for one in result.findings)
         message = "\n".join(_failure_lines(result))
-        code = ExitCode.UNHEALTHY if only_unreachable else ExitCode.FAILED
+        code = ExitCode.UNHEALTHY if only_unreachable and not unfit else ExitCode.FAILED
     kept = "What there is of the log" if result.log_error else "The full log"
-    raise CommandError(message, remedy=f"{kept} is {result.log}", code=code, data=whole)
+    remedy = "\n".join([*_remedy_lines(result), f"{kept} is {result.log}"])
+    raise CommandError(message, remedy=remedy, code=code, data=whole)
 
 
 def _failure_lines(result: Result) -> list[str]:
     lines = []
-    for failure in result.failures:
+    for failure in result.failures[:MOST_FAILURES]:
         where = f"{failure.host}: {failure.task}: " if failure.host else ""
         lines.append(f"{where}{failure.message}")
+    more = len(result.failures) - len(lines)
+    lines += [f"and {counted(more, 'failure')} more, all of them in the log"] if more > 0 else []
     return lines or [f"the run ended as {result.status}"]
+
+
+def _remedy_lines(result: Result) -> list[str]:
+    """Return what to do about failures of a known kind, once each."""
+    found = remedies((failure.host, failure.message) for failure in result.failures)
+    return [f"{named(hosts)}: {words}" if any(hosts) else words for words, hosts in found]
 
 
 def work_done(result: Result) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -36,24 +37,30 @@ class Output:
         self.form = form
         self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
         self._results = Console(highlight=False, soft_wrap=True)
-        if not self._results.is_terminal:
-            self._results.width = WIDTH
+        for console in (self.notes, self._results):
+            if not console.is_terminal:
+                console.width = WIDTH
 
     def result(self, data: Any, text: RenderableType) -> None:
         """Print a result: as text for people, or its data as one JSON or YAML document.
 
         :raises CommandError: stdout does not take it (a full disk).
         """
-        try:
+        with _told_by_stdout():
             if self.form is Format.TEXT:
                 self._results.print(text, markup=False)
             else:
                 sys.stdout.write(serialised(data, self.form))
                 sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise CommandError(f"stdout does not take the result: {error.strerror}") from error
+
+    def straight(self, text: str) -> None:
+        """Print a part of a result that is text, as it is. Rich would take it apart, which costs.
+
+        :raises CommandError: stdout does not take it.
+        """
+        with _told_by_stdout():
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
     def note(self, text: str, style: str = "") -> None:
         """Print a line for people."""
@@ -72,6 +79,18 @@ class Output:
             }
             self.result({**error.data, "error": described}, "")
 
+    def must_be_able_to_ask(self) -> None:
+        """Return when somebody can answer a question.
+
+        :raises CommandError: code 4, when nobody can.
+        """
+        if not sys.stdin.isatty():
+            raise CommandError(
+                "nobody can be asked: the input is not a terminal",
+                remedy="Say --yes to do it without a question.",
+                code=ExitCode.REFUSED,
+            )
+
     def confirm(self, question: str, *, yes: bool) -> None:
         """Return when the user says yes.
 
@@ -79,12 +98,7 @@ class Output:
         """
         if yes:
             return
-        if not sys.stdin.isatty():
-            raise CommandError(
-                "nobody can be asked: the input is not a terminal",
-                remedy="Say --yes to do it without a question.",
-                code=ExitCode.REFUSED,
-            )
+        self.must_be_able_to_ask()
         self.notes.print(f"{question} [y/N] ", end="", markup=False)
         try:
             answer = input()
@@ -92,6 +106,20 @@ class Output:
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError("not confirmed; nothing was done", code=ExitCode.REFUSED)
+
+
+@contextmanager
+def _told_by_stdout() -> Iterator[None]:
+    """Say of what is wrong with stdout that it is with stdout; a reader that has gone is no fault.
+
+    :raises CommandError: stdout does not take what is written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandError(f"stdout does not take the result: {error.strerror}") from error
 
 
 def serialised(data: Any, form: Format) -> str:
@@ -123,3 +151,10 @@ def elapsed(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Return ``1 machine`` or ``2 machines``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def named(names: Iterable[str], most: int = 5) -> str:
+    """Return ``a, b and 3 more``."""
+    known = list(names)
+    more = len(known) - most
+    return ", ".join(known[:most]) + (f" and {more} more" if more > 0 else "")

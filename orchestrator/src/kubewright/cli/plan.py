@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import Annotated
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from kubewright.act import Result, Session
+from kubewright.act import Finding, Result, Session
+from kubewright.cli import differences, findings
 from kubewright.cli.operation import finish, run_playbook, tell_ended
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, counted
@@ -29,7 +31,7 @@ WORDS: dict[State, tuple[str, str]] = {
     "new": ("would be prepared and joined", "green"),
     "drifted": ("would be mended", "yellow"),
     "unchanged": ("is as it should be", ""),
-    "unreachable": ("does not answer: nothing is known of it", "red"),
+    "unreachable": ("does not answer", "red"),
 }
 COUNTED: dict[State, str] = {
     "missing": "to make",
@@ -50,42 +52,82 @@ def plan(file: File = DEFAULT_FILE, output: Form = Format.TEXT, diff: Diff = Fal
     """Say for each node what apply would do, and why. Asks every node; changes nothing."""
     out = Output(output)
     spec = load(file)
+    decided, result = ask_nodes(spec, file, out, diff=diff)
+    data = {"cluster": spec.name, "kubernetes": resolve(spec.version), **decided.as_dict()}
+    out.result(
+        {**data, "findings": result.as_dict()["findings"]},
+        picture(decided, spec.name, result.findings),
+    )
+
+
+def ask_nodes(
+    spec: Spec,
+    file: Path,
+    out: Output,
+    *,
+    diff: bool = False,
+    extra_vars: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Plan, Result]:
+    """Ask every node, in an operation of its own, and return what would be done.
+
+    :raises CommandError: something failed, or no node has answered.
+    """
     version = resolve(spec.version)
     paths = ClusterPaths.of(spec.name)
     options = ("--check", "--diff") if diff else ("--check",)
     with Session(paths, "plan") as session:
         tell_ended(session, out)
-        result = run_playbook(session, out, PLAYBOOK, file, {}, options)
-    decided = _decided(spec, version, paths, result)
-    data = {"cluster": spec.name, "kubernetes": version, **decided.as_dict()}
-    # A node that did not answer is part of the plan; what failed here, or on a node, is not.
-    here = any(failure.host == "localhost" for failure in result.failures)
-    failed = here or result.host_tasks.failed > 0 or result.status in ("canceled", "error")
-    if failed or not (result.ok or result.answers):
+        result = run_playbook(session, out, PLAYBOOK, file, extra_vars, options)
+    decided = decided_by(spec, version, paths, result)
+    if failed(result):
+        if result.findings:
+            out.notes.print(findings.table(result.findings))
+        data = {"cluster": spec.name, "kubernetes": version, **decided.as_dict()}
         finish(result, out, data, "")
-    out.result(data, picture(decided, spec.name))
+    return decided, result
 
 
-def _decided(spec: Spec, version: str, paths: ClusterPaths, result: Result) -> Plan:
+def failed(result: Result) -> bool:
+    """Whether a check says too little. A node that does not answer is part of what it says.
+
+    What failed here, or on a node, is not, unless the run itself could go on without it.
+    """
+    if result.ok:
+        return False
+    here = any(failure.host == "localhost" for failure in result.failures)
+    cut = result.status in ("canceled", "error")
+    return here or cut or result.host_tasks.failed > 0 or not result.answers
+
+
+def decided_by(spec: Spec, version: str, paths: ClusterPaths, result: Result) -> Plan:
+    """Return the plan by what the nodes have answered in a run."""
     machines = read(paths.machines, spec.name)
     hosts = spec_inventory.build(spec, version=version, paths=paths, machines=machines).hosts
     answers = {name: Answer.from_result(said) for name, said in result.answers.items()}
-    return decide(hosts, answers)
+    return decide(hosts, answers, result.unreachable)
 
 
-def picture(plan: Plan, cluster: str) -> RenderableType:
-    """A tree: nodes, what would happen to them, and the reasons below; then a count."""
+def picture(plan: Plan, cluster: str, found: tuple[Finding, ...] = ()) -> RenderableType:
+    """A tree: nodes, what would happen to them, and the reasons below; findings; then a count."""
     root = Tree(Text(cluster, style="bold"))
     for node in plan.nodes:
         words, style = WORDS[node.state]
-        branch = root.add(Text(f"{node.name} {words}", style=style))
+        branch = root.add(Text(f"{node.name} {words}{why(node)}", style=style))
         _add_steps(branch, node.steps)
         for text in node.unknown:
             branch.add(Text(f"not known: {text}", style="red"))
     if plan.cluster_steps:
         _add_steps(root.add(Text("the cluster as a whole", style="yellow")), plan.cluster_steps)
-    parts: list[RenderableType] = [root, *_diffs(plan.nodes), Text(_count(plan))]
-    return Group(*parts)
+    parts: list[RenderableType] = [root, *_diffs(plan.nodes)]
+    parts += [Text(), findings.table(found), Text()] if found else []
+    return Group(*parts, Text(_count(plan, found)))
+
+
+def why(node: NodePlan) -> str:
+    """Return the reason of a node that does not answer, after a colon; empty for others."""
+    if node.state != "unreachable":
+        return ""
+    return f": {node.reason}" if node.reason else ": nothing is known of it"
 
 
 def _add_steps(branch: Tree, steps: tuple[Step, ...]) -> None:
@@ -96,24 +138,12 @@ def _add_steps(branch: Tree, steps: tuple[Step, ...]) -> None:
 
 
 def _diffs(nodes: tuple[NodePlan, ...]) -> list[Text]:
-    found = []
-    for node in nodes:
-        for one in node.diff:
-            found.append(Text(f"\n{node.name}: {one['before_header']}", style="bold"))
-            found += [Text(line, style=_colour(line)) for line in _lines(one)]
-    return found
+    return [
+        line for node in nodes for one in node.diff for line in differences.lines(node.name, one)
+    ]
 
 
-def _lines(diff: Mapping[str, str]) -> list[str]:
-    before, after = diff["before"].splitlines(), diff["after"].splitlines()
-    return list(difflib.unified_diff(before, after, "is", "should be", lineterm="", n=2))
-
-
-def _colour(line: str) -> str:
-    return {"-": "red", "+": "green", "@": "cyan"}.get(line[:1], "")
-
-
-def _count(plan: Plan) -> str:
+def _count(plan: Plan, found: tuple[Finding, ...]) -> str:
     states = [node.state for node in plan.nodes]
     told = [
         f"{counted(states.count(state), 'node')} {word}"
@@ -121,6 +151,12 @@ def _count(plan: Plan) -> str:
         if state in states
     ]
     told += ["the cluster as a whole to mend"] if plan.cluster_steps else []
-    if not plan.changes and set(states) <= {"unchanged"}:
-        return "Nothing to do."
-    return f"{', '.join(told)}."
+    told = ["nothing to do"] if nothing_to_do(plan) else told
+    told += [findings.count(found)] if found else []
+    words = ", ".join(told)
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def nothing_to_do(plan: Plan) -> bool:
+    """Whether all nodes have answered, and an apply would change none of them."""
+    return not plan.changes and {node.state for node in plan.nodes} <= {"unchanged"}

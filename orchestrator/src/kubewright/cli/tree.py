@@ -11,18 +11,17 @@ from rich.tree import Tree
 from kubewright.observe.health import expected_hosts
 from kubewright.observe.model import Etcd, Node, Snapshot
 from kubewright.spec.models import Spec
-from kubewright.spec.names import CONTROL_PLANE, host_name
 
 
 def tree(spec: Spec, version: str, snapshot: Snapshot) -> Tree:
     """Return the tree of a cluster."""
     root = Tree(Text(f"{spec.name}  Kubernetes {version}  {_age(snapshot)}", style="bold"))
-    hosts = _hosts(spec, CONTROL_PLANE, spec.control_plane.size)
+    hosts = spec.control_plane_hosts()
     ready = len(snapshot.ready_api_servers)
     title = f"control plane  {ready} of {len(hosts)} API servers ready, {_etcd(snapshot.etcd)}"
     _branch(root, title, hosts, snapshot)
     for pool in spec.pools:
-        hosts = _hosts(spec, pool.name, pool.size)
+        hosts = spec.pool_hosts(pool)
         ready = sum(node.ready for node in snapshot.nodes or () if node.name in hosts)
         known = f"{ready} of {len(hosts)} ready" if snapshot.nodes is not None else "not known"
         _branch(root, f"pool {pool.name}  {known}", hosts, snapshot)
@@ -30,10 +29,6 @@ def tree(spec: Spec, version: str, snapshot: Snapshot) -> Tree:
     if others:
         _branch(root, "not in the file", others, snapshot)
     return root
-
-
-def _hosts(spec: Spec, pool: str, size: int) -> list[str]:
-    return [host_name(spec.name, pool, number) for number in range(1, size + 1)]
 
 
 def _others(spec: Spec, snapshot: Snapshot) -> list[str]:

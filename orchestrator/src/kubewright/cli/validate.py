@@ -10,7 +10,7 @@ import typer
 from kubewright.cli.exits import ExitCode
 from kubewright.cli.failures import problem_data
 from kubewright.cli.options import DEFAULT_FILE, File, Form
-from kubewright.cli.output import Format, Output, counted
+from kubewright.cli.output import Format, Output, counted, serialised
 from kubewright.spec import Spec, SpecError, json_schema, load
 from kubewright.spec.version import resolve
 
@@ -44,11 +44,12 @@ def _tell(out: Output, file: Path, error: SpecError) -> None:
 
 def summary(spec: Spec, version: str) -> str:
     """Return a cluster in one line."""
-    control_planes = counted(spec.control_plane.size, "control plane")
-    pools = "".join(f", pool {pool.name} of {pool.size}" for pool in spec.pools)
+    control_planes = counted(spec.control_plane.count, "control plane")
+    pools = "".join(f", pool {pool.name} of {pool.count}" for pool in spec.pools)
     return f"cluster {spec.name}, Kubernetes {version}, {control_planes}{pools}"
 
 
-def schema() -> None:
+def schema(output: Form = Format.JSON) -> None:
     """Print the JSON Schema of cluster.yml, for editors."""
-    Output(Format.JSON).result(json_schema(), "")
+    data = json_schema()
+    Output(output).result(data, serialised(data, Format.JSON).rstrip("\n"))

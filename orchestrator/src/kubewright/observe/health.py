@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from kubewright.observe.model import Snapshot
 from kubewright.spec.models import Spec
-from kubewright.spec.names import CONTROL_PLANE, host_name
 
 #: Conditions of a node that are bad when they are true (Kubernetes, "Node Status").
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
@@ -13,11 +12,8 @@ _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailab
 
 def expected_hosts(spec: Spec) -> list[str]:
     """Return the host names that the spec means: control planes first, then pool by pool."""
-    places = [(CONTROL_PLANE, spec.control_plane.size)]
-    places += [(pool.name, pool.size) for pool in spec.pools]
-    return [
-        host_name(spec.name, pool, number) for pool, size in places for number in range(1, size + 1)
-    ]
+    workers = (host for pool in spec.pools for host in spec.pool_hosts(pool))
+    return [*spec.control_plane_hosts(), *workers]
 
 
 def troubles(spec: Spec, snapshot: Snapshot) -> tuple[str, ...]:
@@ -69,8 +65,8 @@ def _etcd(spec: Spec, snapshot: Snapshot) -> list[str]:
         for member in etcd.members
         if member.learner
     ]
-    if len(etcd.members) != spec.control_plane.size:
-        found.append(f"etcd has {len(etcd.members)} of {spec.control_plane.size} members")
+    if len(etcd.members) != spec.control_plane.count:
+        found.append(f"etcd has {len(etcd.members)} of {spec.control_plane.count} members")
     if not etcd.quorum:
         found.append(
             f"etcd has no quorum: {etcd.healthy_voters} of {etcd.voters} voters are healthy"

@@ -19,17 +19,13 @@ from kubewright.observe.credentials import (
 from kubewright.observe.model import ApiServer, Etcd, Node, Snapshot
 from kubewright.spec import Spec
 from kubewright.spec.machines import Machine, read
-from kubewright.spec.names import CONTROL_PLANE, api_name, host_name
+from kubewright.spec.names import api_name
 
 
 def control_plane_machines(spec: Spec, machines: Sequence[Machine]) -> list[Machine]:
     """Return the machines of the control planes that the spec has, in its order."""
     known = {machine.name: machine for machine in machines}
-    names = (
-        host_name(spec.name, CONTROL_PLANE, number)
-        for number in range(1, spec.control_plane.size + 1)
-    )
-    return [known[name] for name in names if name in known]
+    return [known[name] for name in spec.control_plane_hosts() if name in known]
 
 
 def api_servers(spec: Spec, paths: ClusterPaths) -> tuple[ApiServer, ...]:

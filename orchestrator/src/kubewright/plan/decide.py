@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from kubewright.plan.answers import Answer
@@ -25,7 +26,10 @@ class Step:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """What would happen to a node. `role`: control_plane or worker."""
+    """What would happen to a node. `role`: control_plane or worker.
+
+    `reason`: why it does not answer, empty where it does or where that is not known.
+    """
 
     name: str
     role: str
@@ -33,6 +37,7 @@ class NodePlan:
     steps: tuple[Step, ...] = ()
     unknown: tuple[str, ...] = ()
     diff: tuple[Mapping[str, str], ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Plan:
                     "steps": [_step_data(step) for step in node.steps],
                     "unknown": list(node.unknown),
                     "diff": [dict(one) for one in node.diff],
+                    "reason": node.reason,
                 }
                 for node in self.nodes
             ],
@@ -67,21 +73,32 @@ class Plan:
         }
 
 
-def decide(hosts: Mapping[str, Mapping[str, Any]], answers: Mapping[str, Answer]) -> Plan:
+def decide(
+    hosts: Mapping[str, Mapping[str, Any]],
+    answers: Mapping[str, Answer],
+    silent: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
     """Return the plan.
 
     ``hosts``: the variables of each host (:attr:`kubewright.spec.inventory.Inventory.hosts`).
-    ``answers``: by host; one that has a machine and is not in it did not answer.
+    ``answers``: by host; one that has a machine and is not in it did not answer. ``silent``: why.
     """
-    nodes = tuple(_node(name, variables, answers.get(name)) for name, variables in hosts.items())
+    nodes = tuple(
+        _node(name, variables, answers.get(name), silent.get(name, ""))
+        for name, variables in hosts.items()
+    )
     return Plan(nodes, _cluster_steps(answers))
 
 
-def _node(name: str, variables: Mapping[str, Any], answer: Answer | None) -> NodePlan:
+def _node(name: str, variables: Mapping[str, Any], answer: Answer | None, reason: str) -> NodePlan:
     role = str(variables["kubewright_role"])
     if answer is None:
-        known = "kubewright_machine" in variables
-        return NodePlan(name, role, "unreachable" if known else "missing")
+        machine = variables.get("kubewright_machine")
+        if machine is None:
+            return NodePlan(name, role, "missing")
+        # Who is off is not asked.
+        off = "its machine is off" if machine.get("power") == "off" else ""
+        return NodePlan(name, role, "unreachable", reason=reason or off)
     steps = tuple(
         Step(step, reasons) for step, reasons in answer.drift.items() if step not in CLUSTER_ROLES
     )

@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubewright.locations import ClusterPaths
+from kubewright.spec import connection
 from kubewright.spec.images import SystemImage
 from kubewright.spec.machines import Machine, Machines
-from kubewright.spec.models import Spec
-from kubewright.spec.names import CONTROL_PLANE, host_name, pool_group
+from kubewright.spec.models import ControlPlane, Node, Pool, Spec
+from kubewright.spec.names import pool_group
+from kubewright.spec.own_machines import STATIC
 from kubewright.spec.providers import Provider
 
 CONTROL_PLANE_ROLE = "control_plane"
 WORKER_ROLE = "worker"
+GB = 10**9
 KUBELET = "container_runtime_kubelet_configuration"
 
 
@@ -52,52 +54,42 @@ def build(
 
     ``version`` is the patch release ("1.37.2"), ``images`` the system image of each role for it.
     """
-    places = [
-        (
-            CONTROL_PLANE_ROLE,
-            "",
-            spec.control_plane.provider,
-            _names(spec, CONTROL_PLANE, spec.control_plane.size),
-            spec.control_plane.kubelet_args,
-        )
-    ]
-    places += [
-        (
-            WORKER_ROLE,
-            pool.name,
-            pool.provider,
-            _names(spec, pool.name, pool.size),
-            pool.kubelet_args,
-        )
-        for pool in spec.pools
+    places: list[tuple[str, str, ControlPlane | Pool, tuple[str, ...]]] = [
+        (CONTROL_PLANE_ROLE, "", spec.control_plane, spec.control_plane_hosts()),
+        *((WORKER_ROLE, pool.name, pool, spec.pool_hosts(pool)) for pool in spec.pools),
     ]
     known = machines.by_name()
     hosts: dict[str, dict[str, Any]] = {}
-    for role, pool, provider, names, kubelet_args in places:
+    for role, pool, place, names in places:
+        provided = _provider_variables(place.provider, providers or {})
         shared = {
-            **_with_kubelet_args(_provider_variables(provider, providers or {}), kubelet_args),
-            "kubewright_provider": provider,
+            **_with_kubelet_args(provided, place.kubelet_args),
+            "kubewright_provider": place.provider,
             "kubewright_pool": pool,
             "kubewright_role": role,
+            "system_volume_size_bytes": place.system_volume.size_gb * GB,
             **_image_variables((images or {}).get(role)),
         }
+        given = {node.name: node for node in place.nodes}
         for name in names:
             hosts[name] = {
                 **shared,
-                **_connection(name, paths),
-                **_machine_variables(known.get(name)),
+                **_machine_variables(
+                    _own_machine(spec.name, given[name], known.get(name))
+                    if name in given
+                    else known.get(name)
+                ),
+                **connection.variables(name, spec.ssh, given.get(name), paths),
             }
     groups = {
-        "kubewright": Group(children=("control_plane", "workers"), variables=_ssh_variables(paths)),
+        "kubewright": Group(
+            children=("control_plane", "workers"), variables=connection.shared(paths)
+        ),
         "control_plane": Group(hosts=places[0][3]),
         "workers": Group(children=tuple(pool_group(pool.name) for pool in spec.pools)),
-        **{pool_group(pool): Group(hosts=names) for _, pool, _, names, _ in places[1:]},
+        **{pool_group(pool): Group(hosts=names) for _, pool, _, names in places[1:]},
     }
     return Inventory(_cluster_variables(spec, version, paths), groups, hosts)
-
-
-def _names(spec: Spec, pool: str, size: int) -> tuple[str, ...]:
-    return tuple(host_name(spec.name, pool, number) for number in range(1, size + 1))
 
 
 def _cluster_variables(spec: Spec, version: str, paths: ClusterPaths) -> dict[str, Any]:
@@ -110,39 +102,23 @@ def _cluster_variables(spec: Spec, version: str, paths: ClusterPaths) -> dict[st
     }
 
 
-def _ssh_variables(paths: ClusterPaths) -> dict[str, Any]:
-    return {
-        "ansible_user": "root",
-        "ansible_python_interpreter": "/usr/bin/python3",
-        # Either name: the first is the ssh plugin's own, the second every connection's.
-        "ansible_ssh_pipelining": True,
-        "ansible_pipelining": True,
-        "ansible_ssh_private_key_file": str(paths.ssh_key),
-        # No ControlPath here: Ansible adds one, in a directory that it makes with mode 0700.
-        # Keep-alives end a connection to a machine that lost power after 15 s instead of never.
-        "ansible_ssh_args": "-o ControlMaster=auto -o ControlPersist=60s"
-        " -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
-        # Three times as fast as OpenSSH's first choice where the CPU has AES; it stays the second.
-        " -o Ciphers=^aes128-gcm@openssh.com",
-        "ansible_control_path_dir": str(paths.control_sockets),
-    }
+def _own_machine(cluster: str, node: Node, listed: Machine | None) -> Machine:
+    """Return a machine of one's own as its provider lists it: what the file says is what there is.
 
-
-def _connection(name: str, paths: ClusterPaths) -> dict[str, Any]:
-    """Return the options that check a machine's host key against our own list, under its own name.
-
-    A percent sign starts a token in ssh's options, and blanks part their words; see ssh_config(5).
+    Only host keys that the file does not have come from the listing.
     """
-    known_hosts = str(paths.known_hosts).replace("%", "%%")
-    options = {
-        "UserKnownHostsFile": f'"{known_hosts}"',
-        "GlobalKnownHostsFile": "/dev/null",
-        "StrictHostKeyChecking": "yes",
-        "HostKeyAlias": name,
-        "IdentitiesOnly": "yes",
-    }
-    words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    return {"ansible_ssh_common_args": shlex.join(words)}
+    keys = connection.host_keys(node) or (listed.host_keys if listed else ())
+    return Machine(
+        id=f"{STATIC}://{cluster}/{node.name}",
+        name=node.name,
+        address=node.address,
+        host_keys=keys,
+        provider=STATIC,
+        region=STATIC,
+        zone=STATIC,
+        node_type=STATIC,
+        power="on",
+    )
 
 
 def _machine_variables(machine: Machine | None) -> dict[str, Any]:

@@ -122,6 +122,11 @@ def _not_allowed(detail: ErrorDetails) -> str:
     return f"{_shown(detail['input'])} is not allowed"
 
 
+def _too_long(detail: ErrorDetails) -> str:
+    limits = detail.get("ctx", {})
+    return f"has {limits.get('actual_length')} entries of at most {limits.get('max_length')}"
+
+
 def _pattern(detail: ErrorDetails) -> str:
     if detail.get("ctx", {}).get("pattern") == LABEL:
         return f"{_shown(detail['input'])} is not a DNS label"
@@ -133,5 +138,6 @@ _DESCRIPTIONS: Mapping[str, Callable[[ErrorDetails], str]] = {
     "less_than_equal": _not_allowed,
     "literal_error": _not_allowed,
     "string_pattern_mismatch": _pattern,
+    "too_long": _too_long,
     "string_too_short": lambda _: "is empty",
 }

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from kubewright.spec.names import CONTROL_PLANE, host_name
 
 #: The inventory plugin that cluster.yml belongs to.
 PLUGIN = "kubewright.cluster.spec"
@@ -21,6 +24,9 @@ LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 #: The largest cluster that Kubernetes is tested with has 5,000 nodes
 #: (https://kubernetes.io/docs/setup/best-practices/cluster-large/).
 MAX_NODES = 5000
+
+#: What a system volume has at least, in GB (10^9 bytes): images of two releases and room to change.
+MIN_VOLUME_GB = 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ KubeletArgs = Annotated[
     dict[str, Any], Write("fields of KubeletConfiguration, such as {maxPods: 120}")
 ]
 Cidr = Annotated[str, Field(min_length=1)]
+#: Neither blanks, which would be other words of ssh, nor the marks of Ansible's templates.
+PLAIN_WORD = r"^[^\s{}%]+$"
 
 
 class Strict(BaseModel):
@@ -47,29 +55,132 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class SystemVolume(Strict):
+    """The volume on each machine that holds what Kubernetes needs there."""
+
+    size_gb: Annotated[int, Write(f"a whole number of GB, {MIN_VOLUME_GB} or more")] = Field(
+        default=MIN_VOLUME_GB,
+        ge=MIN_VOLUME_GB,
+        description="Size of the volume in GB (10^9 bytes), all of it taken at once.",
+        examples=[MIN_VOLUME_GB],
+    )
+
+
+class Node(Strict):
+    """A machine of your own."""
+
+    name: Annotated[Label, Write("lower-case letters, digits and inner hyphens, such as alpha")] = (
+        Field(description="Name of the host and of the Node, a DNS label.", examples=["alpha"])
+    )
+    address: Annotated[str, Write("an IPv4 address, such as 192.0.2.11")] = Field(
+        min_length=1,
+        description="IPv4 address by which this machine and the other nodes reach it.",
+        examples=["192.0.2.11"],
+        json_schema_extra={"format": "ipv4"},
+    )
+    host_keys: Annotated[
+        tuple[str, ...], Write("public SSH host keys, such as [ssh-ed25519 AAAA...]")
+    ] = Field(
+        default=(),
+        strict=False,
+        description="The machine's public SSH host keys (/etc/ssh/ssh_host_*_key.pub there). "
+        "Without them the known_hosts of whoever runs this must have one.",
+        examples=[["ssh-ed25519 AAAA..."]],
+    )
+
+
+class Ssh(Strict):
+    """How to log in to machines of your own."""
+
+    user: Annotated[str, Write("the name of a user, such as root")] = Field(
+        default="root",
+        pattern=PLAIN_WORD,
+        description="Who logs in. One who is not root needs sudo without a password.",
+        examples=["root"],
+    )
+    port: Annotated[int, Write("a port from 1 to 65535")] = Field(
+        default=22, ge=1, le=65535, description="Port of SSH.", examples=[22]
+    )
+    private_key_file: Annotated[
+        str | None, Write("the path of a private key, from / or from ~/")
+    ] = Field(
+        default=None,
+        pattern=r"^(/|~/)[^{}%\n]+$",
+        description="The only key that is offered. Without it ssh's agent and defaults count.",
+        examples=["~/.ssh/id_ed25519"],
+    )
+
+
+def _never_null(schema: JsonDict) -> None:
+    """What is left out is None here, and yet nobody may write null."""
+    kinds = schema.pop("anyOf")
+    assert isinstance(kinds, list) and isinstance(kinds[0], dict)
+    schema.update(kinds[0])
+    del schema["default"]
+
+
+def _control_plane_size(schema: JsonDict) -> None:
+    _never_null(schema)
+    schema["enum"] = [1, 3, 5, 7]
+
+
+def _at_least_one(schema: JsonDict) -> None:
+    del schema["default"]
+    schema["minItems"] = 1
+
+
+#: Of a place, as JSON Schema: it says how many machines, or which ones.
+_SIZE_OR_NODES: JsonDict = {"oneOf": [{"required": ["size"]}, {"required": ["nodes"]}]}
+Nodes = Annotated[
+    tuple[Node, ...], Write("a list of machines, such as [{name: alpha, address: 192.0.2.11}]")
+]
+Volume = Annotated[SystemVolume, Write(f"its size, such as {{size_gb: {MIN_VOLUME_GB}}}")]
+NODES = "Machines of your own, for the provider static; instead of size."
+VOLUME = "The system volume of these machines."
+
+
 class ControlPlane(Strict):
     """The machines that run etcd, the API server, the scheduler and the controller manager."""
+
+    model_config = ConfigDict(json_schema_extra=_SIZE_OR_NODES)
 
     provider: Annotated[Label, Write("the name of a provider, such as local")] = Field(
         description="Where the machines come from: the <name> of a role provider_<name>.",
         examples=["local"],
     )
-    size: Annotated[int, Write("1, 3, 5 or 7")] = Field(
+    size: Annotated[int | None, Write("1, 3, 5 or 7")] = Field(
+        default=None,
         ge=1,
         le=7,
         description="How many machines. Odd, for etcd's majority: 3 survive one loss, 5 two.",
         examples=[3],
-        json_schema_extra={"enum": [1, 3, 5, 7]},
+        json_schema_extra=_control_plane_size,
     )
+    nodes: Nodes = Field(
+        default=(),
+        json_schema_extra=_at_least_one,
+        strict=False,  # a YAML list is taken for the tuple; the nodes in it stay strict
+        max_length=7,
+        description=NODES,
+        examples=[[{"name": "alpha", "address": "192.0.2.11"}]],
+    )
+    system_volume: Volume = Field(default_factory=SystemVolume, description=VOLUME)
     kubelet_args: KubeletArgs = Field(
         default_factory=dict,
         description="Fields of KubeletConfiguration for these machines. A change restarts kubelet.",
         examples=[{"maxPods": 120}],
     )
 
+    @property
+    def count(self) -> int:
+        """How many machines."""
+        return len(self.nodes) if self.size is None else self.size
+
 
 class Pool(Strict):
     """Machines of one kind that run workloads."""
+
+    model_config = ConfigDict(json_schema_extra=_SIZE_OR_NODES)
 
     name: Annotated[Label, Write("lower-case letters, digits and inner hyphens, such as web")] = (
         Field(
@@ -83,17 +194,32 @@ class Pool(Strict):
         description="Where the machines come from: the <name> of a role provider_<name>.",
         examples=["local"],
     )
-    size: Annotated[int, Write(f"a whole number from 0 to {MAX_NODES}")] = Field(
+    size: Annotated[int | None, Write(f"a whole number from 0 to {MAX_NODES}")] = Field(
+        default=None,
         ge=0,
         le=MAX_NODES,
         description="How many machines the pool has.",
         examples=[2],
+        json_schema_extra=_never_null,
     )
+    nodes: Nodes = Field(
+        default=(),
+        strict=False,
+        max_length=MAX_NODES,
+        description=NODES,
+        examples=[[{"name": "beta", "address": "192.0.2.21"}]],
+    )
+    system_volume: Volume = Field(default_factory=SystemVolume, description=VOLUME)
     kubelet_args: KubeletArgs = Field(
         default_factory=dict,
         description="Fields of KubeletConfiguration for these machines. A change restarts kubelet.",
         examples=[{"maxPods": 120}],
     )
+
+    @property
+    def count(self) -> int:
+        """How many machines."""
+        return len(self.nodes) if self.size is None else self.size
 
 
 class Spec(Strict):
@@ -128,6 +254,10 @@ class Spec(Strict):
         strict=False,  # a YAML list is taken for the tuple; the pools in it stay strict
         description="The machines that run workloads. May be empty: [].",
     )
+    ssh: Annotated[Ssh, Write("user, port or private_key_file, such as {user: admin}")] = Field(
+        default_factory=Ssh,
+        description="How to log in to the machines of the provider static.",
+    )
     pod_cidr: Annotated[Cidr, Write("an IPv4 network, such as 10.244.0.0/16")] = Field(
         default="10.244.0.0/16",
         description="IPv4 network of the pods; each node takes a /24 of it.",
@@ -142,7 +272,25 @@ class Spec(Strict):
     @property
     def machine_count(self) -> int:
         """How many machines the cluster has in all."""
-        return self.control_plane.size + sum(pool.size for pool in self.pools)
+        return self.control_plane.count + sum(pool.count for pool in self.pools)
+
+    def own_hosts(self) -> tuple[str, ...]:
+        """Return the names of the machines of one's own, which no provider makes or deletes."""
+        places: list[ControlPlane | Pool] = [self.control_plane, *self.pools]
+        return tuple(node.name for place in places for node in place.nodes)
+
+    def control_plane_hosts(self) -> tuple[str, ...]:
+        """Return the host names of the control plane, in their order."""
+        return self._hosts(CONTROL_PLANE, self.control_plane)
+
+    def pool_hosts(self, pool: Pool) -> tuple[str, ...]:
+        """Return the host names of a pool, in their order."""
+        return self._hosts(pool.name, pool)
+
+    def _hosts(self, name: str, place: ControlPlane | Pool) -> tuple[str, ...]:
+        if place.size is None:
+            return tuple(node.name for node in place.nodes)
+        return tuple(host_name(self.name, name, number) for number in range(1, place.size + 1))
 
 
 def json_schema() -> dict[str, Any]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from kubewright.spec import kubelet
-from kubewright.spec.errors import Finding, Location
-from kubewright.spec.models import LABEL, Spec
+from kubewright.spec import kubelet, own_machines
+from kubewright.spec.errors import Finding, Location, dotted
+from kubewright.spec.models import LABEL, MAX_NODES, Spec
 from kubewright.spec.names import CONTROL_PLANE, MAX_HOST_NAME, host_name
 
 #: The pod network of one node: kube-controller-manager's default --node-cidr-mask-size for IPv4.
@@ -28,7 +28,7 @@ WIDEST_SERVICE_PREFIX = 12
 #: ... and at least 10 addresses (MinimumAddressesInServiceSubnet), since DNS takes the tenth.
 NARROWEST_SERVICE_PREFIX = 28
 
-_NOT_FOR_PODS = {
+_RESERVED = {
     "0.0.0.0/8": "this network",
     "127.0.0.0/8": "loopback",
     "169.254.0.0/16": "link-local",
@@ -63,12 +63,17 @@ def check(data: Any, around: Surroundings) -> list[Finding]:
     if not isinstance(data, dict):
         return []
     pools = _pools(data)
+    places = _places(data, pools)
+    networks, found = _networks(data, pools)
     return [
+        *(finding for place in places for finding in own_machines.size_or_nodes(place)),
+        *own_machines.nodes(places, _made_names(data, places), networks, _RESERVED),
+        *own_machines.ssh(data, places),
         *_quorum(data),
         *_pool_names(pools),
         *_host_names(data, pools),
         *_kubelet_args(data, pools),
-        *_networks(data, pools),
+        *found,
         *_version(data, around),
         *_providers(data, pools, around),
     ]
@@ -85,12 +90,48 @@ def _pools(data: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     return [(number, pool) for number, pool in enumerate(listed) if isinstance(pool, dict)]
 
 
+def _places(
+    data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]
+) -> list[own_machines.Place]:
+    control_plane = _get(data, "control_plane", dict)
+    sizes = f"a whole number from 0 to {MAX_NODES}"
+    return [
+        *(
+            [own_machines.Place(("control_plane",), control_plane, "1, 3, 5 or 7")]
+            if control_plane is not None
+            else []
+        ),
+        *(own_machines.Place(("pools", number), pool, sizes) for number, pool in pools),
+    ]
+
+
+def _count(place: Any) -> int:
+    """Return how many machines a place has, as far as that can be said."""
+    nodes = _get(place, "nodes", list)
+    return len(nodes) if nodes is not None else max(_get(place, "size", int) or 0, 0)
+
+
+def _made_names(data: dict[str, Any], places: list[own_machines.Place]) -> dict[str, str]:
+    """Return the host names that are made up, with the place of each."""
+    cluster = _get(data, "name", str) or ""
+    return {
+        host_name(cluster, name, number): f"a machine of {dotted(place.location)}"
+        for place in places
+        for name in [_get(place.data, "name", str) or CONTROL_PLANE]
+        for number in range(1, min(_get(place.data, "size", int) or 0, MAX_NODES) + 1)
+    }
+
+
 def _quorum(data: dict[str, Any]) -> Iterator[Finding]:
-    size = _get(_get(data, "control_plane", dict), "size", int)
-    if size and 1 < size < 8 and size % 2 == 0:
+    control_plane = _get(data, "control_plane", dict)
+    field = "nodes" if _get(control_plane, "nodes", list) is not None else "size"
+    size = _count(control_plane)
+    if field == "nodes" and not size:
+        yield Finding(("control_plane", field), "is empty", "write 1, 3, 5 or 7 machines")
+    if 1 < size < 8 and size % 2 == 0:
         survives = (size - 1) // 2
         yield Finding(
-            ("control_plane", "size"),
+            ("control_plane", field),
             f"{size} is even: etcd then survives the loss of {survives}, as with {size - 1}",
             f"write {size - 1} or {size + 1}",
         )
@@ -131,16 +172,23 @@ def _host_names(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -
     cluster = _get(data, "name", str)
     if cluster is None or not re.match(LABEL, cluster):
         return
-    control_planes = _get(_get(data, "control_plane", dict), "size", int) or 1
-    longest = host_name(cluster, CONTROL_PLANE, control_planes)
-    if len(longest) > MAX_HOST_NAME:
+    control_plane = _get(data, "control_plane", dict)
+    longest = host_name(cluster, CONTROL_PLANE, _get(control_plane, "size", int) or 1)
+    if _makes_names(control_plane) and len(longest) > MAX_HOST_NAME:
         yield _too_long(("name",), longest)
         return
     for number, pool in pools:
+        if not _makes_names(pool):
+            continue
         name = _get(pool, "name", str)
         longest = host_name(cluster, name or "", _get(pool, "size", int) or 1)
         if name and len(longest) > MAX_HOST_NAME:
             yield _too_long(("pools", number, "name"), longest)
+
+
+def _makes_names(place: Any) -> bool:
+    """Whether hosts are called after the cluster: those of a list have their own names."""
+    return _get(place, "nodes", list) is None
 
 
 def _too_long(where: Location, host: str) -> Finding:
@@ -152,30 +200,38 @@ def _too_long(where: Location, host: str) -> Finding:
     )
 
 
-def _networks(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -> Iterator[Finding]:
+def _networks(
+    data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]
+) -> tuple[dict[str, IPv4Network], list[Finding]]:
+    """Return the networks that can be read, by field, and what is wrong with them."""
     networks: dict[str, IPv4Network] = {}
+    found: list[Finding] = []
     for key in ("pod_cidr", "service_cidr"):
         text = data.get(key, Spec.model_fields[key].default)
         network = _network(text) if isinstance(text, str) and text else None
         if isinstance(network, IPv4Network):
             networks[key] = network
         elif network is not None:
-            yield Finding((key,), *network)
+            found.append(Finding((key,), *network))
     pods, services = networks.get("pod_cidr"), networks.get("service_cidr")
     if pods is not None:
-        yield from _pod_network(pods, _machine_count(data, pools))
+        machines = _count(data.get("control_plane")) + sum(_count(pool) for _, pool in pools)
+        found += _pod_network(pods, machines)
     if services is not None:
-        yield from _service_network(services)
+        found += _service_network(services)
     if pods is not None and services is not None and pods.overlaps(services):
         # Told at the field that the file has; the other one may be a default.
         key, other = (
             ("service_cidr", "pod_cidr") if "service_cidr" in data else ("pod_cidr", "service_cidr")
         )
-        yield Finding(
-            (key,),
-            f"{networks[key]} overlaps {other} {networks[other]}",
-            "choose networks that do not overlap",
+        found.append(
+            Finding(
+                (key,),
+                f"{networks[key]} overlaps {other} {networks[other]}",
+                "choose networks that do not overlap",
+            )
         )
+    return networks, found
 
 
 def _network(text: str) -> IPv4Network | tuple[str, str]:
@@ -196,21 +252,13 @@ def _network(text: str) -> IPv4Network | tuple[str, str]:
         return f"'{text}' has no prefix length", f"write {text}/16 if that is the network"
     if str(network) != text:
         return f"'{text}' is not the first address of its network", f"write {network}"
-    for reserved, use in _NOT_FOR_PODS.items():
+    for reserved, use in _RESERVED.items():
         if network.overlaps(IPv4Network(reserved)):
             return (
                 f"'{text}' overlaps {reserved} ({use})",
                 "write a private network, such as one of 10.0.0.0/8",
             )
     return network
-
-
-def _machine_count(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -> int:
-    sizes = [
-        _get(_get(data, "control_plane", dict), "size", int),
-        *(_get(pool, "size", int) for _, pool in pools),
-    ]
-    return sum(size for size in sizes if size and size > 0)
 
 
 def _pod_network(network: IPv4Network, machines: int) -> Iterator[Finding]:

@@ -65,6 +65,11 @@ class Journal:
                 begun.pop(line["run"], None)
         return list(begun.values())
 
+    def newest(self) -> str:
+        """Return the id of the run that was begun last, "" when there was none."""
+        begun = [str(line["run"]) for line in self.lines() if line["event"] == "started"]
+        return begun[-1] if begun else ""
+
     def trim(self) -> None:
         """Cut a long journal to its newer half. Call it when no run is unfinished."""
         lines = self.lines()

@@ -98,7 +98,10 @@ class PausePart(_PartBase):
 
 
 class DebianPart(_PartBase):
-    """A small tree out of Debian packages: files to keep, and the libraries that they need."""
+    """A small tree out of Debian packages: files to keep, and the libraries that they need.
+
+    ``programs``: files of the tree by the name by which any host can call them, see the recipe.
+    """
 
     recipe: Literal["debian"]
     packages: list[str] = Field(min_length=1)
@@ -107,6 +110,7 @@ class DebianPart(_PartBase):
     directories: list[RelativePath] = []
     files: dict[RelativePath, str] = {}
     links: dict[RelativePath, str] = {}
+    programs: dict[RelativePath, RelativePath] = {}
 
 
 Part = Annotated[GoPart | PausePart | DebianPart, Field(discriminator="recipe")]

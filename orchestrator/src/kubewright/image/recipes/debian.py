@@ -18,6 +18,13 @@ from kubewright.image.recipes.job import Job
 RECIPE = 1
 
 _AUTHORITIES = "usr/share/ca-certificates/mozilla/*.crt"
+_LIBRARY = re.compile(r"^usr/lib(64)?/([^/]+-linux-gnu/)?[^/]+\.so[.0-9]*$")
+# A program with its own loader and libraries: those of the host are others, or too old.
+_CALL = """\
+#!/bin/sh
+tree=${{0%/*}}/..
+exec "$tree/{loader}" --argv0 "${{0##*/}}" --library-path "{libraries}" "$tree/{program}" "$@"
+"""
 # How a system with merged /usr looks; programs and their loader are found by these names.
 _USR_LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
 
@@ -45,14 +52,19 @@ def make(job: Job[DebianPart], pinned: dict[str, packages.Pinned]) -> dict[str, 
             else:
                 target = member.linkname if member.issym() else None
                 available[inside] = Item(source, member.mode & 0o755, data, target)
-    chosen = choose(available, job.part.keep)
+    chosen = choose(available, [*job.part.keep, *job.part.programs.values()])
+    calls = {
+        f"run/{name}": Item("kubewright", 0o755, call(chosen, program).encode())
+        for name, program in job.part.programs.items()
+    }
     if job.part.certificates:
         chosen[job.part.certificates] = _bundle(available)
     for inside, text in job.part.files.items():
         chosen[inside] = Item("kubewright", data=text.encode())
     for inside, target in job.part.links.items():
         chosen[inside] = Item("kubewright", target=target)
-    if job.part.keep:
+    chosen |= calls
+    if job.part.keep or calls:
         chosen |= {inside: Item("kubewright", target=to) for inside, to in _USR_LINKS.items()}
     _write(job.files, chosen, job.part.directories)
     return {inside: item.source for inside, item in chosen.items() if item.target is None}
@@ -93,6 +105,19 @@ def choose(available: dict[str, Item], patterns: Iterable[str]) -> dict[str, Ite
             pending += [packages.merged(needed.interpreter)] if needed.interpreter else []
             pending += [libraries.get(name, name) for name in needed.libraries]
     return chosen
+
+
+def call(chosen: dict[str, Item], program: str) -> str:
+    """Return a script that calls a program of the tree from outside, wherever the tree lies."""
+    needed = elf.needs(chosen[program].data)
+    if needed is None or not needed.interpreter:
+        raise ImageError(f"{program} can't be called from outside: it has no loader.", "Link it.")
+    loader = packages.merged(needed.interpreter)
+    while (target := chosen[loader].target) is not None:
+        loader = resolve(loader, target)
+    places = sorted({posixpath.dirname(path) for path in chosen if _LIBRARY.match(path)})
+    libraries = ":".join(f"$tree/{place}" for place in places)
+    return _CALL.format(loader=loader, libraries=libraries, program=program)
 
 
 def resolve(path: str, target: str) -> str:

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``kubewright logs``: what ansible-playbook said in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, TextIO
+
+import typer
+from rich.text import Text
+
+from kubewright.act import Failure
+from kubewright.act.log import failures, has_task
+from kubewright.act.messages import complaint
+from kubewright.cli.exits import CommandError
+from kubewright.cli.options import DEFAULT_FILE, File, Form
+from kubewright.cli.output import Format, Output
+from kubewright.cli.runs import LIST, RunId, chosen
+from kubewright.spec import load
+from kubewright.store.history import Run
+from kubewright.store.runs import LOG
+
+Failed = Annotated[
+    bool, typer.Option("--failed", help="Only the tasks that failed, with their messages.")
+]
+#: Characters of a log that are printed at once: a large cluster's has hundreds of megabytes.
+BLOCK = 1 << 16
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(logs)
+
+
+def logs(
+    run: RunId = None,
+    file: File = DEFAULT_FILE,
+    output: Form = Format.TEXT,
+    failed: Failed = False,
+) -> None:
+    """Print the log of a run: the newest, or the one whose id begins so."""
+    out = Output(output)
+    one = chosen(load(file).name, run, file)
+    data = {"run": one.run, "status": one.status or None, "log": str(one.directory / LOG)}
+    if not failed and out.form is Format.TEXT:
+        _print(one, out)
+        return
+    lines = _lines(one)
+    if not failed:
+        out.result({**data, "lines": lines}, "")
+        return
+    found = failures(lines)
+    if not found and one.status in ("failed", "error") and not has_task(lines):
+        found = [Failure("", "", complaint(lines))]
+    if not found:
+        status = one.status or "status not known"
+        out.note(f"no task failed in the run {one.run} ({status})")
+    told = {**data, "failures": [failure.as_dict() for failure in found]}
+    out.result(told, Text("\n").join(_told(failure) for failure in found))
+
+
+@contextmanager
+def _opened(run: Run) -> Iterator[TextIO]:
+    """The log of a run, whose lines end with a line feed and with nothing else."""
+    path = run.directory / LOG
+    try:
+        file = path.open(encoding="utf-8", errors="replace", newline="\n")
+    except FileNotFoundError:
+        raise CommandError(
+            f"the run {run.run} ({run.status or 'status not known'}) has no log",
+            remedy=f"Logs are kept for the newest runs alone; {LIST} tells which there are.",
+        ) from None
+    with file:
+        yield file
+
+
+def _print(run: Run, out: Output) -> None:
+    with _opened(run) as file:
+        end = "\n"
+        while block := file.read(BLOCK):
+            out.straight(block)
+            end = block[-1]
+    if end != "\n":
+        out.straight("\n")
+
+
+def _lines(run: Run) -> list[str]:
+    with _opened(run) as file:
+        return [line.removesuffix("\n") for line in file]
+
+
+def _told(failure: Failure) -> Text:
+    # One before any task has neither host nor task.
+    where = f"{failure.host}: {failure.task}" if failure.host else "before any task"
+    text = Text.assemble((where, "bold red"), f"\n  {failure.message}")
+    return text.append(f"\n  {failure.remedy}", style="yellow") if failure.remedy else text

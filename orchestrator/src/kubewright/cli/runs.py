@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runs of a cluster, and which one a user means."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kubewright.cli.exits import CommandError, ExitCode
+from kubewright.cli.options import DEFAULT_FILE
+from kubewright.cli.output import counted, named
+from kubewright.locations import ClusterPaths
+from kubewright.spec import load
+from kubewright.store import Journal
+from kubewright.store.history import Run, history
+
+LIST = "kubewright history list"
+
+
+def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of runs that begin so, newest first, for the shell."""
+    file = Path(str(ctx.params.get("file") or DEFAULT_FILE))
+    try:
+        known = known_runs(load(file).name)
+    except Exception:
+        return []  # a shell that completes has no place for a message; the command will tell
+    return [run.run for run in known if run.run.startswith(incomplete)]
+
+
+RunId = Annotated[
+    str | None,
+    typer.Argument(
+        help="A run's id or its beginning; by default the newest.", autocompletion=complete_run
+    ),
+]
+
+
+def first(file: Path) -> str:
+    """Return how the first run is made, for who has none yet."""
+    return f"kubewright apply -f {shlex.quote(str(file))} makes the first"
+
+
+def known_runs(cluster: str) -> list[Run]:
+    """Return all runs that are known, newest first."""
+    paths = ClusterPaths.of(cluster)
+    return history(Journal(paths.journal), paths.runs)
+
+
+def chosen(cluster: str, prefix: str | None, file: Path) -> Run:
+    """Return the run whose id begins so; the newest one without a prefix.
+
+    :raises CommandError: there is none, or more than one.
+    """
+    known = known_runs(cluster)
+    if not known:
+        raise CommandError(f"{cluster} has had no run yet", remedy=f"{first(file)}.")
+    if prefix is None:
+        return known[0]
+    found = [run for run in known if run.run.startswith(prefix)]
+    exact = [run for run in found if run.run == prefix]
+    if len(found) > 1 and not exact:
+        names = named(run.run for run in found)
+        raise CommandError(
+            f"{counted(len(found), 'run')} of {cluster} begin with {prefix!r}: {names}",
+            remedy="Write more of the id.",
+            code=ExitCode.BAD_INPUT,
+        )
+    if not found:
+        raise CommandError(
+            f"no run of {cluster} begins with {prefix!r}",
+            remedy=f"{LIST} -f {shlex.quote(str(file))} tells which there are.",
+            code=ExitCode.BAD_INPUT,
+        )
+    return (exact or found)[0]

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for machines of one's own, the nodes of the provider static. They read plain data."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from kubewright.spec.errors import Finding, Location, dotted
+from kubewright.spec.models import LABEL
+
+#: The provider whose machines the file names.
+STATIC = "static"
+#: Names that Ansible or its inventory has for something else.
+RESERVED_NAMES = ("all", "kubewright", "localhost", "ungrouped", "workers")
+
+_KEY_TYPES = re.compile(r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-\S+@openssh\.com")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The control plane or a pool: where it stands, what it says, and what its size may be."""
+
+    location: Location
+    data: dict[str, Any]
+    sizes: str
+
+
+@dataclass
+class Seen:
+    """What other nodes have: by name or address, the location of the first that has it."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+
+
+def size_or_nodes(place: Place) -> Iterator[Finding]:
+    """Say whether a place has what its provider needs: static names nodes, all others count."""
+    where, data = place.location, place.data
+    provider = data.get("provider")
+    if provider == STATIC:
+        if "size" in data:
+            yield Finding(
+                (*where, "size"),
+                "can't be set: machines of the provider static are named one by one",
+                "write nodes instead, such as [{name: alpha, address: 192.0.2.11}]",
+                at_key=True,
+            )
+        elif "nodes" not in data:
+            yield Finding(
+                (*where, "nodes"),
+                "is missing",
+                "add a list of machines, such as [{name: alpha, address: 192.0.2.11}]",
+            )
+        return
+    if "nodes" in data and isinstance(provider, str):
+        yield Finding(
+            (*where, "nodes"),
+            f"can't be set: the provider '{provider}' makes its machines",
+            "write size instead, or the provider static for machines of your own",
+            at_key=True,
+        )
+    elif data.get("size") is None and "nodes" not in data:
+        what, remedy = ("is empty", "write") if "size" in data else ("is missing", "add")
+        yield Finding((*where, "size"), what, f"{remedy} {place.sizes}")
+
+
+def ssh(data: dict[str, Any], places: list[Place]) -> Iterator[Finding]:
+    """Say whether there are settings for machines that the file does not have.
+
+    Where a provider is missing or no word, nobody knows.
+    """
+    providers = [place.data.get("provider") for place in places]
+    known = providers and all(isinstance(provider, str) for provider in providers)
+    if "ssh" in data and known and STATIC not in providers:
+        yield Finding(
+            ("ssh",),
+            f"has no effect: no pool has the provider {STATIC}",
+            f"remove it, or write the provider {STATIC} for machines of your own",
+            at_key=True,
+        )
+
+
+def nodes(
+    places: list[Place],
+    made: dict[str, str],
+    networks: dict[str, IPv4Network],
+    reserved: dict[str, str],
+) -> Iterator[Finding]:
+    """Say what is wrong with the nodes that a file names.
+
+    ``made``: names of machines that other providers make, with the place of each. ``networks``: of
+    pods and services, by field. ``reserved``: networks that no machine can have, and their use.
+    """
+    seen = Seen(names=dict(made))
+    for place in places:
+        listed = place.data.get("nodes")
+        for number, node in enumerate(listed if isinstance(listed, list) else []):
+            if isinstance(node, dict):
+                where = (*place.location, "nodes", number)
+                yield from _name(where, node.get("name"), seen)
+                yield from _address(where, node.get("address"), seen, networks, reserved)
+                yield from _host_keys(where, node.get("host_keys"))
+
+
+def _name(where: Location, name: object, seen: Seen) -> Iterator[Finding]:
+    if not isinstance(name, str) or not re.match(LABEL, name):
+        return
+    at = (*where, "name")
+    if name in RESERVED_NAMES:
+        yield Finding(at, f"'{name}' has a meaning of its own in Ansible", "choose another name")
+    elif name in seen.names:
+        yield Finding(at, f"'{name}' is also the name of {seen.names[name]}", "choose another name")
+    else:
+        seen.names[name] = dotted(where)
+
+
+def _address(
+    where: Location,
+    text: object,
+    seen: Seen,
+    networks: dict[str, IPv4Network],
+    reserved: dict[str, str],
+) -> Iterator[Finding]:
+    if not isinstance(text, str) or not text:
+        return
+    at = (*where, "address")
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        yield Finding(
+            at, f"'{text}' is not an IPv4 address", "write an IPv4 address, such as 192.0.2.11"
+        )
+        return
+    for network, use in reserved.items():
+        if address in IPv4Network(network):
+            yield Finding(
+                at,
+                f"{text} is in {network} ({use})",
+                "write the address by which the other nodes reach the machine",
+            )
+            return
+    if text in seen.addresses:
+        yield Finding(
+            at, f"{text} is also the address of {seen.addresses[text]}", "write its own address"
+        )
+        return
+    seen.addresses[text] = dotted(where)
+    for key, inner in networks.items():
+        if address in inner:
+            yield Finding(
+                at, f"{text} is in {key} {inner}", f"choose a {key} that no machine is in"
+            )
+
+
+def _host_keys(where: Location, keys: object) -> Iterator[Finding]:
+    for number, key in enumerate(keys if isinstance(keys, list) else []):
+        if isinstance(key, str) and not _is_key(key):
+            shown = key if len(key) <= 30 else f"{key[:30]}..."
+            yield Finding(
+                (*where, "host_keys", number),
+                f"'{shown}' is not a public SSH key",
+                "write a line of /etc/ssh/ssh_host_ed25519_key.pub of that machine",
+            )
+
+
+def _is_key(text: str) -> bool:
+    """Whether it is "type base64", or that and a comment, and all of the key is there.
+
+    RFC 4253, section 6.6: the type and what it needs, each after its length in four bytes.
+    """
+    words = text.split()
+    if len(words) < 2 or "\n" in text or not _KEY_TYPES.fullmatch(words[0]):
+        return False
+    try:
+        data = base64.b64decode(words[1], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    parts = []
+    while data:
+        length = int.from_bytes(data[:4], "big")
+        parts.append(data[4 : 4 + length])
+        if len(data) < 4 + length:
+            return False
+        data = data[4 + length :]
+    return len(parts) > 1 and parts[0] == words[0].encode()

@@ -1,0 +1,42 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: host keys that the user of this machine trusts already.
+
+ssh-keygen reads the files: it knows hashed names, patterns and ports as ssh does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _machines
+
+SSH_PORT = 22
+NOT_FOUND = 1
+
+
+def keys(address: str, port: int, files: Sequence[Path], runner: _command.Runner) -> list[str]:
+    """The keys ("type base64") of a host in *files*, without those that are marked as revoked."""
+    host = address if port == SSH_PORT else f"[{address}]:{port}"
+    found: list[str] = []
+    revoked: set[str] = set()
+    for file in files:
+        result = runner(["ssh-keygen", "-F", host, "-f", str(file)], timeout=20)
+        if result.rc != NOT_FOUND:
+            _command.check(result, f"Looking for {host} in {file}")
+        for line in result.stdout.splitlines():
+            _sort(line.split(), found, revoked)
+    return [key for key in dict.fromkeys(found) if key not in revoked]
+
+
+def _sort(words: list[str], found: list[str], revoked: set[str]) -> None:
+    """Put the key of a line, sshd(8), where it belongs; what is no host key goes nowhere."""
+    marker = words.pop(0) if words and words[0].startswith("@") else ""
+    key = " ".join(words[1:3])
+    if not _machines.is_key(key):
+        return
+    if marker == "@revoked":
+        revoked.add(key)
+    elif not marker:
+        found.append(key)

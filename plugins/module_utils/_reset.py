@@ -1,0 +1,299 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: a node becomes the machine that it was.
+
+One step after the other: each looks for what is there, ends or removes it, and looks again. A
+reset that was killed is finished by the next one, since what a later step needs to know goes last:
+the record of what was before, the record of the membership, the epoch. On a machine without them
+nothing is touched, whatever its names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _atomic,
+    _before,
+    _command,
+    _firewall,
+    _owned,
+    _reset_files,
+    _reset_processes,
+    _reset_system,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+EPOCH = "epoch"
+# In the order in which they go: without the record another reset would take away what came back.
+BOOKKEEPING = (EPOCH, _before.RECORD)
+# Until everything has been looked at again; the second one while it comes or goes.
+TOOLS = (_command.KEPT_TOOLS, f"{_command.KEPT_TOOLS}.new")
+SHOWN = 12
+
+
+@dataclass
+class Report:
+    """What went or would go, in words, and what a person should know besides."""
+
+    removed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def is_node(state: Path) -> bool:
+    """Whether a run of ours has written to the machine; *state*: `_owned.STATE` on it."""
+    return state.is_dir() and any(entry.name != "lost+found" for entry in state.iterdir())
+
+
+def remove_locks(machine: _before.Machine) -> None:
+    """Remove the directory of the locks, whose files may be held: see `_fence`."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(machine.path(_owned.LOCKS))
+
+
+class Reset:
+    """Takes off a machine what it has because it is a node. *keep*: see `_reset_files.Files`."""
+
+    def __init__(self, machine: _before.Machine, keep: frozenset[str] = frozenset()) -> None:
+        self.machine = machine
+        self.state = machine.path(_owned.STATE)
+        record = _before.read(self.state)
+        self.before = record or _before.Before()
+        self.recorded = record is not None
+        self.system = _reset_system.System(machine, self.before)
+        self.files = _reset_files.Files(machine, self.before, keep, self.recorded)
+        self.report = Report()
+
+    def converge(self, predict: bool) -> Report:
+        """Do all steps, or only say what they would do. Raises `KubewrightError`, `OSError`."""
+        system = self.system
+        if not predict:
+            self._keep_tools()
+        volume = [self.machine.path(_owned.VOLUME_FILE)]
+        self._step(self._units(_owned.KUBELET), lambda: system.stop([_owned.KUBELET]), predict)
+        self._pods(predict)
+        self._step(self._units(*_owned.RUNTIME), self._stopper(*_owned.RUNTIME), predict)
+        self._step(self._processes, self._kill, predict)
+        self._step(
+            lambda: [f"control group {self.machine.name(path)}" for path in system.groups()],
+            system.remove_groups,
+            predict,
+        )
+        self._mounts(_owned.MOUNTS, predict)
+        self._step(
+            lambda: [
+                f"network namespace {self.machine.name(path)}" for path in system.namespaces()
+            ],
+            system.remove_namespaces,
+            predict,
+        )
+        self._step(
+            lambda: [f"interface {name}" for name in system.links()], system.remove_links, predict
+        )
+        for find, act in self._firewall():
+            self._step(find, act, predict)
+        self._step(self._units(_owned.IMAGE_MOUNT), self._stopper(_owned.IMAGE_MOUNT), predict)
+        self._mounts((_owned.IMAGE,), predict)
+        self._loops(system.images, predict)
+        self._step(self._units(_owned.VOLUME_MOUNT), self._stopper(_owned.VOLUME_MOUNT), predict)
+        self._mounts((_owned.VOLUME,), predict)
+        self._loops(lambda: volume, predict)
+        self._step(self._file_words, self._change_files, predict)
+        self._step(self._forgotten, system.forget_units, predict)
+        if self.recorded:
+            self._step(
+                lambda: [f"target {name}" for name in system.targets()],
+                system.leave_targets,
+                predict,
+            )
+        self._sysctls(predict)
+        self._step(self._state_words, self._remove_state, predict)
+        return self.report
+
+    def forget(self) -> None:
+        """Remove tools, records and locks: from now on this machine is no node."""
+        kept, beside = map(self.machine.path, TOOLS)
+        _reset_files.remove(self.machine, beside)
+        # At once, or the next reset would find half of them.
+        if kept.is_dir():
+            kept.rename(beside)
+        _reset_files.remove(self.machine, beside)
+        for name in BOOKKEEPING:
+            path = self.state / name
+            _atomic.remove_if_there(_atomic.temporary_for(path))
+            _atomic.remove_if_there(path)
+        if self.state.is_dir():
+            _atomic.fsync_directory(self.state)
+            if not any(self.state.iterdir()):
+                self.state.rmdir()
+                _atomic.fsync_directory(self.state.parent)
+        remove_locks(self.machine)
+
+    def _keep_tools(self) -> None:
+        """Have the image's tools at hand when the image has gone."""
+        tools = self.machine.path(_command.IMAGE_TOOLS)
+        kept, beside = map(self.machine.path, TOOLS)
+        if tools.is_dir() and not kept.is_dir():
+            _reset_files.remove(self.machine, beside)
+            shutil.copytree(tools, beside, symlinks=True)
+            beside.rename(kept)
+
+    def _step(
+        self, find: Callable[[], list[str]], act: Callable[[], object], predict: bool
+    ) -> None:
+        words = find()
+        self.report.removed += words
+        if not words or predict:
+            return
+        act()
+        if left := find():
+            more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+            raise KubewrightError(
+                f"Still there after it was removed: {', '.join(left[:SHOWN])}{more}. Something "
+                "holds it or makes it anew: find out what (`systemctl`, `findmnt`, `fuser -vm`), "
+                "then reset again."
+            )
+
+    def _units(self, *names: str) -> Callable[[], list[str]]:
+        return lambda: [f"unit {name}" for name in self.system.units(names)]
+
+    def _stopper(self, *names: str) -> Callable[[], None]:
+        return lambda: self.system.stop(self.system.units(names))
+
+    def _pods(self, predict: bool) -> None:
+        """The runtime also takes the pods' networks down; what it can't do is done without it."""
+        pods = self.system.pods()
+        self.report.removed += [f"pod {name}" for name in pods]
+        if pods and not predict and (trouble := self.system.remove_pods()):
+            self.report.warnings.append(trouble)
+
+    def _processes(self) -> list[str]:
+        return [f"process {pid} ({name})" for pid, name in self.system.processes().items()]
+
+    def _kill(self) -> None:
+        # What a dying one has started meanwhile is found when it is asked again.
+        _reset_system.wait(lambda: not _reset_processes.kill(self.system.processes()))
+        _reset_system.wait(lambda: not self.system.processes())
+
+    def _mounts(self, directories: Sequence[str], predict: bool) -> None:
+        self._step(
+            lambda: [f"mount {point}" for point in self.system.mounted(*directories)],
+            lambda: self.system.unmount(*directories),
+            predict,
+        )
+
+    def _loops(self, files: Callable[[], list[Path]], predict: bool) -> None:
+        self._step(
+            lambda: [f"loop device {name}" for name in self.system.loops(files())],
+            lambda: self.system.detach(files()),
+            predict,
+        )
+
+    def _firewall(self) -> list[tuple[Callable[[], list[str]], Callable[[], object]]]:
+        run, proc = self.machine.run, self.machine.path("/proc")
+        chains = self.before.chains
+
+        def nft() -> _firewall.Removal:
+            return _firewall.nft_removal(_firewall.ruleset(run), chains)
+
+        def legacy(family: str) -> _firewall.Removal:
+            text = _firewall.legacy_rules(run, proc, family)
+            return _firewall.legacy_removal(text, family, chains)
+
+        def restore(family: str) -> _command.Result:
+            command = [f"{_firewall.LEGACY[family]}-restore", "--noflush"]
+            result = run(command, stdin=legacy(family).script)
+            return _command.check(result, "Rules could not be removed")
+
+        steps: list[tuple[Callable[[], list[str]], Callable[[], object]]] = []
+        if self.machine.has("nft"):
+            steps.append(
+                (
+                    lambda: list(nft().words),
+                    lambda: _command.check(
+                        run(["nft", "--file", "-"], stdin=nft().script),
+                        "Rules could not be removed",
+                    ),
+                )
+            )
+        for family, tool in _firewall.LEGACY.items():
+            if self.machine.has(f"{tool}-save"):
+                steps.append(
+                    (
+                        lambda family=family: list(legacy(family).words),  # type: ignore[misc]
+                        lambda family=family: restore(family),  # type: ignore[misc]
+                    )
+                )
+        return steps
+
+    def _file_words(self) -> list[str]:
+        return [words for words, _ in self.files.changes()]
+
+    def _change_files(self) -> None:
+        # A directory is empty, and found, when what was in it has gone.
+        seen = set(self.report.removed)
+        while changes := list(self.files.changes()):
+            for words, change in changes:
+                change()
+                if words not in seen:
+                    seen.add(words)
+                    self.report.removed.append(words)
+            if [words for words, _ in self.files.changes()] == [words for words, _ in changes]:
+                return
+
+    def _forgotten(self) -> list[str]:
+        stale, failed = self.system.forgotten()
+        return [f"systemd's memory of {name}" for name in (*stale, *failed)]
+
+    def _sysctls(self, predict: bool) -> None:
+        """Settings have their old values again; one may take others along, so look twice."""
+        directory = self.machine.path("/proc/sys")
+        if not self.recorded:
+            self.report.warnings.append(
+                f"{self.state / _before.RECORD} is missing, so kernel settings stay as they are."
+            )
+        self.report.removed += [f"sysctl {name}" for name in self._changed_sysctls(directory)]
+        if predict:
+            return
+        trouble: dict[str, str] = {}
+        for _ in range(2):
+            for name, value in self._changed_sysctls(directory).items():
+                try:
+                    (directory / name).write_text(value)
+                except OSError as error:
+                    trouble[name] = error.strerror or str(error)
+        for name, value in self._changed_sysctls(directory).items():
+            why = f" ({trouble[name]})" if name in trouble else ""
+            self.report.warnings.append(f"sysctl {name} could not be set back to {value}{why}.")
+
+    def _changed_sysctls(self, directory: Path) -> dict[str, str]:
+        """Old values of what has another one now; what takes others along comes first."""
+        now = _before.sysctls(self.before.sysctls, directory)
+
+        def breadth(name: str) -> tuple[bool, bool, bool, str]:
+            parts = name.split("/")
+            return name != "net/ipv4/ip_forward", "all" not in parts, "default" not in parts, name
+
+        return {
+            name: self.before.sysctls[name]
+            for name in sorted(now, key=breadth)
+            if now[name].split() != self.before.sysctls[name].split()
+        }
+
+    def _state_entries(self) -> list[Path]:
+        temporaries = {_atomic.temporary_for(self.state / name).name for name in BOOKKEEPING}
+        kept = {*BOOKKEEPING, *temporaries, *(Path(name).name for name in TOOLS), "lost+found"}
+        entries = sorted(self.state.iterdir()) if self.state.is_dir() else []
+        return [entry for entry in entries if entry.name not in kept]
+
+    def _state_words(self) -> list[str]:
+        return [self.machine.name(path) for path in self._state_entries()]
+
+    def _remove_state(self) -> None:
+        for path in self._state_entries():
+            _reset_files.remove(self.machine, path)
+        _atomic.fsync_directory(self.state)

@@ -1,0 +1,96 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: the facts that preflight judges a new machine by. Reads only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _kernel,
+    _leftovers,
+    _processes,
+)
+
+# A volume that is not set aside takes what is written to it: at first a system image.
+SPARSE_BYTES = 1_000_000_000
+
+
+def survey(
+    desired: Mapping[str, Any], machine: Mapping[str, Any], root: Path = Path("/")
+) -> dict[str, Any]:
+    """Facts of a machine that is to become what *desired* (``preflight_desired``) says.
+
+    *machine*: what `_node.machine_facts` says of it. Gives ``prepared``, ``listeners``,
+    ``modules`` (those that are missing), ``disks`` and ``leftovers``.
+    """
+    ports = [int(port) for port in desired.get("ports") or ()]
+    return {
+        "prepared": _leftovers.is_prepared(root),
+        "listeners": [
+            {"port": port, "process": str(process or "a process that is not known")}
+            for port, process in _processes.listeners(ports, root).items()
+            if process is None or not _processes.is_ours(process, root)
+        ],
+        "modules": _kernel.missing_modules(
+            desired.get("kernel_modules") or (), root, machine["kernel"]
+        ),
+        "disks": disks(desired, root),
+        "leftovers": _leftovers.leftovers(root, desired.get("ca_certificate") or ""),
+    }
+
+
+def disks(desired: Mapping[str, Any], root: Path) -> list[dict[str, Any]]:
+    """Each file system that something is to lie on, with what is free there, in bytes.
+
+    ``volume``: what the system volume still takes there; ``room``: what others want beside it.
+    """
+    found: dict[int, dict[str, Any]] = {}
+
+    def place(path: str) -> dict[str, Any]:
+        there = _existing(root / path.lstrip("/"))
+        device = there.stat().st_dev
+        if device not in found:
+            status = os.statvfs(there)
+            found[device] = {
+                "mount": _mount_point(there, root),
+                "free": status.f_bavail * status.f_frsize,
+                "volume": {},
+                "room": {},
+            }
+        return found[device]
+
+    volume = desired.get("volume") or {}
+    if volume:
+        place(volume["path"])["volume"][volume["path"]] = _missing_bytes(volume, root)
+    for path, size in (desired.get("room") or {}).items():
+        place(path)["room"][path] = int(size)
+    return list(found.values())
+
+
+def _missing_bytes(volume: Mapping[str, Any], root: Path) -> int:
+    try:
+        status = (root / str(volume["path"]).lstrip("/")).stat()
+    except OSError:
+        status = None
+    there = status.st_blocks * 512 if status and stat.S_ISREG(status.st_mode) else 0
+    if volume.get("sparse"):
+        return max(0, SPARSE_BYTES - there)
+    return max(0, int(volume["size_bytes"]) - there)
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _mount_point(path: Path, root: Path) -> str:
+    device = path.stat().st_dev
+    while path != root and path.parent.stat().st_dev == device:
+        path = path.parent
+    return f"/{path.relative_to(root)}".replace("/.", "/")

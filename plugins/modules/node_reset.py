@@ -1,0 +1,172 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Make a node the machine that it was."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_reset
+short_description: Make a node the machine that it was
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+description:
+  - Ends and removes everything that this collection, and what it starts, has brought onto a
+    machine, and brings back what the first run recorded. No reboot is needed.
+  - What others have there is left as it is, and a machine that no run has written to is not
+    touched.
+  - Needs no system image, no container runtime and no API server that works. One that was killed
+    is finished by the next one.
+  - It does not take the node out of its cluster's books, see M(kubewright.cluster.cluster_member).
+options:
+  cluster_id:
+    description: The cluster's id. A node of another cluster is refused. Not checked when not given.
+    type: str
+  state:
+    description: What the node is to be.
+    type: str
+    choices: [absent]
+    default: absent
+extends_documentation_fragment:
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    description:
+      - Says what would be removed. Directories that would be empty by then are not among it.
+    support: full
+  diff_mode:
+    description: Lists what is or would be removed.
+    support: full
+  idempotent:
+    description: On a machine that is no node nothing is changed.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Make it the machine that it was
+  kubewright.cluster.node_reset:
+"""
+
+RETURN = r"""
+removed:
+  description: What was removed, stopped or brought back, in words and in order.
+  returned: success
+  type: list
+  elements: str
+  sample: [unit kubelet.service, mount /opt/kubewright, sysctl net/ipv4/ip_forward]
+"""
+
+import os
+import pwd
+import sys
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _before,
+    _command,
+    _fence,
+    _kubeadm,
+    _reset,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
+
+
+def running_from() -> frozenset[str]:
+    """Where Ansible has unpacked this very process."""
+    return frozenset(
+        str(parent) for entry in sys.path for parent in (Path(entry), *Path(entry).parents)
+    )
+
+
+def read_membership(cluster_id: str | None, warnings: list[str]) -> _kubeadm.Membership:
+    """What the node is; raises for one of another cluster, and warns of a damaged record."""
+    try:
+        now = _kubeadm.read_membership()
+    except _kubeadm.DamagedRecord as error:
+        warnings.append(f"{error} The node was reset all the same.")
+        return _kubeadm.Membership("partial")
+    if cluster_id and now.cluster_id not in (None, cluster_id):
+        raise KubewrightError(
+            f"This node belongs to the cluster with id {now.cluster_id}, not to {cluster_id}. "
+            "Nothing was changed. Name another machine, or that cluster."
+        )
+    return now
+
+
+def mark(now: _kubeadm.Membership) -> None:
+    """Record that the node is half of one: where a reset was cut, an apply joins it anew."""
+    if now.phase == "joined":
+        _kubeadm.write_membership("started", str(now.operation), str(now.role), str(now.cluster_id))
+
+
+def reset(
+    machine: _before.Machine, cluster_id: str | None, check_mode: bool, warnings: list[str]
+) -> list[str]:
+    """Everything, to the last record; gives what went. *warnings* gets what is to be said."""
+    now = read_membership(cluster_id, warnings)
+    job = _reset.Reset(machine, running_from())
+    if not check_mode:
+        mark(now)
+    report = job.converge(check_mode)
+    warnings += report.warnings
+    if not check_mode:
+        job.forget()
+    return report.removed
+
+
+def main() -> None:
+    """Hold both of the node's locks, so that no import of images is under way; reset."""
+    module = AnsibleModule(
+        argument_spec={
+            "cluster_id": {"type": "str"},
+            "state": {"type": "str", "choices": ["absent"], "default": "absent"},
+            "epoch": {"type": "int"},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params, check_mode = module.params, module.check_mode
+    removed: list[str] = []
+    warnings: list[str] = []
+    try:
+        # Asked before the fence writes its records.
+        is_node = _reset.is_node(_fence.EPOCH_PATH.parent)
+        with (
+            _fence.node_lock(
+                params["epoch"], params["lock_timeout"], check_mode=check_mode, writes=is_node
+            ) as fence,
+            _fence.node_lock(
+                None, params["lock_timeout"], check_mode=check_mode, scope="images", writes=False
+            ) as images,
+        ):
+            machine = _before.Machine(
+                _command.SystemRunner((*fence.pass_fds, *images.pass_fds)),
+                home=pwd.getpwuid(os.geteuid()).pw_dir,
+            )
+            if is_node:
+                removed = reset(machine, params["cluster_id"], check_mode, warnings)
+            elif not check_mode:
+                _reset.remove_locks(machine)
+    except FORESEEN as error:
+        for text in warnings:
+            module.warn(text)
+        module.fail_json(msg=message(error))
+    else:
+        for text in warnings:
+            module.warn(text)
+        diff = {
+            "before_header": "what makes this machine a node",
+            "after_header": "what makes this machine a node",
+            "before": "".join(f"{line}\n" for line in removed),
+            "after": "",
+        }
+        module.exit_json(changed=bool(removed), removed=removed, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

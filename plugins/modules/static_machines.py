@@ -1,0 +1,169 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Machines of one's own, as entries of machines.json."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: static_machines
+short_description: List machines that nobody has to make
+description:
+  - Gives each machine as an entry of C(machines.json), with its SSH host keys. Runs on the
+    controller.
+  - Keys that are not given come from the known_hosts of whoever runs Ansible, also from hashed
+    names. No machine is ever asked for its own key. Machines without any are an error, all at once.
+  - An action plugin of the same name does it in Ansible's own process.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  cluster:
+    description: Name of the cluster.
+    type: str
+    required: true
+  nodes:
+    description: The machines.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the host.
+        type: str
+        required: true
+      address:
+        description: Its IPv4 address.
+        type: str
+        required: true
+      port:
+        description: Port of SSH.
+        type: int
+        default: 22
+      host_keys:
+        description:
+          - Its public host keys. An empty list has them looked up.
+          - Without it nothing is looked up, and ssh checks the host by itself.
+        type: list
+        elements: str
+      provider:
+        description: Its provider; of no account here.
+        type: str
+  known_hosts:
+    description: Files of the format of ssh's known_hosts. Those that are not there are passed over.
+    type: list
+    elements: path
+    default:
+      - ~/.ssh/known_hosts
+      - ~/.ssh/known_hosts2
+      - /etc/ssh/ssh_known_hosts
+      - /etc/ssh/ssh_known_hosts2
+attributes:
+  check_mode:
+    description: It only reads.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+  idempotent:
+    description: It only reads.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: List my machines
+  kubewright.cluster.static_machines:
+    cluster: demo
+    nodes:
+      - name: alpha
+        address: 192.0.2.11
+        host_keys: []
+"""
+
+RETURN = r"""
+machines:
+  description: Entries of C(machines.json), in the order of O(nodes).
+  returned: success
+  type: list
+  elements: dict
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import _known_hosts, _nodes
+from ansible_collections.kubewright.cluster.plugins.module_utils._command import (
+    Runner,
+    SystemRunner,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+
+argument_spec: dict[str, Any] = {
+    "cluster": {"type": "str", "required": True},
+    "nodes": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 22},
+            "host_keys": {"type": "list", "elements": "str"},
+            "provider": {"type": "str"},
+        },
+    },
+    "known_hosts": {
+        "type": "list",
+        "elements": "path",
+        "default": [
+            "~/.ssh/known_hosts",
+            "~/.ssh/known_hosts2",
+            "/etc/ssh/ssh_known_hosts",
+            "/etc/ssh/ssh_known_hosts2",
+        ],
+    },
+}
+
+
+def run(params: dict[str, Any], check_mode: bool, runner: Runner | None = None) -> dict[str, Any]:
+    """Look keys up where they are wanted and not given."""
+    files = [Path(path).expanduser() for path in params["known_hosts"]]
+    present = [path for path in files if path.is_file()]
+    machines, unknown = [], []
+    for node in params["nodes"]:
+        keys = node["host_keys"]
+        if keys == []:
+            keys = _known_hosts.keys(
+                node["address"], node["port"], present, runner or SystemRunner()
+            )
+            if not keys:
+                unknown.append(node)
+        machines.append(
+            _nodes.static_machine(params["cluster"], node["name"], node["address"], keys or ())
+        )
+    if unknown:
+        raise KubewrightError(_unknown(unknown, files))
+    return {"changed": False, "machines": machines}
+
+
+def _unknown(nodes: list[dict[str, Any]], files: list[Path]) -> str:
+    listed = ", ".join(f"{node['name']} ({node['address']})" for node in nodes)
+    first = nodes[0]
+    port = f"-p {first['port']} " if first["port"] != 22 else ""
+    return (
+        f"No SSH host key is known of {listed}: cluster.yml has no host_keys of them, and none of "
+        f"{', '.join(map(str, files))} names the address. Nothing was asked of the network, where "
+        "anybody could answer. Either read the line in "
+        "/etc/ssh/ssh_host_ed25519_key.pub on each machine's own console and write it as its "
+        f"host_keys, or log in once by address (`ssh {port}{first['address']}`) and compare the "
+        "fingerprint before you say yes."
+    )
+
+
+def main() -> None:
+    """The same as a process of its own; the action plugin does without."""
+    run_module(argument_spec, run)
+
+
+if __name__ == "__main__":
+    main()

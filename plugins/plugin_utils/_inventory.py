@@ -1,0 +1,167 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: what an inventory says of a cluster, with its defaults.
+
+An inventory that cluster.yml means says everything; a plain one has hosts in groups, and what is
+in the roles' options and in some variables kubewright_*.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import _cluster_rules, _nodes
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _image_dir
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._desired import ROLES
+
+POD_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/16"
+
+Variables = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What holds for the cluster, what its provider must know of each node, all that is wrong.
+
+    ``images``: digest and path of the system image, by role; only what ``kubewright_image_dir``
+    has. ``barred``: what is refused also where a cluster that cannot work is to be removed.
+    """
+
+    settings: dict[str, Any]
+    nodes: dict[str, dict[str, Any]]
+    images: dict[str, dict[str, str]]
+    problems: list[str]
+    barred: list[str]
+
+
+def read(
+    groups: Mapping[str, Sequence[str]],
+    hostvars: Mapping[str, Variables],
+    unchecked: Callable[[Variables], str],
+    extra: Variables = MappingProxyType({}),
+) -> Inventory:
+    """Read what Ansible knows of a cluster.
+
+    *unchecked*: what in a host's variables, or in Ansible's configuration, switches the check of
+    its host key off; empty where nothing does. *extra*: the variables of ansible-playbook's
+    command line, which win over what a play keeps of the answer.
+    """
+    inside: dict[str, list[str]] = {}
+    for group, members in _nodes.places(groups).items():
+        for host in members:
+            inside.setdefault(host, []).append(group)
+    hosts = {name: hostvars[name] for name in inside}
+    settings = _Settings(hostvars["localhost"], hosts)
+    # Roles read these two on the nodes.
+    name = settings.get("cluster_name", on_nodes=True)
+    version = settings.get("version", on_nodes=True)
+    told = {
+        "cluster_name": name,
+        "version": version,
+        "state_dir": str(_whole(settings.get("state_dir") or state_root() / str(name))),
+        "pod_cidr": settings.get("pod_cidr") or POD_CIDR,
+        "service_cidr": settings.get("service_cidr") or SERVICE_CIDR,
+    }
+    images = _image_dir.Images(str(version), settings.get("image_dir"))
+    for host, variables in hosts.items():
+        # Of a cluster.yml the images are found, or found missing, by the package.
+        if "system_volume_image_path" not in variables and "kubewright_role" not in variables:
+            images.need(_nodes.role(inside[host][0]))
+    records = {host: _record(variables) for host, variables in hosts.items()}
+    seen = [
+        _cluster_rules.Node(
+            host,
+            inside[host],
+            records[host]["provider"],
+            records[host]["address"],
+            variables.get("system_volume_size_bytes", _cluster_rules.MIN_VOLUME_BYTES),
+            unchecked(variables),
+        )
+        for host, variables in hosts.items()
+    ]
+    cluster = _cluster_rules.Cluster(
+        name, version, told["pod_cidr"], told["service_cidr"], seen, providers()
+    )
+    found = [*_cluster_rules.problems(cluster), *settings.problems, *images.problems]
+    stays = hostvars["localhost"] if "kubewright_state_dir" in extra else {}
+    barred = [*_state_dir(stays.get("kubewright_state_dir")), *_cluster_rules.insecure(cluster)]
+    return Inventory(told, records, images.found, list(dict.fromkeys(found)), barred)
+
+
+def state_root(environ: Mapping[str, str] | None = None) -> Path:
+    """The directory that has one of each cluster, the same as the command's.
+
+    E(KUBEWRIGHT_STATE_DIR), else ``$XDG_STATE_HOME/kubewright``, else
+    ``~/.local/state/kubewright``. A relative E(XDG_STATE_HOME) does not count, as its
+    specification says.
+    """
+    env = os.environ if environ is None else environ
+    if own := env.get("KUBEWRIGHT_STATE_DIR"):
+        return Path(own).expanduser().absolute()
+    xdg = env.get("XDG_STATE_HOME", "")
+    base = Path(xdg) if xdg.startswith("/") else Path("~/.local/state").expanduser()
+    return base / "kubewright"
+
+
+def providers() -> list[str]:
+    """The providers that this collection has: its roles ``provider_<name>``."""
+    found = ROLES.glob("provider_*/tasks")
+    return sorted(path.parent.name.removeprefix("provider_").replace("_", "-") for path in found)
+
+
+def _whole(path: Any) -> Path:
+    """The path as each task would find it, wherever it looks."""
+    return Path(str(path)).expanduser().absolute()
+
+
+def _state_dir(given: Any) -> list[str]:
+    """Of an extra variable each task has the text as it was given, and no shell expands it."""
+    if given is None or Path(str(given)).is_absolute():
+        return []
+    return [
+        f"kubewright_state_dir: {given} is no absolute path, and as an extra variable it stays as "
+        f"it is. Write {_whole(given)}."
+    ]
+
+
+def _record(variables: Variables) -> dict[str, Any]:
+    return {
+        "provider": variables.get("kubewright_provider") or _nodes.STATIC,
+        "address": _nodes.address(variables),
+        "port": variables.get("ansible_port") or 22,
+        # None: ssh checks the host by what its user trusts, and we know no key.
+        "host_keys": variables.get("kubewright_host_keys"),
+    }
+
+
+class _Settings:
+    """Variables of the cluster: every node that has one must have the same."""
+
+    def __init__(self, everywhere: Variables, hosts: Mapping[str, Variables]) -> None:
+        self._everywhere = everywhere
+        self._hosts = hosts
+        self.problems: list[str] = []
+
+    def get(self, key: str, *, on_nodes: bool = False) -> Any:
+        """The value of ``kubewright_<key>``, of localhost only where no node must have it."""
+        name = f"kubewright_{key}"
+        values: dict[str, str] = {}
+        first = None
+        for host, variables in self._hosts.items():
+            value = variables.get(name)
+            if value is not None:
+                first = value if first is None else first
+                values.setdefault(str(value), host)
+        if len(values) > 1:
+            listed = ", ".join(f"{value} for {host}" for value, host in values.items())
+            self.problems.append(f"{name} differs: {listed}. Set it once, for the group all.")
+        # Localhost has no inventory_dir, so what is said of nodes may not be read there.
+        if first is None and not (on_nodes and self._hosts):
+            return self._everywhere.get(name)
+        return first

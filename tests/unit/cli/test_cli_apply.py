@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""apply: the plan before the question, what the probe says, and checks. Runs are recorded ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kubewright.spec.machines import Machine
+
+HOSTS = ("demo-cp-1", "demo-cp-2", "demo-cp-3", "demo-web-1")
+PROBE = "kubewright.cluster.node_state"
+REPORT = "kubewright.cluster.preflight_report"
+LOOK = "Compare the node with what it should be"
+REFUSED = "Task failed: Failed to connect to the host via ssh: ssh: connect: Connection refused"
+SWAP = {
+    "host": "demo-web-1",
+    "check": "swap",
+    "severity": "fatal",
+    "text": "swap is on",
+    "remedy": "swapoff -a",
+}
+
+
+def raw(kind: str, host: str, task: str, action: str = "x.y.z", **res: Any) -> dict[str, Any]:
+    data = {"host": host, "task": task, "task_action": action, "task_uuid": "1", "res": res}
+    return {"event": kind, "created": "2026-01-01T00:00:01+00:00", "event_data": data}
+
+
+def play(name: str) -> dict[str, Any]:
+    return {"event": "playbook_on_play_start", "event_data": {"name": name}}
+
+
+def answer(host: str, phase: str = "joined", ready: bool = True, **drift: Any) -> dict[str, Any]:
+    told = {"drift": drift, "membership": {"phase": phase}, "node": {"ready": ready}}
+    return raw("runner_on_ok", host, LOOK, PROBE, **told)
+
+
+def silent(host: str) -> dict[str, Any]:
+    return raw("runner_on_unreachable", host, LOOK, PROBE, msg=REFUSED)
+
+
+def report(*findings: dict[str, str]) -> dict[str, Any]:
+    return raw("runner_on_ok", "localhost", "Judge", REPORT, findings=list(findings))
+
+
+UNCHANGED = [answer(host) for host in HOSTS]
+DRIFTED = [*UNCHANGED[:3], answer(HOSTS[3], worker=["kubelet is stopped"])]
+
+
+@pytest.fixture
+def machines(world: Any) -> None:
+    """The cluster has its four machines, and has begun."""
+    known = [
+        asdict(Machine(f"local://{name}", name, "192.0.2.1", (), "local", "", "", "", "on"))
+        for name in HOSTS
+    ]
+    world.paths.identity.mkdir(parents=True)
+    at = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
+    written = {"schema": 1, "cluster": "demo", "written_at": at, "machines": known}
+    world.paths.machines.write_text(json.dumps(written))
+    world.paths.kubeconfig.write_text("{}")
+    (world.paths.identity / "cluster.json").write_text('{"begun": true}')
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A terminal where somebody says yes; how often."""
+    times: list[str] = []
+
+    def answered() -> str:
+        times.append("y")
+        return "y"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answered)
+    return times
+
+
+def ordered(recorded: Any) -> list[str]:
+    return [order.playbook.rpartition(".")[2] for order in recorded.orders]
+
+
+def test_without_yes_the_plan_is_shown_before_the_question(
+    machines: None, recorded: Any, asked: list[str], command: Callable[..., Any]
+) -> None:
+    recorded.events = {"plan": [*DRIFTED, report()], "site": DRIFTED}
+    ended = command("apply")
+    assert ended.code == 0, ended.err
+    assert ordered(recorded) == ["plan", "site"]
+    assert recorded.orders[0].options == ("--check",)
+    before, _, after = ended.err.partition("Do it? [y/N]")
+    assert "demo-web-1 would be mended" in before
+    assert "kubelet is stopped" in before
+    assert "1 node to mend, 3 nodes unchanged." in before
+    assert "demo-web-1" not in after, "it has been told"
+    assert ended.out.startswith("demo is as cluster.yml says")
+
+
+@pytest.mark.parametrize("said", ["n", ""])
+def test_without_a_yes_nothing_is_done(
+    machines: None,
+    recorded: Any,
+    asked: list[str],
+    command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda: said)
+    recorded.events = {"plan": DRIFTED}
+    assert command("apply").code == 4
+    assert ordered(recorded) == ["plan"]
+
+
+def test_before_there_are_machines_it_asks_too(
+    world: Any, recorded: Any, asked: list[str], command: Callable[..., Any]
+) -> None:
+    missing = {**SWAP, "check": "machine", "text": "Its machine is not there."}
+    recorded.events = {"plan": [report(missing)]}
+    ended = command("apply")
+    assert ended.code == 0, ended.err
+    assert "4 nodes to make" in ended.err
+    assert ordered(recorded) == ["plan", "site"]
+
+
+def test_nothing_to_do_ends_at_once(
+    machines: None, recorded: Any, asked: list[str], command: Callable[..., Any]
+) -> None:
+    wrote = raw("runner_on_ok", "localhost", "Write down the machines", changed=True)
+    recorded.events = {"plan": [wrote, *UNCHANGED]}
+    ended = command("apply")
+    assert (ended.code, asked) == (0, [])
+    assert ended.out == "demo is as cluster.yml says: nothing to do, 4 host-tasks, 1 s.\n"
+    assert ordered(recorded) == ["plan"]
+    told = json.loads(command("apply", "-o", "json").out)
+    assert told["changed"] is False
+    assert told["host_tasks"] == {"ok": 4, "changed": 0, "failed": 0, "unreachable": 0}
+    assert (told["cluster"], told["status"], told["findings"]) == ("demo", "successful", [])
+
+
+@pytest.mark.parametrize("what", ["kubeconfig", "identity/cluster.json", "node"])
+def test_what_an_apply_would_still_finish_is_asked_for(
+    world: Any,
+    machines: None,
+    recorded: Any,
+    asked: list[str],
+    command: Callable[..., Any],
+    what: str,
+) -> None:
+    recorded.events = {"plan": [*UNCHANGED[1:], answer(HOSTS[0], ready=what != "node")]}
+    if what != "node":
+        (world.paths.state / what).unlink()
+    assert command("apply").code == 0
+    assert ordered(recorded) == ["plan", "site"]
+    assert asked == ["y"]
+
+
+def test_with_yes_there_is_one_run_and_its_probe_is_told(
+    machines: None, recorded: Any, command: Callable[..., Any]
+) -> None:
+    warning = {**SWAP, "severity": "warning"}
+    later = play("Prepare the nodes")
+    recorded.events = {"site": [*DRIFTED[1:], silent(HOSTS[0]), report(warning), later]}
+    ended = command("apply", "--yes")
+    assert ordered(recorded) == ["site"]
+    lines = [line.strip() for line in ended.err.splitlines()]
+    assert "demo-cp-1   does not answer: connect: Connection refused" in lines
+    assert "demo-cp-2   unchanged" in lines
+    assert lines.count("demo-web-1  to mend: worker") == 1
+    assert [line.split()[:3] for line in lines if "swapoff -a" in line] == [
+        ["demo-web-1", "swap", "(warning)"]
+    ]
+
+
+def test_findings_are_in_the_document(
+    machines: None, recorded: Any, command: Callable[..., Any]
+) -> None:
+    recorded.events = {"plan": [*DRIFTED, report(SWAP)], "site": [*DRIFTED, report(SWAP)]}
+    told = json.loads(command("apply", "--yes", "-o", "json").out)
+    assert told["findings"] == [SWAP]
+    ended = command("plan", "-o", "json")
+    assert (ended.code, json.loads(ended.out)["findings"]) == (0, [SWAP])
+    ended = command("plan")
+    assert "swap (fatal)" in ended.out
+    assert ended.out.splitlines()[-1] == "1 node to mend, 3 nodes unchanged, 1 fatal finding."
+
+
+def test_a_fatal_finding_ends_it_before_the_question(
+    machines: None, recorded: Any, asked: list[str], command: Callable[..., Any]
+) -> None:
+    recorded.events = {"plan": [*DRIFTED, report(SWAP)]}
+    ended = command("apply", "-o", "json")
+    assert (ended.code, asked, ordered(recorded)) == (1, [], ["plan"])
+    told = json.loads(ended.out)
+    assert told["findings"] == [SWAP]
+    assert "demo-web-1" in told["error"]["message"]
+    assert "swapoff -a" in ended.err
+
+
+def test_the_question_names_who_does_not_answer(
+    machines: None, recorded: Any, asked: list[str], command: Callable[..., Any]
+) -> None:
+    lost = {**SWAP, "check": "unreachable"}
+    recorded.events = {"plan": [*DRIFTED[:3], silent(HOSTS[3]), report(lost)]}
+    ended = command("apply")
+    assert ended.code == 0, ended.err
+    assert "demo-web-1 does not answer: connect: Connection refused" in ended.err
+    assert "demo-web-1 does not answer. Do it without? [y/N]" in ended.err
+    assert recorded.orders[1].extra_vars["kubewright_skip_unreachable"] is True
+
+
+def test_a_file_that_changes_before_the_yes(
+    world: Any, machines: None, recorded: Any, command: Callable[..., Any], monkeypatch: Any
+) -> None:
+    def changed() -> str:
+        world.file.write_text(world.file.read_text().replace("size: 1", "size: 2"))
+        return "y"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", changed)
+    recorded.events = {"plan": DRIFTED}
+    ended = command("apply", "-o", "json")
+    assert (ended.code, ordered(recorded)) == (4, ["plan"])
+    error = json.loads(ended.out)["error"]
+    assert error["message"] == "cluster.yml has changed since the plan; nothing was done"
+    assert error["remedy"] == "Start again."
+    assert not world.paths.store.exists(), "no epoch was taken"
+
+
+def test_a_file_that_changes_while_images_are_built(
+    world: Any, machines: None, recorded: Any, asked: list[str], command: Any, monkeypatch: Any
+) -> None:
+    text = world.file.read_text().replace("size: 1", "size: 2")
+    monkeypatch.setattr("kubewright.cli.apply.build", lambda *_: world.file.write_text(text))
+    recorded.events = {"plan": DRIFTED}
+    assert command("apply").code == 4
+    assert ordered(recorded) == ["plan"]
+
+
+def test_another_operation_before_the_yes(
+    machines: None, recorded: Any, command: Callable[..., Any], monkeypatch: Any
+) -> None:
+    def other() -> str:
+        assert command("reset", "--yes", "--node", HOSTS[3]).code == 0
+        return "y"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", other)
+    recorded.events = {"plan": DRIFTED}
+    ended = command("apply")
+    assert (ended.code, ordered(recorded)) == (4, ["plan", "reset"])
+    assert "another operation has run since the plan; nothing was done" in ended.err
+
+
+def test_a_yes_covers_only_those_that_were_named(
+    machines: None, recorded: Any, asked: list[str], command: Callable[..., Any]
+) -> None:
+    both = [*DRIFTED[:2], silent(HOSTS[2]), silent(HOSTS[3])]
+    recorded.events = {"plan": [*DRIFTED[:3], silent(HOSTS[3])], "site": both}
+    ended = command("apply", "-o", "json")
+    told = json.loads(ended.out)
+    assert (ended.code, told["status"], told["epoch"]) == (3, "successful", 1)
+    assert told["error"]["message"] == "demo-cp-3 was left out too: it stopped answering"
+    assert told["error"]["remedy"] == "Run the same again when it answers."
+    assert command("apply", "--skip-unreachable").code == 0
+
+
+def test_who_has_said_it_before_is_not_asked_for_it(
+    machines: None, recorded: Any, asked: list[str], command: Callable[..., Any]
+) -> None:
+    recorded.events = {"plan": [*DRIFTED[:3], silent(HOSTS[3])]}
+    ended = command("apply", "--skip-unreachable")
+    assert "Do it? [y/N]" in ended.err
+    assert [one.extra_vars["kubewright_skip_unreachable"] for one in recorded.orders] == [True] * 2
+    recorded.orders.clear()
+    command("apply", "--yes")
+    assert "kubewright_skip_unreachable" not in recorded.orders[0].extra_vars
+
+
+def test_a_check_says_what_would_be_done(
+    world: Any, machines: None, recorded: Any, command: Callable[..., Any]
+) -> None:
+    diff = {"before_header": "/etc/x", "before": "a\n", "after": "b\n"}
+    changes = [
+        raw("runner_on_ok", "localhost", "Write down the machines", changed=True, diff=[diff]),
+        raw("runner_on_ok", HOSTS[3], "Write the files", changed=True, diff=[diff]),
+        raw("runner_on_ok", HOSTS[0], "Start the kubelet", changed=True),
+    ]
+    recorded.events = {"site": [*DRIFTED, *changes]}
+    ended = command("apply", "--check", "--diff")
+    assert ended.code == 0, ended.err
+    assert recorded.orders[0].options == ("--check", "--diff")
+    assert dict(recorded.orders[0].extra_vars) == {}, "no epoch is taken"
+    assert not world.paths.store.exists()
+    lines = [line.lstrip("│├└─ ") for line in ended.out.splitlines()]
+    assert lines == [
+        "demo",
+        HOSTS[0],
+        "Start the kubelet",
+        HOSTS[3],
+        "Write the files",
+        "",
+        "demo-web-1: /etc/x",
+        "--- is",
+        "+++ should be",
+        "@@ -1 +1 @@",
+        "-a",
+        "+b",
+        "2 tasks would change 2 hosts.",
+    ]
+    told = json.loads(command("apply", "--check", "-o", "json").out)
+    assert told["would_change"] == [
+        {"host": HOSTS[0], "task": "Start the kubelet", "diff": []},
+        {"host": HOSTS[3], "task": "Write the files", "diff": [diff]},
+    ]
+
+
+def test_a_check_names_nodes_without_a_machine(
+    world: Any, recorded: Any, command: Callable[..., Any]
+) -> None:
+    ended = command("apply", "--check")
+    assert "demo-cp-1 would be made, prepared and joined" in ended.out
+    assert ended.out.splitlines()[-1] == "4 nodes to make."
+
+
+def test_a_check_of_what_is_as_it_should_be(
+    machines: None, recorded: Any, command: Callable[..., Any]
+) -> None:
+    recorded.events = {"site": UNCHANGED}
+    assert command("apply", "--check").out == "Nothing would be changed.\n"
+
+
+def test_a_check_tells_who_did_not_answer_and_what_of_the_others(
+    machines: None, recorded: Any, command: Callable[..., Any]
+) -> None:
+    change = raw("runner_on_ok", HOSTS[0], "Start the kubelet", changed=True)
+    recorded.events = {"site": [*DRIFTED[:3], silent(HOSTS[3]), change]}
+    recorded.failed = {"site"}
+    ended = command("apply", "--check")
+    assert ended.code == 0, ended.err
+    assert "demo-web-1 does not answer: connect: Connection refused" in ended.out
+    assert ended.out.splitlines()[-1] == "1 task would change 1 host, 1 node not reached."
+    broken = raw("runner_on_failed", HOSTS[1], "Join", msg="no token")
+    recorded.events["site"].append(broken)
+    ended = command("apply", "--check", "-o", "json")
+    assert ended.code == 1
+    assert len(json.loads(ended.out)["would_change"]) == 1
+
+
+def test_a_plan_that_fails_shows_what_the_preflight_found(
+    machines: None, recorded: Any, command: Callable[..., Any]
+) -> None:
+    broken = raw("runner_on_failed", HOSTS[3], LOOK, PROBE, msg="Ansible is not root")
+    recorded.events = {"plan": [*UNCHANGED[:3], broken, report(SWAP)]}
+    recorded.failed = {"plan"}
+    ended = command("plan")
+    assert (ended.code, ended.out) == (1, "")
+    assert "swapoff -a" in ended.err
+    assert "Ansible is not root" in ended.err
+
+
+def test_a_difference_that_nobody_would_see(world: Any, command: Callable[..., Any]) -> None:
+    ended = command("apply", "--yes", "--diff")
+    assert ended.code == 2
+    assert "Say --check too" in ended.err
+
+
+def test_failures_have_their_remedy_once_and_are_not_endless(
+    machines: None, recorded: Any, command: Callable[..., Any]
+) -> None:
+    recorded.events = {"site": [silent(f"host-{number:03}") for number in range(200)]}
+    recorded.failed = {"site"}
+    ended = command("apply", "--yes")
+    assert ended.code == 3
+    told = ended.err.rpartition("Error: ")[2]
+    assert len(told.splitlines()) < 25
+    assert "and 180 failures more" in told
+    hosts = "host-000, host-001, host-002, host-003, host-004 and 195 more"
+    assert f"{hosts}: The machine is up, but no SSH server" in told

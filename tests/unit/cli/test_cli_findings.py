@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Findings as a table in which nothing is cut, and the exit code of a run that ends by them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from kubewright.act import Finding, HostTasks, Result
+from kubewright.cli.exits import CommandError, ExitCode
+from kubewright.cli.findings import table
+from kubewright.cli.operation import finish
+from kubewright.cli.output import Format, Output
+from kubewright.cli.plan import failed
+
+HOST = "a-control-plane-with-a-long-name-in-the-cluster-of-an-example"
+PATH = "/var/lib/a/path/that/is/longer/than/any/column/of/a/narrow/terminal/can/be.json"
+
+
+def finding(host: str, severity: Any = "fatal") -> Finding:
+    return Finding(host, "swap", severity, f"{PATH} is in the way", f"rm {PATH}")
+
+
+def ended(status: str = "failed", *findings: Finding, failed: int = 0, lost: int = 0) -> Result:
+    return Result(
+        run="1",
+        playbook="site",
+        status=status,
+        changed=False,
+        host_tasks=HostTasks(ok=3, failed=failed, unreachable=lost),
+        host_task_counts={},
+        failures=(),
+        seconds=1.0,
+        phases=(),
+        log=Path("log.txt"),
+        findings=findings,
+        unreachable={"a": "no"} if lost else {},
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_nothing_is_cut_on_a_narrow_terminal(width: int) -> None:
+    file = io.StringIO()
+    Console(file=file, width=width, force_terminal=True, no_color=True).print(
+        table([finding(HOST), finding("b", "warning")])
+    )
+    shown = file.getvalue()
+    assert "…" not in shown
+    letters = [letter for letter in shown if letter.isalnum()]
+    wanted = [letter for letter in f"{HOST}{PATH}{PATH}{PATH}{PATH}" if letter.isalnum()]
+    assert all(letters.count(letter) >= wanted.count(letter) for letter in set(wanted))
+
+
+def test_common_names_are_whole_at_80_columns() -> None:
+    file = io.StringIO()
+    names = [f"prod-control-plane-{number}" for number in range(3)]
+    Console(file=file, width=80).print(table(finding(name) for name in names))
+    shown = [line.split(" ")[0] for line in file.getvalue().splitlines()]
+    assert shown[1:4] == [f"{names[0]},", f"{names[1]},", names[2]]
+
+
+def test_what_is_no_terminal_has_one_line_a_finding(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    Output().notes.print(table([finding(HOST)]))
+    _, line = capfd.readouterr().err.splitlines()
+    assert [word for word in line.split() if word in (HOST, PATH)] == [HOST, PATH, PATH]
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (ended("failed", lost=1), ExitCode.UNHEALTHY),
+        (ended("failed", finding("a"), lost=1), ExitCode.UNHEALTHY),
+        (ended("failed", finding("a"), finding("b", "warning"), lost=1), ExitCode.UNHEALTHY),
+        (ended("failed", finding("a"), finding("b"), lost=1), ExitCode.FAILED),
+        (ended("failed", finding("b")), ExitCode.FAILED),
+        (ended("failed", failed=1, lost=1), ExitCode.FAILED),
+    ],
+)
+def test_machines_that_answer_and_are_unfit_are_no_matter_of_waiting(
+    result: Result, code: ExitCode
+) -> None:
+    with pytest.raises(CommandError) as caught:
+        finish(result, Output(Format.JSON), {}, "")
+    assert caught.value.code == code
+
+
+def test_a_run_that_went_well_has_said_all() -> None:
+    assert not failed(ended("successful", failed=1)), "one that was rescued"
+    assert failed(ended("failed", failed=1))

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What apply and destroy say and do where machines are the user's own: none is made or deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from kubewright.spec.machines import Machine
+
+OWN = """\
+plugin: kubewright.cluster.spec
+name: demo
+version: "1.37"
+control_plane: {provider: static, nodes: [{name: alpha, address: 192.0.2.11}]}
+pools:
+"""
+STATIC_POOL = "- {name: web, provider: static, nodes: [{name: beta, address: 192.0.2.12}]}\n"
+LOCAL_POOL = "- {name: web, provider: local, size: 1}\n"
+
+
+@pytest.fixture
+def own(world: Any, recorded: Any) -> Callable[[str], None]:
+    """Give the cluster a pool; its machines are known."""
+    (world.collection / "roles" / "provider_static" / "tasks").mkdir(parents=True)
+
+    def write(pool: str) -> None:
+        world.file.write_text(OWN + pool)
+        world.paths.state.mkdir(parents=True, exist_ok=True)
+        known = [
+            asdict(Machine(f"x://{name}", name, "192.0.2.1", (), provider, "", "", "", "on"))
+            for name, provider in (("alpha", "static"), ("demo-web-1", "local"))
+            if provider in OWN + pool
+        ]
+        written = {"schema": 1, "cluster": "demo", "written_at": "2026-01-01", "machines": known}
+        world.paths.machines.write_text(json.dumps(written))
+
+    return write
+
+
+def test_apply_makes_none_of_them(
+    world: Any, own: Callable[[str], None], command: Callable[..., Any]
+) -> None:
+    own(STATIC_POOL)
+    world.paths.machines.unlink()
+    assert "\napply checks 2 machines\n" in command("apply", "--yes").err
+    own(LOCAL_POOL)
+    world.paths.machines.unlink()
+    said = "\napply makes 1 machine (demo-web-1) and checks 1 machine\n"
+    assert said in command("apply", "--yes").err
+
+
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        (
+            STATIC_POOL,
+            "destroy deletes the keys of demo; alpha, beta stay and are reset: all pods and data "
+            "of pods go",
+        ),
+        (
+            LOCAL_POOL,
+            "destroy deletes all other machines of demo (known: demo-web-1), with all data on "
+            "them, and the cluster's keys; alpha stays and is reset: all pods and data of pods go",
+        ),
+    ],
+)
+def test_destroy_says_who_stays(
+    own: Callable[[str], None], command: Callable[..., Any], pool: str, said: str
+) -> None:
+    own(pool)
+    assert said in command("destroy", "--yes").err.splitlines()
+
+
+def test_destroy_of_made_machines(world: Any, recorded: Any, command: Callable[..., Any]) -> None:
+    said = (
+        "destroy deletes all machines of demo (known: none), with all data on them, "
+        "and the cluster's keys"
+    )
+    assert said in command("destroy", "--yes").err.splitlines()
+
+
+@pytest.mark.parametrize("pool", [STATIC_POOL, LOCAL_POOL])
+def test_a_reset_needs_its_epoch(
+    world: Any, recorded: Any, own: Callable[[str], None], command: Callable[..., Any], pool: str
+) -> None:
+    own(pool)
+    world.paths.machines.write_text("half of it {")
+    world.paths.store.write_text("half of it {")
+    ended = command("destroy", "--yes")
+    assert ended.code == 1
+    assert f"{world.paths.store}: can't be read" in ended.err
+    assert "the largest number in /var/lib/kubewright/epoch" in ended.err
+    assert recorded.orders == []
+    assert world.paths.machines.exists(), "nothing was done"

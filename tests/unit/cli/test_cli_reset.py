@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""reset, through a real ansible-playbook and a small collection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TELLING = """\
+- name: Reset nodes
+  hosts: "{{ kubewright_target }}"
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Tell
+      ansible.builtin.debug:
+        msg: "{{ inventory_hostname }} {{ kubewright_confirm_reset }} {{ kubewright_epoch }}"
+"""
+
+
+def test_the_nodes_that_are_named(world: Any, command: Callable[..., Any]) -> None:
+    world.playbook("reset", TELLING)
+    ended = command("reset", "--yes", "-o", "json", "--node", "demo-web-1", "--node", "demo-cp-2")
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)
+    assert told["nodes"] == ["demo-cp-2", "demo-web-1"]
+    log = Path(told["log"]).read_text()
+    assert "demo-cp-2 demo 1" in log and "demo-web-1 demo 1" in log
+    assert "demo-cp-1" not in log
+
+
+def test_that_the_keys_go_with_the_last_node_is_said(
+    world: Any, recorded: Any, command: Callable[..., Any]
+) -> None:
+    nodes = [f"demo-cp-{number}" for number in range(1, 6)] + ["demo-web-1"]
+    world.file.write_text(world.file.read_text().replace("size: 3", "size: 5"))
+    keys = "The cluster's keys go too: identity, ssh, kubeconfig, known_hosts, machines.json in "
+    whole = command("reset", "--yes").err
+    assert f"from {', '.join(nodes)} of demo" in whole
+    assert f"{keys}{world.paths.state}" in whole
+    assert keys in command("reset", "--yes", *(f"--node={node}" for node in nodes)).err
+    some = command("reset", "--yes", *(f"--node={node}" for node in nodes[1:])).err
+    assert f"from {', '.join(nodes[1:])} of demo" in some
+    assert "keys" not in some
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--yes", "--node", "demo-web-9"], 2, "demo has no node demo-web-9"),
+        ([], 4, "reset removes Kubernetes, with all pods"),
+    ],
+)
+def test_what_is_refused_before_anything(
+    world: Any, command: Callable[..., Any], words: list[str], code: int, said: str
+) -> None:
+    ended = command("reset", *words)
+    assert ended.code == code
+    assert said in ended.err
+    assert not world.paths.state.exists()

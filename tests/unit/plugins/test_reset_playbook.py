@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""reset.yml with the real Ansible: on hosts that are no nodes, so that nothing here is touched."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+INVENTORY = """\
+all:
+  vars:
+    kubewright_cluster_name: demo
+    kubewright_version: 1.37.2
+    kubewright_state_dir: {state}
+    ansible_connection: local
+    ansible_python_interpreter: {python}
+  children:
+    control_plane: {{hosts: {{a: {{ansible_host: 192.0.2.1}}}}}}
+    pool_web: {{hosts: {{b: {{ansible_host: 192.0.2.2}}}}}}
+"""
+# The first one by name is lost: nothing listens on that port.
+LOST = """\
+all:
+  vars:
+    kubewright_cluster_name: demo
+    kubewright_version: 1.37.2
+    kubewright_state_dir: {state}
+    ansible_python_interpreter: {python}
+  children:
+    control_plane: {{hosts: {{a: {{ansible_host: 127.0.0.2, ansible_port: 1}}}}}}
+    pool_web: {{hosts: {{b: {{ansible_host: 192.0.2.2, ansible_connection: local}}}}}}
+"""
+SCRIPT = """
+mount -t tmpfs tmpfs /run && mkdir -p /var/lib/kubewright || exit 9
+mount -t tmpfs tmpfs /var/lib/kubewright || exit 9
+echo READY
+{playbook} -i inventory.yml kubewright.cluster.reset --limit b
+ls {state}
+{playbook} -i lost.yml kubewright.cluster.destroy
+ls {state}
+{playbook} -i inventory.yml kubewright.cluster.reset --limit b -e kubewright_confirm_reset=demo
+ls /run /var/lib/kubewright
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a mount namespace")
+def test_confirmed_by_name_the_lost_are_left_out_and_the_last_take_the_state_along(
+    tmp_path: Path, collections_path: Path
+) -> None:
+    state = tmp_path / "state"
+    (state / "identity").mkdir(parents=True)
+    (state / "identity/cluster.json").write_text('{"cluster_id": "id"}')
+    (state / "kubeconfig").touch()
+    for name, text in (("inventory", INVENTORY), ("lost", LOST)):
+        (tmp_path / f"{name}.yml").write_text(text.format(state=state, python=sys.executable))
+    done = subprocess.run(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            SCRIPT.format(state=state, playbook=Path(sys.executable).with_name("ansible-playbook")),
+        ],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
+            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+            "ANSIBLE_NOCOLOR": "1",
+            "LC_ALL": "C.UTF-8",
+        },
+        capture_output=True,
+        text=True,
+    )
+    if "READY" not in done.stdout:
+        pytest.skip(f"no mount namespace here: {done.stderr}")
+    refused, destroyed, confirmed, ended = done.stdout.split("PLAY RECAP")
+    assert "-e kubewright_confirm_reset=demo" in refused + done.stderr
+    assert "Look at the node" not in refused
+    assert "identity\nkubeconfig\n" in destroyed, "nothing was changed"
+    assert "a: not reset, see above, so what is known of the cluster stays" in destroyed
+    assert "undefined" not in destroyed
+    assert "identity\nknown_hosts\nkubeconfig\nlock\nmachines.json\n" in confirmed
+    recap = {line.split()[0]: line for line in confirmed.splitlines() if " ok=" in line}
+    assert (
+        "failed=0" in recap["b"] and "changed=0" in recap["b"] and "failed=1" in recap["localhost"]
+    )
+    assert "failed=0" in ended, done.stdout + done.stderr
+    # A run that is cut here must reach the machines again.
+    gone = re.findall(r"\[b -> localhost\] => \(item=(\S+)\)", confirmed)
+    assert gone == ["kubeconfig", "identity", "ssh", "machines.json", "known_hosts"]
+    assert sorted(entry.name for entry in state.iterdir()) == ["lock", "store.json"]
+    # No record, no lock: the host is as it was.
+    assert "kubewright" not in done.stdout.rsplit("/run:", 1)[1].split("/var/lib/kubewright:")[0]

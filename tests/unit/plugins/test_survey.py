@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The facts that a machine is judged by, from trees of files that stand for machines."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _kernel,
+    _leftovers,
+    _links,
+    _node,
+    _processes,
+    _survey,
+)
+
+RELEASE = "6.1.0"
+
+
+def write(root: Path, path: str, text: str = "") -> Path:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def run_process(
+    root: Path, pid: int, exe: str, unit: str = "", sockets: tuple[int, ...] = ()
+) -> None:
+    """A process as the kernel shows it."""
+    place = root / "proc" / str(pid)
+    write(place, "comm", f"{Path(exe).name[:15]}\n")
+    write(place, "cgroup", f"0::/system.slice/{unit}\n" if unit else "0::/\n")
+    (place / "exe").symlink_to(exe)
+    (place / "fd").mkdir()
+    for number, inode in enumerate(sockets):
+        (place / "fd" / str(number)).symlink_to(f"socket:[{inode}]")
+
+
+def listen(root: Path, table: str, *sockets: tuple[int, int, str]) -> None:
+    """Ports, inodes and states of sockets, as in /proc/net/tcp."""
+    lines = [
+        f"   0: 00000000:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000"
+        f"     0        0 {inode} 1 0000000000000000 100 0 0 10 0"
+        for port, inode, state in sockets
+    ]
+    write(root, f"proc/net/{table}", "\n".join(["  sl  local_address ...", *lines, ""]))
+
+
+def test_who_listens_on_a_port(tmp_path: Path) -> None:
+    listen(tmp_path, "tcp", (6443, 11, "0A"), (2379, 12, "01"), (22, 13, "0A"))
+    listen(tmp_path, "tcp6", (10250, 14, "0A"))
+    run_process(tmp_path, 812, "/usr/sbin/nginx", "nginx.service", (11,))
+    found = _processes.listeners([6443, 2379, 10250], tmp_path)
+    assert {port: str(process) for port, process in found.items()} == {
+        6443: "nginx (process 812, nginx.service)",
+        10250: "None",
+    }
+
+
+def test_what_this_machine_listens_on() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        process = _processes.listeners([port], Path("/"))[port]
+    assert process is not None and process.pid == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("exe", "unit", "text", "ours"),
+    [
+        ("/opt/kubewright/bin/containerd", "", "", True),
+        # The balancer runs in its own root directory; a detached image has lost its place.
+        ("/usr/sbin/haproxy", "kubewright-balancer.service", "# Managed by Kubewright\n", True),
+        ("/usr/bin/containerd", "containerd.service", "", False),
+        ("/usr/bin/containerd", "containerd.service", "[Unit]\n", False),
+    ],
+)
+def test_whose_a_process_is(tmp_path: Path, exe: str, unit: str, text: str, ours: bool) -> None:
+    if text:
+        write(tmp_path, f"etc/systemd/system/{unit}", text)
+    run_process(tmp_path, 7, exe, unit)
+    (process,) = _processes.processes(tmp_path)
+    assert _processes.is_ours(process, tmp_path) is ours
+    found = _leftovers.leftovers(tmp_path)
+    expected = [] if ours else [{"kind": "process", "where": f"containerd (process 7, {unit})"}]
+    assert found == expected
+
+
+def test_kernel_modules_are_looked_for_in_all_places(tmp_path: Path) -> None:
+    names = ["overlay", "br_netfilter", "ext4", "squashfs", "loop", "vxlan", "nf-tables", "dummy"]
+    write(tmp_path, "proc/modules", "overlay 151552 0 - Live 0x0\n")
+    write(tmp_path, "proc/filesystems", "nodev\tproc\n\text4\n")
+    (tmp_path / "sys/module/loop").mkdir(parents=True)
+    lib = f"lib/modules/{RELEASE}"
+    write(tmp_path, f"{lib}/modules.builtin", "kernel/net/netfilter/nf_tables.ko\n")
+    dep = "kernel/net/bridge/br_netfilter.ko.zst: kernel/net/bridge/bridge.ko.zst\n"
+    write(
+        tmp_path, f"{lib}/modules.dep", f"{dep}kernel/fs/squashfs/squashfs.ko:\nkernel/dummy.ko:\n"
+    )
+    write(
+        tmp_path,
+        "etc/modprobe.d/cis.conf",
+        "# install overlay /bin/true\ninstall squashfs /bin/false\nblacklist dummy\n",
+    )
+    assert _kernel.missing_modules(names, tmp_path, RELEASE) == {
+        "squashfs": "is switched off in /etc/modprobe.d/cis.conf",
+        "dummy": "is switched off in /etc/modprobe.d/cis.conf",
+        "vxlan": f"is not part of this kernel ({RELEASE})",
+    }
+
+
+def test_a_container_sees_what_its_host_has_loaded(tmp_path: Path) -> None:
+    write(tmp_path, "proc/modules", "vxlan 151552 0 - Live 0x0\n")
+    assert _kernel.missing_modules(["vxlan", "overlay"], tmp_path, RELEASE) == {
+        "overlay": f"is not loaded, and /lib/modules/{RELEASE} is missing"
+    }
+
+
+OURS = "# Managed by Kubewright: the node's system volume.\n"
+
+
+def test_an_empty_machine_and_one_that_a_cut_run_left_have_no_leftovers(tmp_path: Path) -> None:
+    assert _leftovers.leftovers(tmp_path, "CA") == []
+    write(tmp_path, "etc/systemd/system/var-lib-kubewright-system.mount", OURS)
+    write(tmp_path, "etc/kubernetes/pki/ca.crt", "CA\n")
+    write(tmp_path, "etc/cni/net.d/10-flannel.conflist", "{}")
+    (tmp_path / "etc/kubernetes/manifests").mkdir()
+    (tmp_path / "var/lib/etcd/lost+found").mkdir(parents=True)
+    assert _leftovers.is_prepared(tmp_path)
+    assert _leftovers.leftovers(tmp_path, "CA") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "where"),
+    [
+        ("etc/kubernetes/kubelet.conf", "kubernetes", "/etc/kubernetes/kubelet.conf"),
+        ("etc/kubernetes/manifests/etcd.yaml", "kubernetes", "/etc/kubernetes/manifests/etcd.yaml"),
+        ("etc/kubernetes/pki/ca.crt", "authority", "/etc/kubernetes/pki/ca.crt"),
+        ("var/lib/etcd/member/snap/db", "etcd", "/var/lib/etcd"),
+        ("var/lib/rancher/k3s/agent", "k3s", "/var/lib/rancher/k3s"),
+        ("var/lib/rancher/rke2/agent", "rke2", "/var/lib/rancher/rke2"),
+        ("var/snap/microk8s/common", "microk8s", "/var/snap/microk8s"),
+        ("var/lib/k0s/pki", "k0s", "/var/lib/k0s"),
+        ("sys/class/net/cni0/mtu", "links", "cni0"),
+        ("sys/class/net/cali1234/mtu", "links", "cali1234"),
+        ("etc/cni/net.d/87-podman.conflist", "network", "/etc/cni/net.d/87-podman.conflist"),
+        ("etc/cni/net.d/10-flannel.conflist", "network", "/etc/cni/net.d/10-flannel.conflist"),
+    ],
+)
+def test_leftovers_are_found(tmp_path: Path, path: str, kind: str, where: str) -> None:
+    write(tmp_path, path, "another")
+    assert _leftovers.leftovers(tmp_path, "CA") == [{"kind": kind, "where": where}]
+
+
+def test_long_lists_are_cut(tmp_path: Path) -> None:
+    for name in _leftovers.CONFIGURATIONS[:5]:
+        write(tmp_path, f"etc/kubernetes/{name}")
+    (found,) = _leftovers.leftovers(tmp_path)
+    assert found["where"].endswith("/etc/kubernetes/kubelet.conf and 2 more")
+
+
+VOLUME: dict[str, Any] = {"path": "/var/lib/v.ext4", "size_bytes": 10_000_000, "sparse": False}
+
+
+def test_what_is_there_of_the_volume_needs_no_more_room(tmp_path: Path) -> None:
+    (disk,) = _survey.disks({"volume": VOLUME, "room": {"/var/lib/etcd": 4}}, tmp_path)
+    assert disk["volume"] == {"/var/lib/v.ext4": 10_000_000}
+    assert disk["room"] == {"/var/lib/etcd": 4}
+    status = os.statvfs(tmp_path)
+    assert disk["free"] == pytest.approx(status.f_bavail * status.f_frsize, rel=0.1)
+    write(tmp_path, "var/lib/v.ext4", "x" * 1_000_000)
+    (disk,) = _survey.disks({"volume": VOLUME}, tmp_path)
+    assert disk["volume"]["/var/lib/v.ext4"] <= 9_000_000
+    (disk,) = _survey.disks({"volume": {**VOLUME, "sparse": True}}, tmp_path)
+    assert 0 < disk["volume"]["/var/lib/v.ext4"] < _survey.SPARSE_BYTES
+
+
+def test_file_systems_are_told_apart() -> None:
+    shared = Path("/dev/shm")
+    if not shared.is_mount():
+        pytest.skip("needs a second file system")
+    found = _survey.disks({"room": {"/etc/a": 1, "/dev/shm/b/c": 2}}, Path("/"))
+    assert [(disk["mount"], disk["room"]) for disk in found] == [
+        ("/", {"/etc/a": 1}),
+        ("/dev/shm", {"/dev/shm/b/c": 2}),
+    ]
+
+
+def test_a_survey_of_this_machine_has_all_that_is_judged(tmp_path: Path) -> None:
+    write(tmp_path, "proc/filesystems", "\toverlay\n")
+    listen(tmp_path, "tcp", (7443, 11, "0A"), (6443, 12, "0A"))
+    run_process(tmp_path, 5, "/opt/kubewright/lb/usr/sbin/haproxy", sockets=(11,))
+    desired = {"ports": [7443, 6443], "kernel_modules": ["overlay"], "volume": VOLUME}
+    found = _survey.survey(desired, {"kernel": RELEASE}, tmp_path)
+    assert found["listeners"] == [{"port": 6443, "process": "a process that is not known"}]
+    assert (found["modules"], found["leftovers"], found["prepared"]) == ({}, [], False)
+    assert len(found["disks"]) == 1
+
+
+def test_addresses_are_the_kernels(tmp_path: Path) -> None:
+    found = _links.addresses()
+    if "lo" not in found.values():
+        pytest.skip("no loopback interface here")
+    assert found["127.0.0.1"] == "lo"
+    facts = _node.machine_facts(address="127.0.0.1")
+    assert (facts["interface"], facts["mtu"]) == ("lo", _links.mtu("lo", Path("/")))
+    assert facts["mtu"] > 1280
+    elsewhere = _node.machine_facts(address="192.0.2.254")
+    assert (elsewhere["interface"], elsewhere["mtu"]) == ("", 0)
+    assert _links.mtu("lo", tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("attributes", "address"),
+    [
+        ({_links.IFA_LOCAL: "192.0.2.1"}, "192.0.2.1"),
+        ({_links.IFA_ADDRESS: "192.0.2.9", _links.IFA_LOCAL: "192.0.2.1"}, "192.0.2.1"),
+        ({_links.IFA_ADDRESS: "192.0.2.9"}, "192.0.2.9"),
+        ({}, ""),
+    ],
+)
+def test_a_message_of_the_kernel(attributes: dict[int, str], address: str) -> None:
+    body = _links.ADDRESS_MESSAGE.pack(socket.AF_INET, 24, 0, 0, 3)
+    for kind, value in attributes.items():
+        body += (8).to_bytes(2, "little") + kind.to_bytes(2, "little") + socket.inet_aton(value)
+    assert _links.parse(body) == (3, address)
+
+
+def test_a_machine_id_is_told_as_a_hash(tmp_path: Path) -> None:
+    assert _node.machine_id(tmp_path) == ""
+    for text in ("", "\n", "uninitialized\n"):
+        write(tmp_path, "etc/machine-id", text)
+        assert _node.machine_id(tmp_path) == ""
+    write(tmp_path, "etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+    told = _node.machine_id(tmp_path)
+    assert len(told) == 32 and told != "0123456789abcdef0123456789abcdef"
