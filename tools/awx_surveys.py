@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from role_defaults import Indented
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "awx/surveys.yml"
@@ -75,14 +76,6 @@ SHARED = re.compile(r"_port$")
 TEMPLATE = re.compile(r"\{\{|\{%")
 #: Marks of Ansible's documentation, such as V(none).
 MARK = re.compile(r"\b[A-Z]\(([^)]*)\)")
-
-
-class Indented(yaml.SafeDumper):
-    """Lists indented under their key, as yamllint wants them."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        """Never indentless."""
-        super().increase_indent(flow, False)
 
 
 def is_flat(name: str, option: Mapping[str, Any]) -> bool:

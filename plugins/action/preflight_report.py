@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 from ansible_collections.kubewright.cluster.plugins.modules import preflight_report
-from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction, Module
 
 display = Display()
 
@@ -16,11 +16,11 @@ display = Display()
 class ActionModule(LocalAction):
     """See the module's documentation."""
 
-    argument_spec = preflight_report.argument_spec
+    module: ClassVar[Module] = preflight_report
 
     def work(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Give the module's result; what does not end the run is shown as Ansible's warnings."""
-        result = preflight_report.run(arguments, self._task.check_mode)
+        result = super().work(arguments)
         if not result.get("failed"):
             for one in result["findings"]:
                 display.warning(f"{one['host']}: {one['check']}: {one['text']} {one['remedy']}")

@@ -4,17 +4,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 from ansible_collections.kubewright.cluster.plugins.modules import static_machines
-from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction, Module
 
 
 class ActionModule(LocalAction):
     """See the module's documentation."""
 
-    argument_spec = static_machines.argument_spec
-
-    def work(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Give the module's result."""
-        return static_machines.run(arguments, self._task.check_mode)
+    module: ClassVar[Module] = static_machines

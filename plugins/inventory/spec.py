@@ -46,7 +46,7 @@ options:
         description: How many machines.
         type: int
         choices: [1, 3, 5, 7]
-      nodes:
+      nodes: &nodes
         description:
           - Machines of your own, for the provider C(static). The others take I(size) instead.
         type: list
@@ -65,7 +65,7 @@ options:
             type: list
             elements: str
             default: []
-      system_volume:
+      system_volume: &system_volume
         description: The read-only volume with what Kubernetes needs on these machines.
         type: dict
         suboptions:
@@ -73,7 +73,7 @@ options:
             description: Its size in GB (10^9 bytes), at least 20.
             type: int
             default: 20
-      kubelet_args:
+      kubelet_args: &kubelet_args
         description:
           - Fields of KubeletConfiguration for these machines. A change restarts kubelet.
         type: dict
@@ -95,38 +95,9 @@ options:
       size:
         description: How many machines.
         type: int
-      nodes:
-        description:
-          - Machines of your own, for the provider C(static). The others take I(size) instead.
-        type: list
-        elements: dict
-        suboptions:
-          name:
-            description: Name of the host, a DNS label.
-            type: str
-            required: true
-          address:
-            description: IPv4 address by which this machine and the other nodes reach it.
-            type: str
-            required: true
-          host_keys:
-            description: Its public SSH host keys. Without them your known_hosts must have one.
-            type: list
-            elements: str
-            default: []
-      system_volume:
-        description: The read-only volume with what Kubernetes needs on these machines.
-        type: dict
-        suboptions:
-          size_gb:
-            description: Its size in GB (10^9 bytes), at least 20.
-            type: int
-            default: 20
-      kubelet_args:
-        description:
-          - Fields of KubeletConfiguration for these machines. A change restarts kubelet.
-        type: dict
-        default: {}
+      nodes: *nodes
+      system_volume: *system_volume
+      kubelet_args: *kubelet_args
   ssh:
     description: How to log in to the machines of the provider C(static).
     type: dict

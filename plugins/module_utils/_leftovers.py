@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _processes
+from ansible_collections.kubewright.cluster.plugins.module_utils import _owned, _processes
 
 CONFIGURATIONS = (
     "admin.conf",
@@ -48,8 +48,7 @@ def is_prepared(root: Path) -> bool:
     """Whether roles of ours have been at work here before."""
     units = root / _processes.UNITS
     return any(
-        _processes.is_managed(units / name)
-        for name in ("var-lib-kubewright-system.mount", "kubewright-balancer.service")
+        _processes.is_managed(units / name) for name in (_owned.VOLUME_MOUNT, _owned.BALANCER)
     )
 
 

@@ -18,7 +18,8 @@ MARK = b"Managed by Kubewright"
 # Stopped in this order; each only where its unit file is ours.
 KUBELET = "kubelet.service"
 KUBELET_STATE = "/var/lib/kubelet"
-RUNTIME = ("containerd.service", "kubewright-balancer.service")
+BALANCER = "kubewright-balancer.service"
+RUNTIME = ("containerd.service", BALANCER)
 IMAGE_MOUNT = "opt-kubewright.mount"
 VOLUME_MOUNT = "var-lib-kubewright-system.mount"
 UNITS = (KUBELET, *RUNTIME, IMAGE_MOUNT, VOLUME_MOUNT)

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-IMAGE = "/opt/kubewright/"
+from ansible_collections.kubewright.cluster.plugins.module_utils import _owned
+
 MANAGED = "# Managed by Kubewright"
-UNITS = "etc/systemd/system"
+UNITS = _owned.UNIT_DIRECTORY.lstrip("/")
 LISTEN = "0A"  # the kernel's TCP_LISTEN, as /proc/net/tcp prints it
 
 
@@ -40,7 +41,7 @@ def is_ours(process: Process, root: Path) -> bool:
 
     Of a program in its own root directory, or of a detached image, the path alone says nothing.
     """
-    return process.exe.startswith(IMAGE) or (
+    return process.exe.startswith(f"{_owned.IMAGE}/") or (
         bool(process.unit) and is_managed(root / UNITS / process.unit)
     )
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -25,6 +24,8 @@ from cluster import VERSION, Cluster, Ended
 from kube import Kube
 from servers import PlainAnsible
 from waiting import NotYet, until
+
+from kubewright.image.paths import cache_dir
 
 #: The order of the files. Each may rely on the cluster being whole, and leaves it so; the last
 #: one removes it.
@@ -157,7 +158,7 @@ def kube(connect: Callable[[], Kube]) -> Kube:
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """kubectl of the system image."""
     directory = tmp_path_factory.mktemp("image") / "tree"
-    images = cache() / "images"
+    images = cache_dir() / "images"
     index: Any = json.loads((images / "index.json").read_text())
     entries = [entry for entry in index if entry["kubernetes"] == VERSION]
     entry = max(entries, key=lambda entry: str(entry["built_at"]))
@@ -175,7 +176,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Name of a small image that both workers have."""
     scratch = tmp_path_factory.mktemp("workload")
-    busybox = workload.fetch_busybox(cache() / "downloads", scratch)
+    busybox = workload.fetch_busybox(cache_dir() / "downloads", scratch)
     archive = scratch / "image.tar"
     workload.make_archive(busybox, archive)
     for worker in cluster.workers:
@@ -196,13 +197,6 @@ def servers(cluster: Cluster, connect: Callable[[], Kube], test_image: str) -> d
         pods = kube.core.list_namespaced_pod("default", label_selector=f"app={name}").items
         found[name] = str(pods[0].metadata.name)
     return found
-
-
-def cache() -> Path:
-    """The build cache, which all clusters share."""
-    own = os.environ.get("KUBEWRIGHT_CACHE_DIR")
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(own) if own else base / "kubewright"
 
 
 def _cluster_starts(made: Cluster) -> Callable[[], str]:

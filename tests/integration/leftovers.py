@@ -18,7 +18,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from host_snapshot import mounts, nftables
 
 Snapshot = Mapping[str, Sequence[str]]
 
@@ -70,41 +71,10 @@ def names(*command: str) -> list[str]:
     return found
 
 
-def mounts(mountinfo: str) -> list[str]:
-    """Mount point and type out of /proc/self/mountinfo, proc(5)."""
-    found = []
-    for line in mountinfo.splitlines():
-        fields, _, rest = line.partition(" - ")
-        found.append(f"{fields.split()[4]} ({rest.split()[0]})")
-    return found
-
-
 def loop_devices(listing: str) -> list[str]:
     """Backing files of the loop devices in use; which device it is does not matter."""
     devices = json.loads(listing)["loopdevices"] if listing.strip() else []
     return [str(device["back-file"]) for device in devices]
-
-
-def nftables(listing: str) -> list[str]:
-    """Tables, chains, sets and rules of `nft --json`, without handles and counters."""
-    found = []
-    for item in json.loads(listing)["nftables"] if listing.strip() else []:
-        for kind, value in item.items():
-            if kind != "metainfo":
-                found.append(f"{kind} {json.dumps(_stable(value), sort_keys=True)}")
-    return found
-
-
-def _stable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: None if key == "counter" else _stable(item)
-            for key, item in value.items()
-            if key != "handle"
-        }
-    if isinstance(value, list):
-        return [_stable(item) for item in value]
-    return value
 
 
 def iptables(listing: str, family: str) -> list[str]:

@@ -14,6 +14,8 @@ import yaml
 from cluster import APPLY_LIMIT, COMMAND, REPOSITORY, VERSION, Ended, Running
 from hosts import Host, Key, variables
 
+from kubewright.image.paths import cache_dir
+
 POOL = "web"
 
 
@@ -86,7 +88,7 @@ class Servers:
         plain = {
             "kubewright_cluster_name": self.name,
             "kubewright_version": VERSION,
-            "kubewright_image_dir": str(images()),
+            "kubewright_image_dir": str(cache_dir() / "images"),
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.key.private),
             # In place of the user's own file, which is nothing of a test's.
@@ -156,13 +158,6 @@ class PlainAnsible:
         }
         words = (f"kubewright.cluster.{playbook}", *words)
         return Running([*command, *words], self.directory, environment).ended(APPLY_LIMIT)
-
-
-def images() -> Path:
-    """The store of system images."""
-    own = os.environ.get("KUBEWRIGHT_CACHE_DIR")
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return (Path(own) if own else base / "kubewright") / "images"
 
 
 def _nodes(hosts: Sequence[Host]) -> list[dict[str, Any]]:

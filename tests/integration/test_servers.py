@@ -15,11 +15,12 @@ import hosts as own
 import kube as api
 import pytest
 from cluster import REPOSITORY
-from conftest import cache
 from hosts import Host
 from kube import Kube
 from servers import PlainAnsible, Servers
 from waiting import until
+
+from kubewright.image.paths import cache_dir
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
 #: Exit codes of the command.
@@ -32,7 +33,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     directory = tmp_path_factory.mktemp("servers")
     key = own.Key.make(directory)
     try:
-        made = own.make(NAMES, key, cache())
+        made = own.make(NAMES, key, cache_dir())
         found = Servers("kwown", directory, made[:3], made[3:], key)
         found.write()
         yield found

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import hosts as own
 import pytest
-from conftest import cache
 from hosts import Host
 from servers import PlainAnsible, Servers
 from test_servers import differences, snapshots
+
+from kubewright.image.paths import cache_dir
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 #: sshd does not work with that library, so Ansible's Python alone has it.
@@ -37,7 +38,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     directory = tmp_path_factory.mktemp("refused")
     key = own.Key.make(directory)
     try:
-        made = {host.name: host for host in own.make([*WRONG][:-1], key, cache())}
+        made = {host.name: host for host in own.make([*WRONG][:-1], key, cache_dir())}
         spoil(made)
         changed, taken = made["changed"], made["taken"]
         made["changed"] = Host(changed.name, changed.address, taken.key)

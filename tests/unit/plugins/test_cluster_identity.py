@@ -17,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from kubewright.cli.identity import FILES as EXPORTED
+
 RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
 NOW = datetime.datetime(2026, 11, 23, 8, tzinfo=datetime.UTC)
@@ -43,6 +45,7 @@ def test_made_once_and_read_ever_after(run_module: RunModule, path: Path) -> Non
         for file in (path / "pki").rglob("*.*")
     }
     assert on_disk == first["control_plane_pki"]
+    assert sorted(on_disk) == list(EXPORTED), "what the command exports"
     assert sorted(on_disk) == [
         "ca.crt",
         "ca.key",

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kubewright.act.messages import plain
+from kubewright.act.messages import named, plain
 
 #: The action whose results hold findings; when one is fatal, the action fails.
 REPORT = "kubewright.cluster.preflight_report"
-
-#: How many hosts a sentence names.
-_HOSTS = 5
 
 Severity = Literal["fatal", "warning"]
 
@@ -56,8 +53,6 @@ def in_one_sentence(findings: Iterable[Finding]) -> str:
     """Return how many fatal findings there are, and where, for who sees the findings elsewhere."""
     fatal = [one for one in findings if one.fatal]
     hosts = list(dict.fromkeys(one.host for one in fatal if one.host))
-    shown = ", ".join(hosts[:_HOSTS]) + (
-        f" and {len(hosts) - _HOSTS} more" if len(hosts) > _HOSTS else ""
-    )
+    shown = named(hosts)
     what = "1 thing that has" if len(fatal) == 1 else f"{len(fatal)} things that have"
     return f"the preflight found {what} to be mended first" + (f": {shown}" if shown else "")

@@ -60,6 +60,13 @@ def failure_message(result: Mapping[str, Any], action: str = "", output: str = "
     return f"{message}{code}: {lines}" if lines else f"{message or 'no reason given'}{code}"
 
 
+def named(names: Iterable[str], most: int = 5) -> str:
+    """Return ``a, b and 3 more``."""
+    known = list(names)
+    more = len(known) - most
+    return ", ".join(known[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def reason(message: str) -> str:
     """Return why a host could not be reached in one line, from the message of the failure.
 

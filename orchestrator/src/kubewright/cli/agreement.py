@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubewright.act.messages import named
 from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.cli.output import named
 from kubewright.locations import ClusterPaths
 from kubewright.spec import Spec, load
 from kubewright.store import Journal

@@ -12,12 +12,13 @@ import typer
 
 from kubewright.act import Finding, Result, Session
 from kubewright.act.findings import in_one_sentence
+from kubewright.act.messages import named
 from kubewright.cli import check, findings, plan
 from kubewright.cli.agreement import Agreement
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
-from kubewright.cli.output import Format, Output, counted, named
+from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.probe import ProbeReport
 from kubewright.cli.progress import Progress
 from kubewright.cli.validate import summary

@@ -11,14 +11,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from kubewright.act import Change, Finding, Session
+from kubewright.act import Change, Finding
 from kubewright.act.events import LOCAL
 from kubewright.cli import differences, findings
-from kubewright.cli.operation import finish, run_playbook, tell_ended
-from kubewright.cli.output import Output, counted
-from kubewright.cli.plan import WORDS, decided_by, failed, why
+from kubewright.cli.operation import finish
+from kubewright.cli.output import Output, counted, sentence
+from kubewright.cli.plan import WORDS, failed, run_check, why
 from kubewright.cli.probe import ProbeReport
-from kubewright.locations import ClusterPaths
 from kubewright.plan import Plan
 from kubewright.spec import Spec
 from kubewright.spec.version import resolve
@@ -33,18 +32,14 @@ def run(spec: Spec, file: Path, out: Output, *, diff: bool, extra_vars: Mapping[
 
     :raises CommandError: the run did not end well.
     """
-    paths = ClusterPaths.of(spec.name)
-    version = resolve(spec.version)
-    options = ("--check", "--diff") if diff else ("--check",)
-    with Session(paths, "check") as session:
-        tell_ended(session, out)
-        report = ProbeReport(answers=False)
-        result = run_playbook(session, out, PLAYBOOK, file, extra_vars, options, report=report)
-    decided = decided_by(spec, version, paths, result)
+    report = ProbeReport(answers=False)
+    decided, result = run_check(
+        spec, file, out, "check", PLAYBOOK, diff=diff, extra_vars=extra_vars, report=report
+    )
     changes = _on_nodes(result.changes)
     data = {
         "cluster": spec.name,
-        "kubernetes": version,
+        "kubernetes": resolve(spec.version),
         "check": True,
         "would_change": [change.as_dict() for change in changes],
         "missing": [node.name for node in decided.nodes if node.state == "missing"],
@@ -98,5 +93,4 @@ def _count(plan: Plan, changes: tuple[Change, ...], found: tuple[Finding, ...]) 
     told += [f"{counted(silent, 'node')} not reached"] if silent else []
     told = told or ["nothing would be changed"]
     told += [findings.count(found)] if found else []
-    words = ", ".join(told)
-    return f"{words[:1].upper()}{words[1:]}."
+    return sentence(told)

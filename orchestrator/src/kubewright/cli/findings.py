@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kubewright.act import Finding
-from kubewright.cli.output import counted, named
+from kubewright.act.messages import named
+from kubewright.cli.output import counted
 
 #: Hosts with the same finding that are named; the others are counted.
 MOST_HOSTS = 4

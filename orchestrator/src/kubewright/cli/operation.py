@@ -10,10 +10,11 @@ from typing import Any
 from rich.console import RenderableType
 
 from kubewright.act import Result, Session
+from kubewright.act.messages import named
 from kubewright.act.remedies import remedies
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.interrupts import cancelling
-from kubewright.cli.output import Output, counted, named
+from kubewright.cli.output import Output, counted
 from kubewright.cli.probe import ProbeReport
 from kubewright.cli.progress import Progress
 

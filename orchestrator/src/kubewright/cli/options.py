@@ -3,15 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kubewright.cli.output import Format
+from kubewright.spec import Spec, load
 
 DEFAULT_FILE = Path("cluster.yml")
 _SUFFIXES = (".yml", ".yaml")
+
+
+def completed(
+    ctx: typer.Context, incomplete: str, known: Callable[[Spec], Iterable[str]]
+) -> list[str]:
+    """Return those words that a cluster knows and that begin so, for the shell."""
+    try:
+        words = list(known(load(Path(str(ctx.params.get("file") or DEFAULT_FILE)))))
+    except Exception:
+        return []  # a shell that completes has no place for a message; the command will tell
+    return [word for word in words if word.startswith(incomplete)]
 
 
 def complete_file(incomplete: str) -> list[str]:

@@ -153,8 +153,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def named(names: Iterable[str], most: int = 5) -> str:
-    """Return ``a, b and 3 more``."""
-    known = list(names)
-    more = len(known) - most
-    return ", ".join(known[:most]) + (f" and {more} more" if more > 0 else "")
+def sentence(parts: Iterable[str]) -> str:
+    """Return ``A, b and so on.`` of ``a``, ``b and so on``."""
+    words = ", ".join(parts)
+    return f"{words[:1].upper()}{words[1:]}."

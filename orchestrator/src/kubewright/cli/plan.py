@@ -17,7 +17,8 @@ from kubewright.act import Finding, Result, Session
 from kubewright.cli import differences, findings
 from kubewright.cli.operation import finish, run_playbook, tell_ended
 from kubewright.cli.options import DEFAULT_FILE, File, Form
-from kubewright.cli.output import Format, Output, counted
+from kubewright.cli.output import Format, Output, counted, sentence
+from kubewright.cli.probe import ProbeReport
 from kubewright.locations import ClusterPaths
 from kubewright.plan import Answer, NodePlan, Plan, State, Step, decide
 from kubewright.spec import Spec, load
@@ -72,19 +73,42 @@ def ask_nodes(
 
     :raises CommandError: something failed, or no node has answered.
     """
-    version = resolve(spec.version)
-    paths = ClusterPaths.of(spec.name)
-    options = ("--check", "--diff") if diff else ("--check",)
-    with Session(paths, "plan") as session:
-        tell_ended(session, out)
-        result = run_playbook(session, out, PLAYBOOK, file, extra_vars, options)
-    decided = decided_by(spec, version, paths, result)
+    decided, result = run_check(spec, file, out, "plan", PLAYBOOK, diff=diff, extra_vars=extra_vars)
     if failed(result):
         if result.findings:
             out.notes.print(findings.table(result.findings))
-        data = {"cluster": spec.name, "kubernetes": version, **decided.as_dict()}
+        kubernetes = resolve(spec.version)
+        data = {"cluster": spec.name, "kubernetes": kubernetes, **decided.as_dict()}
         finish(result, out, data, "")
     return decided, result
+
+
+def run_check(
+    spec: Spec,
+    file: Path,
+    out: Output,
+    operation: str,
+    playbook: str,
+    *,
+    diff: bool,
+    extra_vars: Mapping[str, Any],
+    report: ProbeReport | None = None,
+) -> tuple[Plan, Result]:
+    """Run a playbook with --check; return what would be done by what the nodes said in it.
+
+    ``operation``: its name in the journal. ``report``: who listens to its progress.
+    """
+    paths = ClusterPaths.of(spec.name)
+    options = ("--check", "--diff") if diff else ("--check",)
+    with Session(paths, operation) as session:
+        tell_ended(session, out)
+        result = run_playbook(session, out, playbook, file, extra_vars, options, report=report)
+    machines = read(paths.machines, spec.name)
+    hosts = spec_inventory.build(
+        spec, version=resolve(spec.version), paths=paths, machines=machines
+    ).hosts
+    answers = {name: Answer.from_result(said) for name, said in result.answers.items()}
+    return decide(hosts, answers, result.unreachable), result
 
 
 def failed(result: Result) -> bool:
@@ -97,14 +121,6 @@ def failed(result: Result) -> bool:
     here = any(failure.host == "localhost" for failure in result.failures)
     cut = result.status in ("canceled", "error")
     return here or cut or result.host_tasks.failed > 0 or not result.answers
-
-
-def decided_by(spec: Spec, version: str, paths: ClusterPaths, result: Result) -> Plan:
-    """Return the plan by what the nodes have answered in a run."""
-    machines = read(paths.machines, spec.name)
-    hosts = spec_inventory.build(spec, version=version, paths=paths, machines=machines).hosts
-    answers = {name: Answer.from_result(said) for name, said in result.answers.items()}
-    return decide(hosts, answers, result.unreachable)
 
 
 def picture(plan: Plan, cluster: str, found: tuple[Finding, ...] = ()) -> RenderableType:
@@ -153,8 +169,7 @@ def _count(plan: Plan, found: tuple[Finding, ...]) -> str:
     told += ["the cluster as a whole to mend"] if plan.cluster_steps else []
     told = ["nothing to do"] if nothing_to_do(plan) else told
     told += [findings.count(found)] if found else []
-    words = ", ".join(told)
-    return f"{words[:1].upper()}{words[1:]}."
+    return sentence(told)
 
 
 def nothing_to_do(plan: Plan) -> bool:

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kubewright.act import Session
+from kubewright.act.messages import named
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
-from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
-from kubewright.cli.output import Format, Output, named
+from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes, completed
+from kubewright.cli.output import Format, Output
 from kubewright.locations import ClusterPaths
 from kubewright.observe.health import expected_hosts
 from kubewright.spec import Spec, load
@@ -23,11 +23,7 @@ PLAYBOOK = "kubewright.cluster.reset"
 
 def complete_node(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the nodes whose name begins so, for the shell."""
-    try:
-        hosts = expected_hosts(load(Path(str(ctx.params.get("file") or DEFAULT_FILE))))
-    except Exception:
-        return []  # a shell that completes has no place for a message; the command will tell
-    return [host for host in hosts if host.startswith(incomplete)]
+    return completed(ctx, incomplete, expected_hosts)
 
 
 Nodes = Annotated[

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from kubewright.act.messages import named
 from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.cli.options import DEFAULT_FILE
-from kubewright.cli.output import counted, named
+from kubewright.cli.options import completed
+from kubewright.cli.output import counted
 from kubewright.locations import ClusterPaths
-from kubewright.spec import load
 from kubewright.store import Journal
 from kubewright.store.history import Run, history
 
@@ -22,12 +22,7 @@ LIST = "kubewright history list"
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of runs that begin so, newest first, for the shell."""
-    file = Path(str(ctx.params.get("file") or DEFAULT_FILE))
-    try:
-        known = known_runs(load(file).name)
-    except Exception:
-        return []  # a shell that completes has no place for a message; the command will tell
-    return [run.run for run in known if run.run.startswith(incomplete)]
+    return completed(ctx, incomplete, lambda spec: (run.run for run in known_runs(spec.name)))
 
 
 RunId = Annotated[
