@@ -89,6 +89,23 @@ def provided(records: Mapping[str, Mapping[str, Any]], provider: str) -> list[di
     ]
 
 
+def unready(
+    records: Mapping[str, Mapping[str, Any]], names: list[str], machines: list[Mapping[str, Any]]
+) -> list[str]:
+    """Those of `names` whose machine is missing, off or unfinished, by what the providers list.
+
+    `records`: what `cluster_inventory` says. Nobody can log in to a machine without host keys,
+    except where ssh knows them, and not we.
+    """
+    keyless = {name for name in names if records[name]["host_keys"] is None}
+    ready = {
+        machine["name"]
+        for machine in machines
+        if machine["power"] == "on" and (machine["host_keys"] or machine["name"] in keyless)
+    }
+    return [name for name in names if name not in ready]
+
+
 def node_states(
     hostvars: Mapping[str, Mapping[str, Any]], names: list[str]
 ) -> dict[str, Mapping[str, Any]]:
@@ -210,4 +227,5 @@ class FilterModule:
             "pki_secrets": pki_secrets,
             "provided": provided,
             "providers": providers,
+            "unready": unready,
         }

@@ -131,12 +131,15 @@ def _state_dir(given: Any) -> list[str]:
 
 
 def _record(variables: Variables) -> dict[str, Any]:
+    provider = variables.get("kubewright_provider") or _nodes.STATIC
+    # None: ssh checks the host by what its user trusts, and we know no key. A machine that a
+    # provider makes has its keys from there, and until then none.
+    unsaid: list[str] | None = None if provider == _nodes.STATIC else []
     return {
-        "provider": variables.get("kubewright_provider") or _nodes.STATIC,
+        "provider": provider,
         "address": _nodes.address(variables),
         "port": variables.get("ansible_port") or 22,
-        # None: ssh checks the host by what its user trusts, and we know no key.
-        "host_keys": variables.get("kubewright_host_keys"),
+        "host_keys": variables.get("kubewright_host_keys", unsaid),
     }
 
 

@@ -164,6 +164,28 @@ def test_providers_by_the_names_of_their_roles() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("machine", "said", "ready"),
+    [
+        ({"power": "on", "host_keys": ["ssh-ed25519 A"]}, [], True),
+        ({"power": "off", "host_keys": ["ssh-ed25519 A"]}, [], False),
+        # A run was cut before the machine let the cluster's key in: it has to be finished.
+        ({"power": "on", "host_keys": []}, [], False),
+        ({"power": "on", "host_keys": []}, ["ssh-ed25519 A"], False),
+        # A plain inventory: ssh checks it by what its user trusts.
+        ({"power": "on", "host_keys": []}, None, True),
+        ({"power": "off", "host_keys": []}, None, False),
+        (None, None, False),
+    ],
+)
+def test_which_machines_are_missing_or_unfinished(
+    machine: dict[str, Any] | None, said: list[str] | None, ready: bool
+) -> None:
+    listed = [{"name": "stranger", "power": "on", "host_keys": []}]
+    listed += [{"name": "a", **machine}] if machine else []
+    assert cluster.unready({"a": {"host_keys": said}}, ["a"], listed) == ([] if ready else ["a"])
+
+
 def test_who_a_run_is_for() -> None:
     """--limit @file names hosts that the lookup does not know; they were looked at all the same."""
     silent = {"unreachable": True, "msg": "timed out"}

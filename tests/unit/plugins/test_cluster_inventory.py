@@ -109,6 +109,14 @@ def test_what_a_plain_inventory_leaves_out(images: Path, monkeypatch: pytest.Mon
     }
 
 
+def test_a_machine_that_a_provider_makes_has_no_keys_until_it_says_them(images: Path) -> None:
+    """Unlike a host of a plain inventory, whose keys only ssh knows: nobody can log in yet."""
+    made = {"kubewright_provider": "local"}
+    assert read(images, **made).nodes["delta"]["host_keys"] == []
+    said = {**made, "kubewright_host_keys": ["ssh-ed25519 A"]}
+    assert read(images, **said).nodes["delta"]["host_keys"] == ["ssh-ed25519 A"]
+
+
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_a_bad_cluster(case: str, images: Path) -> None:
     problems = read(images, CASES[case]["change"]).problems
