@@ -4,6 +4,9 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/share/kubewright
 
+# What mypy has read stays outside the checkout, and is known by its content.
+export MYPY_CACHE_DIR := $(or $(KUBEWRIGHT_CACHE_DIR),$(HOME)/.cache/kubewright)/mypy
+
 .PHONY: help
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -22,10 +25,10 @@ down: install ## Remove it
 	@rm -f .venv/kubeconfig
 
 .PHONY: test
-test: install ## Lint, types, units, one node by molecule, a real cluster of five nodes, one killed apply
+test: install ## Lint, types, units, a real cluster of five nodes after a killed apply, one node by molecule
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 	@$(MAKE) --no-print-directory integration
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target molecule chaos-one
+	@$(MAKE) --no-print-directory molecule
 
 .PHONY: lint
 lint: install ## Format, lint, types, layers, role defaults, schema
@@ -34,7 +37,7 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 	mypy
 	mypy tools tests/integration/*.py tests/chaos/*.py tests/chaos/callback/*.py tests/bench/*.py
 	@# The collection's modules are checked under their full names, as Ansible imports them.
-	cd .venv/share/kubewright && MYPYPATH=$$PWD mypy --config-file $(CURDIR)/mypy.ini --cache-dir $(CURDIR)/.mypy_cache/collection \
+	cd .venv/share/kubewright && MYPYPATH=$$PWD mypy --config-file $(CURDIR)/mypy.ini --cache-dir $(MYPY_CACHE_DIR)/collection \
 		--namespace-packages --explicit-package-bases \
 		$(foreach kind,module_utils modules action filter,--package ansible_collections.kubewright.cluster.plugins.$(kind))
 	cd orchestrator && lint-imports
@@ -53,6 +56,8 @@ molecule: install ## One machine prepared as a node, twice
 	kubewright image build 1.37.2
 	KUBEWRIGHT_STATE_DIR=$$(mktemp -d) molecule test
 
+# CHAOS_SEED chooses at which points, hosts and moments an apply is killed.
+
 # Longer tests, of `make drift` and `make servers`.
 DRIFT := drift one_writer lost
 SERVERS := servers servers_refused
@@ -60,7 +65,7 @@ SERVERS := servers servers_refused
 .PHONY: integration
 integration: install ## Tests on a real cluster of their own
 	kubewright image build 1.37.2
-	pytest tests/integration $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(SERVERS))
+	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(SERVERS))
 
 .PHONY: servers
 servers: install ## Bare hosts by the command and by plain Ansible, refusals, resets
@@ -72,18 +77,16 @@ drift: install ## Foreign changes, lost machines and two commands at once, on a 
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(DRIFT))
 
-# Chooses hosts, moments and points. CHAOS has more options: see python tests/chaos --help.
-CHAOS_SEED ?= 1
-
+# CHAOS has more options: see python tests/chaos --help.
 .PHONY: chaos
 chaos: install ## Kill apply once at each step of a new cluster; the next one finishes it (hours)
 	kubewright image build 1.37.2
-	python tests/chaos --seed $(CHAOS_SEED) --table docs/chaos.md $(CHAOS)
+	python tests/chaos $(CHAOS_SEED:%=--seed=%) --table docs/chaos.md $(CHAOS)
 
-.PHONY: chaos-one
-chaos-one: install ## The same at one step of a small cluster (minutes)
+.PHONY: chaos-points
+chaos-points: install ## Write down anew at which points the tests' apply can be killed
 	kubewright image build 1.37.2
-	python tests/chaos --seed $(CHAOS_SEED) --points 1 --earlier --control-planes 1 --workers 1 $(CHAOS)
+	python tests/chaos --record tests/chaos/create.jsonl
 
 .PHONY: by-hand
 by-hand: install ## The same cluster with kubeadm by hand, timed by phase

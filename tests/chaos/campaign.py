@@ -14,8 +14,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -46,30 +46,31 @@ class Lab(Protocol):
 class Wish:
     """What the command line asks for.
 
-    ``count``: how many points at most. ``earlier``: a recording of another content will do.
+    ``count``: how many points at most.
     """
 
     seed: str = SEED
     only: str = ""
     count: int | None = None
     fresh: bool = False
-    earlier: bool = False
     table: Path | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says; return its exit status: 0 when all chosen points passed."""
     options = _parser().parse_args(arguments)
-    wish = Wish(
-        options.seed, options.only, options.points, options.fresh, options.earlier, options.table
-    )
+    wish = Wish(options.seed, options.only, options.points, options.fresh, options.table)
     content = content_hash(REPOSITORY)
     place = Place(cache_dir(), content, options.control_planes, options.workers)
     if options.list:
         return list_points(place, wish)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return run(place, wish, lambda: _Bench(options.control_planes, options.workers))
+        with _lab(options.control_planes, options.workers) as bench:
+            if options.record is not None:
+                bench.record(options.record)
+                return 0
+            return run(place, wish, bench)
     except LabError as error:
         tell(str(error))
         return 1
@@ -89,29 +90,16 @@ def list_points(place: Place, wish: Wish) -> int:
     return 0
 
 
-def run(place: Place, wish: Wish, lab: Callable[[], AbstractContextManager[Lab]]) -> int:
+def run(place: Place, wish: Wish, bench: Lab) -> int:
     """Record if nothing is recorded, kill at each chosen point, tell; return the exit status."""
     results = Results(place.results(wish.seed))
     if wish.fresh:
         place.recording.unlink(missing_ok=True)
         results.forget()
-    with lab() as bench:
-        borrowed = None if place.recording.exists() or not wish.earlier else place.earlier()
-        if borrowed is not None:
-            tell(f"with the points of an earlier recording, {borrowed}")
-            status = _attempts(bench, borrowed, results, place, wish)
-            if not _not_reached(borrowed, results, wish):
-                return status
-            tell("they are not those of this content")
-        if not place.recording.exists():
-            tell(f"recording an apply of a new cluster, {place.size}")
-            bench.record(place.recording)
-        return _attempts(bench, place.recording, results, place, wish)
-
-
-def _attempts(bench: Lab, recording: Path, results: Results, place: Place, wish: Wish) -> int:
-    """Kill at each chosen point of a recording that has not passed; return the exit status."""
-    chosen = _choose(recording, wish)
+    if not place.recording.exists():
+        tell(f"recording an apply of a new cluster, {place.size}")
+        bench.record(place.recording)
+    chosen = _choose(place.recording, wish)
     if not chosen:
         tell(f"no point has {wish.only!r} in its name; --list shows all")
         return 2
@@ -124,15 +112,8 @@ def _attempts(bench: Lab, recording: Path, results: Results, place: Place, wish:
         for number, kill in enumerate(todo, 1):
             _attempt(bench, f"{number}/{len(todo)}", kill, results, place, wish)
     finally:
-        _publish(recording, place, wish, chosen, results)
+        _publish(place, wish, chosen, results)
     return 1 if remaining(chosen, results.kept()) else 0
-
-
-def _not_reached(recording: Path, results: Results, wish: Wish) -> bool:
-    """Return whether a chosen point of a recording is no longer one, or there is none at all."""
-    chosen, kept = _choose(recording, wish), results.kept()
-    verdicts = {kept[kill.key].verdict for kill in chosen if kill.key in kept}
-    return not chosen or "not reached" in verdicts
 
 
 def tell(text: str) -> None:
@@ -158,9 +139,7 @@ def _choose(recording: Path, wish: Wish) -> list[Kill]:
     return select(found, wish.seed, wish.only, wish.count)
 
 
-def _publish(
-    recording: Path, place: Place, wish: Wish, chosen: Sequence[Kill], results: Results
-) -> None:
+def _publish(place: Place, wish: Wish, chosen: Sequence[Kill], results: Results) -> None:
     """Print the chosen points; write the table of all points where one was asked for."""
     kept = results.kept()
     print(f"{summary(chosen, kept)}\n\n{table(chosen, kept)}", end="")
@@ -175,26 +154,19 @@ def _publish(
             f"{place.control_planes} control planes, {place.workers} workers, "
             f"content {place.content[:16]}, seed {wish.seed}.",
         )
-        every = _choose(recording, Wish(seed=wish.seed))
+        every = _choose(place.recording, Wish(seed=wish.seed))
         wish.table.write_text(document(head, every, kept), encoding="utf-8")
         tell(f"written: {wish.table}")
 
 
-class _Bench(AbstractContextManager[Lab]):
+@contextmanager
+def _lab(control_planes: int, workers: int) -> Iterator[Lab]:
     """A lab in a temporary directory, which goes when the clusters are gone."""
+    # Here, since it needs what the integration tests are made of on the path.
+    from lab import Lab as RealLab
 
-    def __init__(self, control_planes: int, workers: int) -> None:
-        self._size = (control_planes, workers)
-
-    def __enter__(self) -> Lab:
-        # Here, since it needs what the integration tests are made of on the path.
-        from lab import Lab as RealLab
-
-        self._directory = tempfile.TemporaryDirectory(prefix="kubewright-chaos-")
-        return RealLab(Path(self._directory.name), *self._size, tell=tell)
-
-    def __exit__(self, *error: object) -> None:
-        self._directory.cleanup()
+    with tempfile.TemporaryDirectory(prefix="kubewright-chaos-") as directory:
+        yield RealLab(Path(directory), control_planes, workers, tell=tell)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -219,13 +191,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"chooses hosts, moments and points (default {SEED})",
     )
     add("--fresh", action="store_true", help="record anew, and run what has passed already again")
-    add(
-        "--earlier",
-        action="store_true",
-        help="without a recording of this content take the newest that has the points",
-    )
     add("--control-planes", type=_positive, default=3, metavar="N", help="default 3")
     add("--workers", type=_positive, default=2, metavar="N", help="default 2")
+    add("--record", type=Path, metavar="FILE", help="write what an apply changes there; kill none")
     add("--table", type=Path, metavar="FILE", help="write the table of all points there")
     return parser
 

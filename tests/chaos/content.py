@@ -47,11 +47,6 @@ class Place:
         """What a whole apply changed."""
         return self.directory / "recording.jsonl"
 
-    def earlier(self) -> Path | None:
-        """The newest recording of this size, of whatever content; None where there is none."""
-        found = (self.cache / "chaos").glob(f"*/{self.size}/{self.recording.name}")
-        return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
     def results(self, seed: str) -> Path:
         """The outcomes, as JSON lines."""
         return self.directory / f"{seed}.jsonl"

@@ -112,10 +112,8 @@ class Lab:
                 self.tell(f"kept in {evidence}: logs, and the nodes' journals")
 
     def _kill_and_repair(self, cluster: Cluster, kill: Kill, applies: _Applies) -> None:
-        report = cluster.directory / "killed.json"
-        order = {"KUBEWRIGHT_CHAOS_KILL": kill.order(str(report))}
-        applies.killed = _apply(cluster, order)
-        run = _killed_run(applies.killed, report)
+        applies.killed, report = killed_apply(cluster, kill)
+        run = killed_run(applies.killed, report)
         self.tell(f"killed after {applies.killed.seconds:.0f} s")
         repair_begun = api.now()
         applies.repaired = cluster.apply()
@@ -141,6 +139,12 @@ class Lab:
             _destroy(made)
 
 
+def killed_apply(cluster: Cluster, kill: Kill) -> tuple[Ended, Path]:
+    """Run an ``apply`` that is killed there; return how it ended, and the killer's report."""
+    report = cluster.directory / "killed.json"
+    return _apply(cluster, {"KUBEWRIGHT_CHAOS_KILL": kill.order(str(report))}), report
+
+
 def _apply(cluster: Cluster, variables: dict[str, str]) -> Ended:
     """Run ``apply`` with the callback plugin and these variables to its end."""
     words = [str(COMMAND), "apply", "--yes", "-o", "json"]
@@ -154,13 +158,14 @@ def _destroy(cluster: Cluster) -> None:
         raise LabError(f"the cluster can't be destroyed: {ended.stdout}\n{ended.stderr}")
 
 
-def _killed_run(ended: Ended, report: Path) -> str:
+def killed_run(ended: Ended, report: Path) -> str:
     """Return the id of the run that was killed, or raise NotReached."""
     if ended.status != -signal.SIGKILL or not report.exists():
         log = Path(f"{report}.log")
         killer = log.read_text(errors="replace").strip() if log.exists() else "never started"
         raise NotReached(
-            f"apply ended with status {ended.status} and was not killed; "
+            f"apply ended with status {ended.status} and was not killed; points that are no longer "
+            "those of an apply are written anew by `make chaos-points`; "
             f"killer: {killer or 'silent'}\n{ended.stdout}\n{ended.stderr}"
         )
     return str(json.loads(report.read_text())["run"])

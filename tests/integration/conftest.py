@@ -7,8 +7,9 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -23,9 +24,16 @@ import workload
 from cluster import VERSION, Cluster, Ended
 from kube import Kube
 from servers import PlainAnsible
-from waiting import NotYet, until
+from waiting import until
 
 from kubewright.image.paths import cache_dir
+
+# What kills an `apply` at a chosen point is shared with `make chaos`.
+CHAOS = Path(__file__).resolve().parents[1] / "chaos"
+sys.path.append(str(CHAOS))
+import checks  # noqa: E402
+import lab  # noqa: E402
+from points import Kill, kills, read_recording, select  # noqa: E402
 
 #: The order of the files. Each may rely on the cluster being whole, and leaves it so; the last
 #: one removes it.
@@ -43,6 +51,8 @@ ORDER = (
     "test_failover",
     "test_destroy",
 )
+#: What an ``apply`` of this cluster changes, written by `make chaos-points`.
+RECORDING = CHAOS / "create.jsonl"
 #: Deployments with a Service of the same name, one pinned on each worker.
 SERVERS = ("alpha", "beta")
 #: A bootstrap token, as kubeadm makes them, but for the one in 200 that has no digit or no letter.
@@ -52,13 +62,27 @@ MEASURED = pytest.StashKey[list[tuple[str, str]]]()
 
 @dataclass(frozen=True)
 class Creation:
-    """The cluster, and how it came about."""
+    """The cluster, and how it came about.
+
+    ``killed_run`` is the id of the first apply's run. Join tokens that were made before
+    ``settled`` may be of that run.
+    """
 
     cluster: Cluster
     baseline: leftovers.Snapshot
+    killed_run: str
     second: Ended
-    second_begun: datetime
+    settled: datetime
     watch: processes.Watch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the seed."""
+    parser.addoption(
+        "--chaos-seed",
+        default="5",  # while the second control plane joins
+        help="chooses where and when the first apply of the cluster is killed (default 5)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -98,23 +122,25 @@ def measured(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
 
 @pytest.fixture(scope="session")
 def creation(
-    tmp_path_factory: pytest.TempPathFactory, measured: Callable[[str, object], None]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    measured: Callable[[str, object], None],
 ) -> Iterator[Creation]:
-    """A cluster whose first ``apply`` was killed while its first control plane started."""
+    """A cluster whose first ``apply`` was killed where the seed says, and finished by another."""
     made = Cluster("kwtest", tmp_path_factory.mktemp("cluster"))
     made.write()
     made.destroy().succeeded()  # what tests that were killed have left
     baseline = leftovers.snapshot()
+    point = _point(made, request.config.getoption("--chaos-seed"))
+    measured("killed at", f"{point.name}: {point.when}, on {point.host}")
     try:
-        with made.begin_apply() as first:
-            first.wait_for_line("Prepare the nodes", limit=300)
-            until("starting the cluster", _cluster_starts(made), limit=300, interval=0.1)
-            first.kill()
-        second_begun = api.now()
         with processes.Watch(TOKEN) as watch:
+            killed_run = lab.killed_run(*lab.killed_apply(made, point))
+            second_begun = api.now()
             second = made.apply().succeeded()
         measured("apply after one that was killed", second.seconds)
-        yield Creation(made, baseline, second, second_begun, watch)
+        settled = second_begun + checks.probed(second)
+        yield Creation(made, baseline, killed_run, second, settled, watch)
     finally:
         made.destroy().succeeded()
 
@@ -148,9 +174,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> PlainAnsible:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kube(connect: Callable[[], Kube]) -> Kube:
-    """Clients of the cluster."""
+    """Clients of the cluster, for tests that no control plane is lost in."""
     return connect()
 
 
@@ -199,16 +225,8 @@ def servers(cluster: Cluster, connect: Callable[[], Kube], test_image: str) -> d
     return found
 
 
-def _cluster_starts(made: Cluster) -> Callable[[], str]:
-    """A look for a control plane on which kubeadm is starting the cluster."""
-
-    def look() -> str:
-        for machine in made.control_planes:
-            try:
-                machines.run_on(machine, ["pgrep", "--full", "kubeadm init"])
-            except machines.CommandFailed:
-                continue
-            return machine
-        raise NotYet("kubeadm init runs on none")
-
-    return look
+def _point(made: Cluster, seed: str) -> Kill:
+    """Return where the seed kills an apply of this cluster."""
+    found = kills(read_recording(RECORDING.read_text(encoding="utf-8")), seed)
+    (chosen,) = select(found, seed, count=1)
+    return replace(chosen, host=chosen.host.replace(lab.NAME, made.name))

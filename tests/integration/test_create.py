@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import checks
 import etcd
 import kube as api
-import processes
 from cluster import POOL, VERSION, Cluster
 from conftest import Creation
 from kube import Kube
 from machines import IMAGE_ROOT, run_on
-from waiting import until
 
 
 def test_all_nodes_are_ready(cluster: Cluster, kube: Kube) -> None:
@@ -69,28 +68,17 @@ def test_there_is_one_cluster_with_three_voters(cluster: Cluster) -> None:
     assert len(ids) == 1, ids
 
 
-def test_the_killed_run_left_no_process(cluster: Cluster) -> None:
-    processes.none_works_on(cluster.state, limit=10)
-
-
-def test_the_second_apply_tells_what_it_did(creation: Creation) -> None:
+def test_the_second_apply_finished_the_killed_one(creation: Creation) -> None:
+    checks.repaired(creation.second, creation.killed_run)
     answer = creation.second.document
-    assert answer["changed"] is True
-    assert answer["host_tasks"]["changed"] > 0
     assert answer["host_tasks"]["failed"] == answer["host_tasks"]["unreachable"] == 0
 
 
 def test_apply_again_changes_nothing(
-    cluster: Cluster, kube: Kube, measured: Callable[[str, object], None]
+    creation: Creation, measured: Callable[[str, object], None]
 ) -> None:
-    again = cluster.apply().succeeded()
+    begun = api.now()
+    again = creation.cluster.apply()
     measured("apply with nothing to do", again.seconds)
-    measured("its host tasks", again.document["host_tasks"])
-    assert again.document["changed"] is False
-    assert again.document["host_tasks"]["ok"] > 0
-    assert {key: again.document["host_tasks"][key] for key in ("changed", "failed")} == {
-        "changed": 0,
-        "failed": 0,
-    }
-    assert again.document["host_tasks"]["unreachable"] == 0
-    until("Ready", api.all_ready(kube, frozenset(cluster.nodes)), limit=10)
+    checks.changes_nothing(again, creation.cluster.nodes)
+    checks.whole(creation.cluster, creation.killed_run, creation.settled, begun)

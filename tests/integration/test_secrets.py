@@ -85,7 +85,7 @@ def test_no_join_token_is_in_a_process_list(creation: Creation) -> None:
 
 
 def test_no_join_token_is_left(creation: Creation, kube: Kube) -> None:
-    api.no_join_token_is_left(kube, creation.second_begun)
+    api.no_join_token_is_left(kube, creation.settled)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import campaign
@@ -44,7 +43,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def run(place: Place, bench: Bench, wish: Wish = Wish()) -> int:  # noqa: B008
-    return campaign.run(place, wish, lambda: nullcontext(bench))
+    return campaign.run(place, wish, bench)
 
 
 def test_records_once_and_attempts_each_point(place: Place, recording: str) -> None:
@@ -89,40 +88,6 @@ def test_fresh_begins_anew(place: Place, recording: str) -> None:
     assert run(place, bench, Wish(fresh=True)) == 0
     assert bench.recorded == 1
     assert len(bench.attempted) == 4
-
-
-def other_content(place: Place, recording: str) -> None:
-    earlier = Place(place.cache, "1" * 64, place.control_planes, place.workers).recording
-    earlier.parent.mkdir(parents=True)
-    earlier.write_text(recording)
-
-
-def test_an_earlier_recording_will_do(place: Place, recording: str) -> None:
-    other_content(place, recording)
-    bench = Bench("")
-    assert run(place, bench, Wish(earlier=True, only="mount")) == 0
-    assert (bench.recorded, bench.attempted) == (0, ["volume : Mount it"])
-    assert not place.recording.exists(), "it is none of this content"
-
-
-@pytest.mark.parametrize("wish", [Wish(earlier=True), Wish(earlier=True, only="new")])
-def test_where_an_earlier_recording_is_wrong_one_is_made(
-    place: Place, recording: str, wish: Wish
-) -> None:
-    other_content(place, recording)
-    bench = Bench(recording.replace("Mount it", "New"), {"volume : Mount it": "not reached"})
-    assert run(place, bench, wish) == 0
-    assert bench.recorded == 1
-    assert bench.attempted.count("volume : New") == 1
-    assert place.recording.exists()
-
-
-def test_an_earlier_recording_of_another_size_is_none(place: Place, recording: str) -> None:
-    other_content(place, recording)
-    bench = Bench(recording)
-    small = Place(place.cache, place.content, 1, 1)
-    assert run(small, bench, Wish(earlier=True)) == 0
-    assert bench.recorded == 1
 
 
 def test_only_a_part(place: Place, recording: str) -> None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from points import FRACTIONS, MOMENTS, Kill, kills, read_recording, select
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 NAMES = ["machines : Make it", "volume : Mount it", "control_plane : Start it", "Publish it"]
 
 
@@ -82,3 +84,13 @@ def test_a_moment_in_words() -> None:
         return Kill("", "task", "play", "host", 1, moment, 0.426, 1.0).when  # type: ignore[arg-type]
 
     assert [when(moment) for moment in MOMENTS] == ["before", "during, 43%", "after"]
+
+
+def test_the_points_of_the_clusters_tests_are_tasks_of_today() -> None:
+    """After another name of a task: `make chaos-points`."""
+    changes = read_recording((CHECKOUT / "tests" / "chaos" / "create.jsonl").read_text())
+    assert len(kills(changes, "1")) > 20
+    for change in changes:
+        place = CHECKOUT / (f"roles/{change.role}/tasks" if change.role else "playbooks")
+        texts = [path.read_text() for path in place.rglob("*.yml")]
+        assert any(f"- name: {change.task}\n" in text for text in texts), change

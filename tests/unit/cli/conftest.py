@@ -41,6 +41,8 @@ GOOD_SITE = """\
   tasks:
     - name: Do nothing
       ansible.builtin.command: "true"
+"""
+LOOK = """\
 - name: Look
   hosts: localhost
   gather_facts: false
@@ -83,8 +85,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("kubewright.cli.apply.build", lambda *_: [])
     monkeypatch.chdir(tmp_path)
     made = World(tmp_path, file, collection, ClusterPaths(tmp_path / "state" / "demo"))
-    made.playbook("site", GOOD_SITE)
-    made.playbook("destroy", GOOD_SITE)
+    made.playbook("site", GOOD_SITE + LOOK)
+    made.playbook("destroy", LOOK)
     return made
 
 

@@ -59,13 +59,14 @@ def shell(world: Any) -> Shell:
     return Shell(world.directory)
 
 
-@pytest.mark.parametrize("form", ["text", "json", "yaml"])
+# A start of the command takes a second: each kind of output and each fault, not all pairs of them.
 @pytest.mark.parametrize(
-    ("redirection", "words"),
+    ("form", "redirection", "words"),
     [
-        (">/dev/full", b"stdout does not take the result: No space left on device"),
-        (">&-", b"stdout is closed"),
-        ("1</dev/null", b"stdout does not take the result: Bad file descriptor"),
+        ("text", ">/dev/full", b"stdout does not take the result: No space left on device"),
+        ("json", ">/dev/full", b"stdout does not take the result: No space left on device"),
+        ("text", ">&-", b"stdout is closed"),
+        ("yaml", "1</dev/null", b"stdout does not take the result: Bad file descriptor"),
     ],
 )
 def test_stdout_that_takes_nothing(shell: Shell, form: str, redirection: str, words: bytes) -> None:
@@ -78,7 +79,7 @@ def test_stdout_that_takes_nothing(shell: Shell, form: str, redirection: str, wo
     assert b"please report" not in ended.stderr
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "schema", "validate --help"])
+@pytest.mark.parametrize("words", ["validate --help", "schema"])
 def test_stdout_that_takes_no_help(shell: Shell, words: str) -> None:
     ended = shell(f"{words} >/dev/full")
     assert ended.returncode == 1
@@ -98,8 +99,17 @@ def test_stdout_that_takes_no_log(world: Any, shell: Shell) -> None:
     assert (ended.stdout, ended.stderr) == (b"a line\n", b"")
 
 
-@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", ">/dev/full 2>&1", ">&- 2>&-"])
-@pytest.mark.parametrize("words", ["validate -f nothing.yml -o json", "nonsense", "validate"])
+@pytest.mark.parametrize(
+    ("words", "redirection"),
+    [
+        ("validate", "2>/dev/full"),
+        ("validate", "2>&-"),
+        ("validate", ">&- 2>&-"),
+        ("validate -f nothing.yml -o json", "2>&-"),
+        ("validate -f nothing.yml -o json", ">/dev/full 2>&1"),
+        ("nonsense", "2>/dev/full"),
+    ],
+)
 def test_stderr_that_takes_nothing(shell: Shell, words: str, redirection: str) -> None:
     ended = shell(f"{words} {redirection}")
     assert ended.returncode in (0, 1, 2)
@@ -114,7 +124,7 @@ def test_a_closed_stdin_can_not_say_yes(shell: Shell) -> None:
     assert b"the input is not a terminal" in ended.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
 def test_every_encoding_is_told_the_status(shell: Shell, encoding: str) -> None:
     ended = shell("status", program="status.py", encoding=encoding)
     assert ended.returncode == 3, ended.stderr

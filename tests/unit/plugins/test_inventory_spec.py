@@ -109,11 +109,8 @@ def test_the_inventory_of_the_checkouts_own_collection(world: World) -> None:
     assert variables["kubewright_state_dir"] == str(world.state)
     assert variables["kubewright_machine"]["id"] == "local://demo/demo-cp-1"
     assert "ansible_host" not in listed["_meta"]["hostvars"]["demo-cp-2"]
-
-
-def test_variables_of_the_local_provider_are_set_on_its_hosts(world: World) -> None:
-    variables = world.listed()["_meta"]["hostvars"]["demo-web-a-1"]
-    assert variables["system_volume_sparse"] is True
+    local = listed["_meta"]["hostvars"]["demo-web-a-1"]
+    assert local["system_volume_sparse"] is True, "a variable of the local provider"
 
 
 def test_localhost_sees_the_cluster_and_a_refresh_reads_machines_again(world: World) -> None:
@@ -142,26 +139,20 @@ def test_localhost_sees_the_cluster_and_a_refresh_reads_machines_again(world: Wo
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_what_is_wrong_with_the_file_is_told_with_its_line(world: World) -> None:
-    world.file.write_text(CLUSTER + "poolz: 1\n")
-    ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
-    assert "cluster.yml:8:1: poolz: is not a field of this file; did you mean pools?" in (
-        ended.stderr
-    )
-
-
-def test_an_unknown_provider_is_told(world: World) -> None:
-    world.file.write_text(CLUSTER.replace("provider: local, size: 3", "provider: moon, size: 3"))
-    ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
-    assert "there is no provider 'moon'; the providers here are: local" in ended.stderr
-
-
-def test_a_machines_file_of_another_cluster_is_refused(world: World) -> None:
+def test_what_is_wrong_with_a_file_is_told(world: World) -> None:
+    """Three inventories at once: Ansible goes on after a bad one."""
+    moon = CLUSTER.replace("provider: local, size: 3", "provider: moon, size: 3")
+    for name, text in (("field", CLUSTER + "poolz: 1\n"), ("provider", moon)):
+        (world.directory / name).mkdir()
+        (world.directory / name / "cluster.yml").write_text(text)
     world.machines("10.0.0.1")
     machines = world.state / "machines.json"
     machines.write_text(machines.read_text().replace('"cluster": "demo"', '"cluster": "other"'))
-    ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
-    assert "machines.json: is of the cluster 'other', not of 'demo'" in ended.stderr
+    files = [f"-i={place}cluster.yml" for place in ("field/", "provider/", "")]
+    told = world.run("ansible-inventory", *files, "--list").stderr
+    assert "field/cluster.yml:8:1: poolz: is not a field of this file; did you mean pools?" in told
+    assert "there is no provider 'moon'; the providers here are: local" in told
+    assert "machines.json: is of the cluster 'other', not of 'demo'" in told
 
 
 def test_without_the_package_it_says_what_to_install(world: World) -> None:
