@@ -66,7 +66,9 @@ SCENES = (
     Scene(
         "plan",
         ("kubewright", "plan", "--diff"),
-        before=_on("demo-web-1", "echo '# changed by hand' >> /etc/containerd/config.toml"),
+        before=_on(
+            "demo-web-1", "echo '# changed by hand' >> /etc/kubewright/containerd/config.toml"
+        ),
     ),
     Scene(
         "apply",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -128,6 +129,25 @@ def replace_link(path: Path, target: str, *, sync_directory: bool = True) -> Non
     temporary.rename(path)
     if sync_directory:
         fsync_directory(path.parent)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Make *target* a copy of the directory *source* with modes, owners and mtimes, on disk."""
+    target.mkdir()
+    for entry in sorted(source.iterdir()):
+        copy = target / entry.name
+        if entry.is_dir() and not entry.is_symlink():
+            copy_tree(entry, copy)
+            continue
+        shutil.copy2(entry, copy, follow_symlinks=False)
+        os.chown(copy, entry.lstat().st_uid, entry.lstat().st_gid, follow_symlinks=False)
+        if not copy.is_symlink():
+            with copy.open("rb") as file:
+                os.fsync(file.fileno())
+    status = source.stat()
+    os.chown(target, status.st_uid, status.st_gid)
+    shutil.copystat(source, target)
+    fsync_directory(target)
 
 
 def make_directories(path: Path, mode: int = 0o755) -> list[Path]:

@@ -158,7 +158,7 @@ class Comparison:
                 for name, unit in report.before.items()
                 if unit.needs_reload
             ),
-            *_sysctl_reasons(wanted),
+            *_undone(wanted),
         ]
 
     def _container_images(self, _: bool) -> list[str]:
@@ -215,10 +215,16 @@ def _membership_reasons(now: _kubeadm.Membership, wanted: Mapping[str, Any]) -> 
     return []
 
 
-def _sysctl_reasons(wanted: Sequence[_systemd.Wanted]) -> list[str]:
+def _undone(wanted: Sequence[_systemd.Wanted]) -> list[str]:
+    """What units had brought about, and somebody has changed."""
     clock = _services.clock_for(wanted)
     return [
         f"sysctl {name} is {' '.join(clock.sysctls[name].split())} instead of {want.sysctls[name]}"
         for want in wanted
         for name in _systemd.foreign_sysctls(want, clock)
+    ] + [
+        f"{path} can be written to"
+        for want in wanted
+        for path in want.read_only
+        if path in clock.writable
     ]

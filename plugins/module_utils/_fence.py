@@ -7,6 +7,8 @@ check and write; the kernel drops the lock when the last holder is gone, so a ki
 nothing to clean up. Commands that the module starts inherit the descriptor (`Fence.pass_fds`):
 as long as one of them runs, the next module waits.
 
+Whoever has the lock and writes may write to the node's read-only places as well, see `_sealed`.
+
 The epoch is a number that each run takes, higher than every earlier one. The node remembers the
 highest it has seen; a run with a lower one was overtaken and is refused. The first run that writes
 also records what the machine was before (`_before`).
@@ -23,7 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _before
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _atomic,
+    _before,
+    _sealed,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 LOCK_DIRECTORY = Path("/run/kubewright")
@@ -55,6 +61,7 @@ def node_lock(
     check_mode: bool = False,
     scope: str = NODE,
     writes: bool = True,
+    opens: bool = True,
 ) -> Iterator[Fence]:
     """Hold the node lock and the right to write with *epoch* for the body.
 
@@ -63,7 +70,8 @@ def node_lock(
     epoch is refused all the same. *scope*: the lock's name; ``images`` lets an image import run
     beside the rest, everything else is ``node``. *writes*: False for one who only reads: where
     nobody has written since the machine booted, no lock is made for it. The first one who writes
-    records what the machine was before (`_before`).
+    records what the machine was before (`_before`). *opens*: whether the read-only places become
+    writable for this process, until its end; False for one who has to unmount them for all.
 
     Raises `LockTimeout`, `StaleEpoch`. Main thread only (the wait is ended by SIGALRM).
     """
@@ -77,6 +85,8 @@ def node_lock(
     with _locked(LOCK_DIRECTORY / f"{scope}.lock", timeout) as fd:
         if writes:
             _record(epoch)
+            if opens and scope == NODE:
+                _sealed.open_for_this_process()
         yield Fence((fd,))
 
 

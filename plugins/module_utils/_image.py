@@ -6,7 +6,8 @@ Layout::
 
     images/<sha256>.squashfs      never changed once it has this name
     incoming/<sha256>.<random>    a transfer under way
-    generations/<n>/              image.squashfs -> ../../images/<sha256>.squashfs, generation.json
+    generations/<n>/              image.squashfs -> ../../images/<sha256>.squashfs, generation.json,
+                                  configuration/: what was written for this image
     active -> generations/<n>     switched by one rename
 
 Each name appears by a rename of something complete and on disk, so a cut at any moment leaves the
@@ -32,6 +33,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 STALE_SECONDS = 60.0
 RESERVE_BYTES = 64 << 20  # what stays free for configuration and certificates
 UNFINISHED = ".new-"
+CONFIGURATION = "configuration"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,12 @@ class Store:
     def incoming(self) -> Path:
         """Transfers under way."""
         return self.volume / "incoming"
+
+    @property
+    def entrance(self) -> Path:
+        """`incoming`, where another user's transfer may write to it: the volume is read-only."""
+        beside = self.volume.parent / "incoming"
+        return beside if os.path.ismount(beside) else self.incoming
 
     @property
     def generations(self) -> Path:
@@ -102,7 +110,10 @@ class Store:
                 shutil.rmtree(left)
 
     def prepare_transfer(self, digest: str, size: int, owner: str | None) -> Path:
-        """An empty file in ``incoming`` for *size* bytes; *owner*: the user who writes it."""
+        """An empty file in ``incoming`` for *size* bytes; *owner*: the user who writes it.
+
+        Gives its path as a transfer reaches it.
+        """
         self.require_mounted()
         place = os.statvfs(self.volume)
         free = place.f_bavail * place.f_frsize
@@ -121,7 +132,7 @@ class Store:
                 os.fchown(fd, pwd.getpwnam(owner).pw_uid, -1)
         finally:
             os.close(fd)
-        return path
+        return self.entrance / path.name
 
     def install(self, digest: str, arrived: Path, size: int) -> None:
         """Verify the transferred file *arrived* and give it its name in ``images``.
@@ -129,8 +140,9 @@ class Store:
         It is hashed once, from the disk after an fsync: that covers the transfer and the storage.
         Raises `KubewrightError`, and removes the file, when it is not the image.
         """
-        if arrived.parent != self.incoming or not arrived.name.startswith(f"{digest}."):
-            raise KubewrightError(f"{arrived} is not a transfer of {digest} in {self.incoming}.")
+        if arrived.parent != self.entrance or not arrived.name.startswith(f"{digest}."):
+            raise KubewrightError(f"{arrived} is not a transfer of {digest} in {self.entrance}.")
+        arrived = self.incoming / arrived.name
         try:
             got = arrived.lstat().st_size
         except FileNotFoundError as error:
@@ -172,6 +184,13 @@ class Store:
         unfinished = self.generations / f"{UNFINISHED}{number}"
         unfinished.mkdir(mode=0o755)
         (unfinished / "image.squashfs").symlink_to(f"../../images/{digest}.squashfs")
+        # Begins as the last one's: what the new image wants otherwise is written to it later, and
+        # the way back to the old image is also one to its configuration.
+        configuration = self.volume / "active" / CONFIGURATION
+        if configuration.is_dir():
+            _atomic.copy_tree(configuration, unfinished / CONFIGURATION)
+        else:
+            (unfinished / CONFIGURATION).mkdir(mode=0o755)
         document = {
             "schema": 1,
             "generation": number,

@@ -26,7 +26,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 
 RECORD = Path("/var/lib/kubewright/kubeadm.json")
 KUBELET_CONF = Path("/etc/kubernetes/kubelet.conf")
-MANIFESTS = Path("/etc/kubernetes/manifests")
+# Where it really lies: the kubelet writes it anew, and /etc/kubernetes is read-only to it.
+KUBELET_OWN_CONF = Path("/var/lib/kubelet/kubelet.conf")
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 API = "kubeadm.k8s.io/v1beta4"
 # What a record can say.
@@ -135,6 +136,14 @@ def remove_membership(record: Path = RECORD) -> None:
     """Forget the record, on disk when this returns."""
     if _atomic.remove_if_there(record):
         _atomic.fsync_directory(record.parent)
+
+
+def lay_kubelet_conf(link: Path = KUBELET_CONF, target: Path = KUBELET_OWN_CONF) -> None:
+    """Have kubeadm and the kubelet write the kubelet's kubeconfig where the kubelet may."""
+    _atomic.make_directories(target.parent, 0o700)
+    _atomic.make_directories(link.parent)
+    if not link.is_symlink() or link.readlink() != target:
+        _atomic.replace_link(link, str(target))
 
 
 def bootstrap_token() -> str:

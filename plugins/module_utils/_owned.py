@@ -20,9 +20,10 @@ KUBELET = "kubelet.service"
 KUBELET_STATE = "/var/lib/kubelet"
 BALANCER = "kubewright-balancer.service"
 RUNTIME = ("containerd.service", BALANCER)
-IMAGE_MOUNT = "opt-kubewright.mount"
+MOUNT_UNITS = ("opt-kubewright.mount", "etc-kubewright.mount", "etc-kubernetes.mount")
 VOLUME_MOUNT = "var-lib-kubewright-system.mount"
-UNITS = (KUBELET, *RUNTIME, IMAGE_MOUNT, VOLUME_MOUNT)
+VOLUME_UNITS = ("kubewright-seal.service", VOLUME_MOUNT)
+UNITS = (KUBELET, *RUNTIME, *MOUNT_UNITS, *VOLUME_UNITS)
 UNIT_DIRECTORY = "/etc/systemd/system"
 
 # Units of the system's that ours start, and that nothing else may have wanted.
@@ -32,6 +33,9 @@ STATE = "/var/lib/kubewright"
 VOLUME = f"{STATE}/system"
 VOLUME_FILE = f"{STATE}/volume.ext4"
 IMAGE = "/opt/kubewright"
+# Mounted from the volume.
+MOUNTED = ("/etc/kubewright", "/etc/kubernetes")
+VOLUME_MOUNTED = (f"{STATE}/incoming", VOLUME)
 LOCKS = "/run/kubewright"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 HOSTS, HOSTS_MARKER = "/etc/hosts", "api"
@@ -40,8 +44,8 @@ SYSCTL_FILE = "/etc/sysctl.d/90-kubewright.conf"
 # Whole files of ours. Where another one had the name before, it comes back.
 FILES = (
     *(f"{UNIT_DIRECTORY}/{name}" for name in UNITS),
-    "/etc/containerd/config.toml",
     "/etc/crictl.yaml",
+    "/usr/local/sbin/kubewright-maintenance",
     "/etc/profile.d/kubewright.sh",
     SYSCTL_FILE,
     "/etc/modules-load.d/kubewright.conf",
@@ -80,7 +84,6 @@ DIRECTORIES = (
     f"{UNIT_DIRECTORY}/multi-user.target.wants",
     "/etc/cni/net.d",
     "/etc/cni",
-    "/etc/containerd",
     "/etc/modules-load.d",
     "/etc/profile.d",
     # What static pods and kube-proxy mount; the runtime makes it where it is missing.
@@ -96,6 +99,8 @@ DIRECTORIES = (
     "/opt",
     "/run/netns",
     "/usr/libexec",
+    "/usr/local/sbin",
+    "/usr/local",
     "/var/lib/cni/networks",
     "/var/lib/cni/results",
     "/var/lib/cni",

@@ -96,11 +96,12 @@ class Reset:
         )
         for find, act in self._firewall():
             self._step(find, act, predict)
-        self._step(self._units(_owned.IMAGE_MOUNT), self._stopper(_owned.IMAGE_MOUNT), predict)
+        self._step(self._units(*_owned.MOUNT_UNITS), self._stopper(*_owned.MOUNT_UNITS), predict)
+        self._mounts(_owned.MOUNTED, predict, below=False)
         self._mounts((_owned.IMAGE,), predict)
         self._loops(system.images, predict)
-        self._step(self._units(_owned.VOLUME_MOUNT), self._stopper(_owned.VOLUME_MOUNT), predict)
-        self._mounts((_owned.VOLUME,), predict)
+        self._step(self._units(*_owned.VOLUME_UNITS), self._stopper(*_owned.VOLUME_UNITS), predict)
+        self._mounts(_owned.VOLUME_MOUNTED, predict)
         self._loops(lambda: volume, predict)
         self._step(self._file_words, self._change_files, predict)
         self._step(self._forgotten, system.forget_units, predict)
@@ -179,10 +180,10 @@ class Reset:
         _reset_system.wait(lambda: not _reset_processes.kill(self.system.processes()))
         _reset_system.wait(lambda: not self.system.processes())
 
-    def _mounts(self, directories: Sequence[str], predict: bool) -> None:
+    def _mounts(self, directories: Sequence[str], predict: bool, below: bool = True) -> None:
         self._step(
-            lambda: [f"mount {point}" for point in self.system.mounted(*directories)],
-            lambda: self.system.unmount(*directories),
+            lambda: [f"mount {point}" for point in self.system.mounted(*directories, below=below)],
+            lambda: self.system.unmount(*directories, below=below),
             predict,
         )
 

@@ -165,18 +165,21 @@ class System:
 
     # Mounts and loop devices
 
-    def mounted(self, *directories: str) -> list[str]:
-        """Mount points at or below one of *directories* that were not there before."""
+    def mounted(self, *directories: str, below: bool = True) -> list[str]:
+        """Mount points at, or also *below*, one of *directories* that were not there before."""
         return [
             point
             for point in self.machine.mounts()
             if point not in self.before.mounts
-            and any(_owned.is_below(point, directory) for directory in directories)
+            and any(
+                point == directory or (below and _owned.is_below(point, directory))
+                for directory in directories
+            )
         ]
 
-    def unmount(self, *directories: str) -> None:
+    def unmount(self, *directories: str, below: bool = True) -> None:
         """Unmount all of `mounted`, the last one first; what is in use ends with its last user."""
-        for point in reversed(self.mounted(*directories)):
+        for point in reversed(self.mounted(*directories, below=below)):
             if self.run("umount", "--", point).rc != 0:
                 self.run("umount", "--lazy", "--", point)
 

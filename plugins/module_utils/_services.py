@@ -15,7 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _systemd
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _sealed,
+    _systemd,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._systemd import Unit, Wanted
 
@@ -119,6 +123,11 @@ class Services:
                         f"{', '.join(kept)}. Does something else set it? "
                         f"`journalctl -u {want.name}` tells more."
                     )
+                if open_places := sorted(clock.writable.intersection(want.read_only)):
+                    raise KubewrightError(
+                        f"{want.name} was started, and yet {', '.join(open_places)} can be written "
+                        f"to. `journalctl -u {want.name}` tells more."
+                    )
                 if _systemd.failed(want, units[want.name]):
                     raise KubewrightError(
                         self._why(want.name, f"{want.name} does not stay up after its start")
@@ -182,6 +191,7 @@ def clock_for(
         now_monotonic=time.monotonic_ns() // 1000,
         mtimes=mtimes,
         sysctls=read_sysctls({name for want in wanted for name in want.sysctls}),
+        writable=frozenset(_sealed.writable([path for want in wanted for path in want.read_only])),
     )
 
 

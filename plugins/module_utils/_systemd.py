@@ -51,6 +51,7 @@ class Wanted:
     masked: bool | None = None
     restart_after: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    read_only: tuple[str, ...] = ()
 
 
 def parse_wanted(item: Mapping[str, Any]) -> Wanted:
@@ -68,6 +69,7 @@ def parse_wanted(item: Mapping[str, Any]) -> Wanted:
         masked=masked,
         restart_after=tuple(item.get("restart_after") or ()),
         sysctls={name: str(value) for name, value in (item.get("sysctls") or {}).items()},
+        read_only=tuple(item.get("read_only") or ()),
     )
 
 
@@ -117,13 +119,14 @@ class FilePlan:
 class Clock:
     """Now in microseconds, mtimes of the paths in ``restart_after``, and the kernel's ``sysctls``.
 
-    What is not there is missing in both.
+    What is not there is missing in both. ``writable``: those of ``read_only`` that are not.
     """
 
     now: int
     now_monotonic: int
     mtimes: Mapping[str, int] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    writable: frozenset[str] = frozenset()
 
 
 def parse_show(text: str, names: Sequence[str]) -> dict[str, Unit]:
@@ -198,7 +201,8 @@ def next_action(want: Wanted, unit: Unit, clock: Clock, predict: bool) -> str:
     if unit.active in RUNNING:
         started = unit.started_at(clock.now, clock.now_monotonic)
         newer = [path for path in want.restart_after if clock.mtimes.get(path, 0) > started]
-        return "restart" if newer or foreign_sysctls(want, clock) else ""
+        undone = foreign_sysctls(want, clock) or clock.writable.intersection(want.read_only)
+        return "restart" if newer or undone else ""
     if unit.active == "activating":
         return "restart" if unit.sub.startswith("auto-restart") else "wait"
     return "start"

@@ -203,6 +203,7 @@ def initialise(kubeadm: Kubeadm, again: bool) -> None:
     token = _kubeadm.bootstrap_token()
     documents = _kubeadm.init_documents(params["node"], params["documents"], token, again)
     _kubeadm.write_membership("started", "init", params["role"], params["cluster_id"])
+    _kubeadm.lay_kubelet_conf()
     with configuration_file(_kubeadm.as_yaml(documents)) as path:
         kubeadm.run(["init", "--config", str(path)], [token])
     _kubeadm.write_membership("finished", "init", params["role"], params["cluster_id"])
@@ -215,6 +216,7 @@ def join(kubeadm: Kubeadm) -> None:
         params["node"], params["role"], params["discovery"], params["token"]
     )
     _kubeadm.write_membership("started", "join", params["role"], params["cluster_id"])
+    _kubeadm.lay_kubelet_conf()
     with configuration_file(_kubeadm.as_yaml(documents)) as path:
         kubeadm.run(["join", "--config", str(path)], [params["token"]])
     _kubeadm.write_membership("finished", "join", params["role"], params["cluster_id"])

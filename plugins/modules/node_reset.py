@@ -138,7 +138,11 @@ def main() -> None:
         is_node = _reset.is_node(_fence.EPOCH_PATH.parent)
         with (
             _fence.node_lock(
-                params["epoch"], params["lock_timeout"], check_mode=check_mode, writes=is_node
+                params["epoch"],
+                params["lock_timeout"],
+                check_mode=check_mode,
+                writes=is_node,
+                opens=False,
             ) as fence,
             _fence.node_lock(
                 None, params["lock_timeout"], check_mode=check_mode, scope="images", writes=False

@@ -57,6 +57,13 @@ options:
             the kernel has another value. A name that the kernel does not have is ignored.
         type: dict
         default: {}
+      read_only:
+        description:
+          - Places that the running unit has mounted read-only. It is restarted when one of them can
+            be written to. One where nothing is mounted is ignored.
+        type: list
+        elements: path
+        default: []
   changed_paths:
     description:
       - Paths that an earlier task has written, as M(kubewright.cluster.node_files) returns them.
@@ -95,7 +102,7 @@ EXAMPLES = r"""
       - name: containerd.service
         enabled: true
         state: started
-        restart_after: [/etc/containerd/config.toml, /var/lib/kubewright/system/active]
+        restart_after: [/etc/kubewright/containerd/config.toml, /var/lib/kubewright/system/active]
 """
 
 RETURN = r"""
@@ -183,6 +190,7 @@ def main() -> None:
                     "masked": {"type": "bool"},
                     "restart_after": {"type": "list", "elements": "path", "default": []},
                     "sysctls": {"type": "dict", "default": {}},
+                    "read_only": {"type": "list", "elements": "path", "default": []},
                 },
             },
             "changed_paths": {"type": "list", "elements": "path", "default": []},

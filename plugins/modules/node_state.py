@@ -82,7 +82,7 @@ drift:
   description: Why the node is not as desired, in words, by role. Only roles that drifted.
   type: dict
   returned: always
-  sample: {container_runtime: [/etc/containerd/config.toml has another content]}
+  sample: {container_runtime: [/etc/kubewright/containerd/config.toml has another content]}
 unknown:
   description: What could not be looked at, in words.
   type: list

@@ -45,6 +45,7 @@ ORDER = (
     "test_readonly",
     "test_secrets",
     "test_workload",
+    "test_sealed",
     "test_drift",
     "test_one_writer",
     "test_lost",

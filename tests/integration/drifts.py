@@ -8,6 +8,7 @@ a minute: etcd keeps its members, and what is edited is not read before it has b
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from cluster import VERSION
@@ -21,7 +22,7 @@ FOREIGN_HOSTS = {"cp-2": "1i", "cp-3": "$a"}
 VOLUME, BALANCER, RUNTIME = "system_volume", "load_balancer", "container_runtime"
 CONTROL_PLANE, WORKER, NETWORK = "control_plane", "worker", "cni"
 
-CONFIG = "/etc/containerd/config.toml"
+CONFIG = "/etc/kubewright/containerd/config.toml"
 CRICTL = "/etc/crictl.yaml"
 DROP_IN = "/etc/kubewright/kubelet.d/10-kubewright.conf"
 HOSTS = "/etc/hosts"
@@ -30,7 +31,9 @@ BALANCER_FILES = "/etc/kubewright/balancer"
 PKI = "/etc/kubernetes/pki"
 UNITS = "/etc/systemd/system"
 SYSCTL_UNIT, CONTAINERD, KUBELET = "systemd-sysctl.service", "containerd.service", "kubelet.service"
-BALANCER_UNIT = "kubewright-balancer.service"
+BALANCER_UNIT, SEAL = "kubewright-balancer.service", "kubewright-seal.service"
+#: Read-only: see kubewright-maintenance.
+SEALED = ("/etc/kubewright/", "/etc/kubernetes/")
 #: An image that nothing needs while its container runs.
 PROXY = f"registry.k8s.io/kube-proxy:v{VERSION}"
 _PINNED, _ARCHIVE = "io.cri-containerd.pinned", "cluster.kubewright/archive"
@@ -67,29 +70,35 @@ class Drift:
         return self.on or self.node or "cp-1"
 
 
+def _where_it_is_read_only(path: str, command: str) -> str:
+    """A shell command that changes ``path``: in a read-only place as a person would."""
+    if not path.startswith(SEALED):
+        return command
+    return f"kubewright-maintenance sh -ec {shlex.quote(command)}"
+
+
 def edited(name: str, node: str, role: str, path: str, *restarts: str) -> Drift:
     """A line was added to a file."""
-    make = f"test -f {path}\necho '# foreign' >>{path}"
+    make = _where_it_is_read_only(path, f"test -f {path}\necho '# foreign' >>{path}")
     return Drift(name, node, role, path, make, f"! grep -q foreign {path}", (path,), restarts)
 
 
 def removed(name: str, node: str, role: str, path: str, *restarts: str) -> Drift:
     """A file was removed."""
-    return Drift(name, node, role, path, f"rm {path}", f"test -f {path}", (path,), restarts)
+    make = _where_it_is_read_only(path, f"rm {path}")
+    return Drift(name, node, role, path, make, f"test -f {path}", (path,), restarts)
 
 
 def mode(name: str, node: str, role: str, path: str, octal: str) -> Drift:
     """The mode of a file or directory was changed: nothing is to be written anew."""
-    return Drift(
-        name, node, role, path, f"chmod {octal} {path}", f"test $(stat -c %a {path}) != {octal}"
-    )
+    make = _where_it_is_read_only(path, f"chmod {octal} {path}")
+    return Drift(name, node, role, path, make, f"test $(stat -c %a {path}) != {octal}")
 
 
 def owner(name: str, node: str, role: str, path: str) -> Drift:
     """A file was given to another user: nothing is to be written anew."""
-    return Drift(
-        name, node, role, path, f"chown nobody {path}", f"test $(stat -c %U {path}) = root"
-    )
+    make = _where_it_is_read_only(path, f"chown nobody {path}")
+    return Drift(name, node, role, path, make, f"test $(stat -c %U {path}) = root")
 
 
 def stopped(name: str, node: str, role: str, unit: str) -> Drift:
@@ -185,7 +194,7 @@ CONFIGURATION = (
         "web-1",
         BALANCER,
         f"{BALANCER_FILES}/ca.crt",
-        f"echo foreign >{BALANCER_FILES}/ca.crt",
+        _where_it_is_read_only(f"{BALANCER_FILES}/", f"echo foreign >{BALANCER_FILES}/ca.crt"),
         f"grep -q CERTIFICATE {BALANCER_FILES}/ca.crt",
         (f"{BALANCER_FILES}/ca.crt",),
         (BALANCER_UNIT,),
@@ -214,6 +223,15 @@ CONFIGURATION = (
 
 #: Services, and files beside them.
 SERVICES = (
+    Drift(
+        "place-made-writable",
+        "web-2",
+        VOLUME,
+        "/etc/kubernetes can be written to",
+        "mount -o remount,bind,rw /etc/kubernetes",
+        "! touch /etc/kubernetes/foreign",
+        restarts=(SEAL,),
+    ),
     edited("containerd-unit-edited", "cp-1", RUNTIME, f"{UNITS}/{CONTAINERD}", CONTAINERD),
     mode("etcd-readable", "cp-1", CONTROL_PLANE, "/var/lib/etcd", "755"),
     owner("haproxy-given-away", "cp-1", BALANCER, f"{BALANCER_FILES}/haproxy.cfg"),

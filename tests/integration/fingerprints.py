@@ -14,7 +14,10 @@ from machines import IMAGE_ROOT, run_on
 
 UNITS = (
     "var-lib-kubewright-system.mount",
+    "kubewright-seal.service",
     "opt-kubewright.mount",
+    "etc-kubewright.mount",
+    "etc-kubernetes.mount",
     "kubewright-balancer.service",
     "systemd-sysctl.service",
     "containerd.service",
@@ -24,7 +27,6 @@ UNITS = (
 #: Paths, and with a slash at the end all that lies below: what is managed, and what is near it.
 PATHS = (
     "/etc/hosts",
-    "/etc/containerd/",
     "/etc/crictl.yaml",
     "/etc/profile.d/",
     "/etc/sysctl.d/",

@@ -106,7 +106,10 @@ class FakeMachine:
             "/var/lib/kubelet/pods/x",
             "/run/netns/cni-1",
             "/var/lib/kubewright/system",
+            "/var/lib/kubewright/incoming",
             "/opt/kubewright",
+            "/etc/kubewright",
+            "/etc/kubernetes",
         )
 
     def __call__(self, argv: Any, *, timeout: float = 0, stdin: str = "") -> _command.Result:
@@ -131,7 +134,13 @@ class FakeMachine:
             )
         if words[:2] == ["systemctl", "disable"]:
             self.active -= set(words[3:])
-            gone = {"opt-kubewright.mount": "/opt/kubewright", _owned.VOLUME_MOUNT: _owned.VOLUME}
+            gone = {
+                "opt-kubewright.mount": _owned.IMAGE,
+                "etc-kubewright.mount": "/etc/kubewright",
+                "etc-kubernetes.mount": "/etc/kubernetes",
+                "kubewright-seal.service": "/var/lib/kubewright/incoming",
+                _owned.VOLUME_MOUNT: _owned.VOLUME,
+            }
             for name in words[3:]:
                 self._unmount(gone.get(name, ""))
         elif words[:2] == ["systemctl", "is-active"]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils import _sealed
 
 from kubewright.locations import ClusterPaths
 from kubewright.spec.images import SystemImage
@@ -265,7 +266,7 @@ def test_the_runtime_and_the_kernel(directory: Path) -> None:
     assert "-net.ipv4.ip_forward = 1" in settings
     modules = texts["/etc/modules-load.d/kubewright.conf"]["content"]
     assert modules == "overlay\nbr_netfilter\nnf_conntrack\n"
-    configuration = texts["/etc/containerd/config.toml"]["content"].splitlines()
+    configuration = texts["/etc/kubewright/containerd/config.toml"]["content"].splitlines()
     assert {"SystemdCgroup = true", "restrict_oom_score_adj = false"} <= set(configuration)
     units = {unit["name"]: unit for unit in document["units"]}
     assert units["systemd-sysctl.service"]["sysctls"]["net.ipv4.ip_forward"] == 1
@@ -279,9 +280,10 @@ def test_the_image_and_the_node(directory: Path) -> None:
     sent = documents(directory, WORKER)
     assert sent["system_volume"]["image"]["digest"] == DIGEST
     assert sent["system_volume"]["volume"]["size_bytes"] == 20_000_000_000
-    assert sent["system_volume"]["units"][1]["restart_after"] == [
-        "/var/lib/kubewright/system/active"
-    ]
+    units = {unit["name"]: unit for unit in sent["system_volume"]["units"]}
+    switched = [name for name, unit in units.items() if "mount" in name and "restart_after" in unit]
+    assert switched == ["opt-kubewright.mount", "etc-kubewright.mount"]
+    assert units["kubewright-seal.service"]["read_only"] == list(_sealed.PLACES)
     assert sent["worker"]["membership"] == {"role": "worker", "cluster_id": "3f0c"}
     assert sent["worker"]["node"]["labels"]["kubewright.io/pool"] == "web"
     assert sent["worker"]["node"]["labels"]["topology.kubernetes.io/zone"] == "here-1"

@@ -79,6 +79,20 @@ def test_a_damaged_record_is_no_guess(tmp_path: Path, content: bytes, wrong: str
     assert record.read_bytes() == content
 
 
+def test_the_kubelet_may_write_its_kubeconfig(tmp_path: Path) -> None:
+    """Its directory is read-only to it, so that kubeadm finds a link there."""
+    link, target = tmp_path / "kubernetes/kubelet.conf", tmp_path / "kubelet/kubelet.conf"
+    for _ in range(2):
+        _kubeadm.lay_kubelet_conf(link, target)
+        link.write_text("written")
+        assert (link.is_symlink(), target.read_text()) == (True, "written")
+    assert target.parent.stat().st_mode & 0o777 == 0o700
+    link.unlink()
+    link.write_text("of kubeadm before there was a link")
+    _kubeadm.lay_kubelet_conf(link, target)
+    assert link.readlink() == target
+
+
 def test_registration_carries_what_cannot_change_later() -> None:
     registration = _kubeadm.node_registration(NODE)
     assert argument(registration, "provider-id") == "local://demo/demo-web-1"

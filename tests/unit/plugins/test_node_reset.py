@@ -71,7 +71,7 @@ def test_it_is_as_before_and_what_others_have_stays(host: FakeMachine) -> None:
         "kubelet.service",
         "containerd.service",
         "opt-kubewright.mount",
-        "var-lib-kubewright-system.mount",
+        "kubewright-seal.service",
     ]
     assert "umount /var/lib/etcd" not in host.calls, "a disk of the owner's"
     assert "sysctl net/ipv4/ip_forward" in report.removed
@@ -107,8 +107,12 @@ def test_check_mode_says_what_would_go_and_changes_nothing(host: FakeMachine) ->
     assert tree(host.root) == before
     assert host.calls == []
     done = run_reset(host).removed
-    # A mount that systemd made goes with its unit.
-    assert set(said) - set(done) == {"mount /opt/kubewright", "mount /var/lib/kubewright/system"}
+    # A mount that systemd made goes with its unit, and what was seen there with it.
+    mounted = (*_owned.MOUNTED, _owned.IMAGE, *_owned.VOLUME_MOUNTED)
+    assert set(said) - set(done) == {
+        *(f"mount {point}" for point in mounted),
+        *(f"directory {point}/a" for point in _owned.MOUNTED),
+    }
     emptied = [words for words in done if words not in said]
     assert all(words.startswith(("directory ", "systemd's memory")) for words in emptied)
 

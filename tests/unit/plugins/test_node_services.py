@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _services
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _sealed,
+    _services,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._systemd import Wanted
 
@@ -204,6 +208,21 @@ def test_a_unit_file_that_came_back_is_read_again() -> None:
     systemd.unread.add("a.service")
     converge(systemd, on("a.service"))
     assert systemd.changes() == ["daemon-reload"]
+
+
+def test_a_place_that_was_made_writable_is_closed_by_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    systemd = Systemd(seal_service="active")
+    places = {"/a": True, "/b": False}
+    monkeypatch.setattr(_sealed, "writable", lambda names: [name for name in names if places[name]])
+    want = on("seal.service", read_only=("/a", "/b"))
+    assert converge(systemd, want, predict=True).restarted == ["seal.service"]
+    assert systemd.changes() == []
+    with pytest.raises(KubewrightError, match="and yet /a can be written to"):
+        converge(systemd, want)
+    places["/a"] = False
+    assert converge(systemd, want).restarted == []
 
 
 def test_prediction_changes_nothing() -> None:

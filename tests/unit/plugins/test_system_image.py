@@ -81,6 +81,41 @@ def test_stage_then_activate_then_go_back(run_module: RunModule, volume: Path) -
     assert json.loads((volume / "active" / "generation.json").read_text())["previous"] == 2
 
 
+def test_a_generation_begins_with_the_last_ones_configuration(
+    run_module: RunModule, volume: Path
+) -> None:
+    bring(run_module, volume, CONTENT)
+    first = volume / "active" / "configuration"
+    (first / "runtime").mkdir(mode=0o700)
+    (first / "runtime/config").write_text("old")
+    (first / "runtime/config").chmod(0o640)
+    os.chown(first / "runtime/config", 1, 2)
+    os.utime(first / "runtime/config", ns=(1, 1))
+    (first / "link").symlink_to("runtime/config")
+    bring(run_module, volume, OTHER)
+    second = volume / "generations/2/configuration"
+    copy = (second / "runtime/config").stat()
+    # The same stamp: a service has no reason to be started anew.
+    assert (copy.st_mode & 0o777, copy.st_uid, copy.st_gid, copy.st_mtime_ns) == (0o640, 1, 2, 1)
+    assert (second / "runtime").stat().st_mode & 0o777 == 0o700
+    assert (second / "link").readlink() == Path("runtime/config")
+    (volume / "active/configuration/runtime/config").write_text("new")
+    assert (volume / "generations/1/configuration/runtime/config").read_text() == "old"
+
+
+def test_a_transfer_comes_in_by_a_door_of_its_own(
+    run_module: RunModule, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the volume is read-only to all others: the same directory, mounted beside it."""
+    door = volume.parent / "incoming"
+    door.symlink_to(volume / "incoming")
+    monkeypatch.setattr(_image.os.path, "ismount", lambda path: path == door)
+    result = run_module("system_image", volume=str(volume), size=len(CONTENT), digest=DIGEST)
+    assert Path(result["transfer"]).parent == door
+    assert bring(run_module, volume, CONTENT)["installed"] is True
+    assert (volume / "active/image.squashfs").read_bytes() == CONTENT
+
+
 def test_check_mode_predicts_without_a_trace(run_module: RunModule, volume: Path) -> None:
     result = run_module("system_image", check=True, digest=DIGEST, volume=str(volume))
     assert (result["changed"], result["installed"], result["activated"]) == (True, True, True)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The places of a node that are read-only, and what a write to them comes to."""
+
+from __future__ import annotations
+
+from machines import run_on
+
+#: As in plugins/module_utils/_sealed.py: nothing here imports the collection.
+PLACES = ("/var/lib/kubewright/system", "/etc/kubernetes", "/etc/kubewright")
+
+_REFUSED = """
+for place; do
+    if said=$(LC_ALL=C touch "$place/kubewright-test" 2>&1); then
+        echo "$place takes writes"
+    else
+        case $said in *"Read-only file system"*) ;; *) echo "$said" ;; esac
+    fi
+done
+"""
+
+
+def accepting(node: str) -> list[str]:
+    """Return which places do not refuse a write as read-only, in words."""
+    return run_on(node, ["sh", "-c", _REFUSED, "look", *PLACES]).splitlines()
