@@ -94,7 +94,7 @@ class _Fill:
                 started = time.monotonic()
                 self._files.fetch(item.address, self._directory / item.address, item.sha256)
                 self.done.files.append(item.address)
-                self._report.done(f"{item.address} is there", time.monotonic() - started)
+                self._report.done(f"{item.address} mirrored", time.monotonic() - started)
         for image in images:
             self._image(image, arch, fetch=image in missing)
 
@@ -126,7 +126,7 @@ class _Fill:
             reference = f"{self._target.image(part.name)}-{arch}"
             self._copy(f"dir:{place}", f"docker://{reference}", f"pushing {reference}")
             self.done.pushed.append(f"{reference}@{digest}")
-        self._report.done(f"{part.name} for {arch} is there", time.monotonic() - started)
+        self._report.done(f"{part.name} for {arch} mirrored", time.monotonic() - started)
 
     def _copy(self, source: str, target: str, what: str) -> None:
         registry.copy(source, target, what=what, log=self._log, commands=self.commands)

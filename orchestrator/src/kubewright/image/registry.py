@@ -27,7 +27,7 @@ _VERSION_FILE = "Directory Transport Version: 1.1\n"
 # Words of skopeo and of registries -> what to do. {host} is the registry's.
 _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
     (
-        ("unauthorized", "authentication required", "denied", "no basic auth credentials"),
+        ("unauthorized", "authentication required", "is denied", "no basic auth credentials"),
         "{host} asks for a login: run `skopeo login {host}`. It is kept in the file that"
         " REGISTRY_AUTH_FILE names, or $XDG_RUNTIME_DIR/containers/auth.json; that of Docker"
         " (~/.docker/config.json) is read too.",
