@@ -4,11 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Building images: a C compiler, seccomp's headers, squashfs. Machines on this host: podman and its network, debootstrap.
+# Building images: a C compiler, seccomp's headers, squashfs, skopeo for registries (tests start one). Machines on this host: podman and its network, debootstrap.
 packages=(
     python3-venv gcc libc6-dev libseccomp-dev squashfs-tools zstd jq openssh-client e2fsprogs
     podman runc containerd netavark aardvark-dns containernetworking-plugins iptables nftables
-    debootstrap dpkg-dev shellcheck libfaketime
+    debootstrap dpkg-dev shellcheck libfaketime skopeo docker-registry
 )
 
 as_root() {
@@ -26,6 +26,11 @@ install_packages() {
     done
     [ "${#missing[@]}" -gt 0 ] || return 0
     started=$SECONDS
+    # The package's own service would listen on all addresses; masked, it is not started.
+    case " ${missing[*]} " in *" docker-registry "*)
+        [ -L /etc/systemd/system/docker-registry.service ] ||
+            as_root ln -s /dev/null /etc/systemd/system/docker-registry.service ;;
+    esac
     as_root apt-get update --quiet=2
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "${missing[@]}" >&2
     phase "packages installed: ${missing[*]}"

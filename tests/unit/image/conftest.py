@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalogue of one tiny release, so that a whole build takes a second and no network."""
+"""A tiny release, built in a second without a network; and the same as upstream publishes it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from registry_server import RegistryServer, running
+from release_server import ReleaseServer, archive, program, served
+from upstream_site import KUBELET, RUNTIME, Site, fill_registry
 
 from kubewright.image import Catalogue, builder
 from kubewright.image.catalogue import ContainerImage, GoPart, Install, Release, Toolchain
@@ -59,3 +63,39 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(builder, "make_parts", make_parts)
     monkeypatch.setattr("kubewright.image.prerequisites.check", lambda *_, **__: None)
     return names
+
+
+@pytest.fixture(scope="session")
+def open_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry with the images of the release; nobody pushes other ones under their names."""
+    directory = tmp_path_factory.mktemp("registry")
+    with running(directory / "server") as server:
+        fill_registry(server, directory)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """The same, and it asks for a login."""
+    directory = tmp_path_factory.mktemp("closed")
+    with running(directory / "server", login=True) as server:
+        fill_registry(server, directory)
+        yield server
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, open_registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Site]:
+    monkeypatch.setattr("kubewright.image.builder.host_arch", lambda: "amd64")
+    monkeypatch.setenv("SSL_CERT_FILE", str(open_registry.certificates.authority))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "no-auth.json"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with served(ReleaseServer(tmp_path / "site")) as web:
+        for arch in ("amd64", "arm64"):
+            kubelet = KUBELET.format(arch=arch)
+            sha256 = web.put(kubelet, program("kubelet", arch))
+            web.put(f"{kubelet}.sha256", sha256.encode())
+            runtime = {"./bin/run": program("run", arch), "./bin/README": b"no program"}
+            web.put(RUNTIME.format(arch=arch), archive(runtime))
+        yield Site(web, open_registry, tmp_path)

@@ -73,7 +73,7 @@ def test_the_index_has_the_fields_that_others_read(store: Store, tmp_path: Path)
     (image,) = json.loads((tmp_path / "images/index.json").read_text())
     assert set(image) == {
         *("kubernetes", "revision", "arch", "role", "digest"),
-        *("file", "size", "key", "built_at"),
+        *("file", "size", "key", "built_at", "source"),
     }
     assert (tmp_path / "images" / image["file"]).stat().st_size == image["size"]
 

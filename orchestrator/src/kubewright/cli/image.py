@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``kubewright image``: build, list and verify system images."""
+"""``kubewright image``: build, list and verify system images; pin and mirror what upstream has."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
@@ -12,11 +14,55 @@ from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
 from kubewright.cli.progress import Progress
-from kubewright.image import ROLES, Catalogue, Image, ImageError, Store, build
+from kubewright.image import (
+    ROLES,
+    UPSTREAM,
+    Catalogue,
+    Image,
+    ImageError,
+    Origin,
+    SourceName,
+    Store,
+    build,
+    fill,
+    host_arch,
+    pin,
+)
+from kubewright.image.origin import (
+    MIRROR_VARIABLE,
+    REGISTRY_VARIABLE,
+    SOURCE_VARIABLE,
+    registry_option,
+)
 from kubewright.spec import load
 from kubewright.spec.version import resolve
 
+_Read = TypeVar("_Read")
 _images = typer.Typer(help="System images: what a node needs to run Kubernetes.")
+
+_Version = Annotated[
+    str | None, typer.Argument(help='Kubernetes version, "1.37"; by default the file\'s.')
+]
+_Mirror = Annotated[
+    str | None,
+    typer.Option(
+        envvar=MIRROR_VARIABLE,
+        help="A mirror with upstream's layout: a URL, or a directory of this machine.",
+    ),
+]
+_Registry = Annotated[
+    str | None,
+    typer.Option(
+        envvar=REGISTRY_VARIABLE,
+        metavar="HOST[:PORT][/PREFIX]",
+        help="The mirror's registry; without it images lie beside the mirror's files.",
+    ),
+]
+_Arches = Annotated[
+    list[str] | None,
+    typer.Option("--arch", help="amd64 or arm64, may be repeated; by default this machine's."),
+]
+_ARCHES = ("amd64", "arm64")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,27 +72,134 @@ def register(app: typer.Typer) -> None:
 
 @_images.command("build")
 def build_images(
-    version: Annotated[
-        str | None, typer.Argument(help='Kubernetes version, "1.37"; by default the file\'s.')
-    ] = None,
+    version: _Version = None,
     file: File = DEFAULT_FILE,
+    source: Annotated[
+        SourceName | None,
+        typer.Option(
+            envvar=SOURCE_VARIABLE,
+            help="Go modules (the default), a mirror of upstream's releases, or upstream itself.",
+        ),
+    ] = None,
+    mirror: _Mirror = None,
+    registry: _Registry = None,
     output: Form = Format.TEXT,
 ) -> None:
     """Build the images of a Kubernetes version, for both roles, unless they are there."""
     out = Output(output)
-    wanted = _asked(version) if version else resolve(load(file).version)
+    origin = _origin(source, mirror, registry)
+    wanted = _wanted(version, file)
     with Progress(out.notes) as progress:
-        made = build(wanted, ROLES, lambda line, _: progress.line(line))
+        made = build(wanted, ROLES, lambda line, _: progress.line(line), origin=origin)
     store = Store()
     out.result([_data(store, image) for image in made], _table(made))
 
 
-def _asked(version: str) -> str:
-    catalogue = Catalogue.load()
+@_images.command("mirror")
+def mirror_images(
+    directory: Annotated[
+        Path, typer.Argument(help="Where to: a directory that any web server can serve.")
+    ],
+    version: _Version = None,
+    file: File = DEFAULT_FILE,
+    to_registry: Annotated[
+        str,
+        typer.Option(metavar="HOST[:PORT][/PREFIX]", help="A registry that gets the images, too."),
+    ] = "",
+    arch: _Arches = None,
+    mirror: _Mirror = None,
+    registry: _Registry = None,
+    output: Form = Format.TEXT,
+) -> None:
+    """Fill a mirror with what upstream publishes of a version: files and container images.
+
+    From the public addresses, or from another mirror. What is there already is checked and kept.
+    """
+    out = Output(output)
+    origin = _origin(None, mirror, registry) or UPSTREAM
+    target = _input(lambda: registry_option(to_registry))
+    wanted, arches = _wanted(version, file), _arches(arch)
+    place = directory.expanduser().absolute()
+    with Progress(out.notes) as progress:
+        done = fill(
+            wanted,
+            arches,
+            place,
+            origin,
+            lambda line, _: progress.line(line),
+            to_registry=target,
+        )
+    out.result(
+        {
+            "directory": str(place),
+            "files": done.files,
+            "images": done.images,
+            "pushed": done.pushed,
+        },
+        f"{len(done.files)} files and {len(done.images)} images of Kubernetes {wanted}"
+        f" are in {place}" + (f", the images in {target} too" if target else ""),
+    )
+
+
+@_images.command("pin")
+def pin_images(
+    version: _Version = None,
+    file: File = DEFAULT_FILE,
+    arch: _Arches = None,
+    mirror: _Mirror = None,
+    registry: _Registry = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="A directory for files of pins; by default ~/.config/kubewright/pins."),
+    ] = None,
+    output: Form = Format.TEXT,
+) -> None:
+    """Write down which bytes upstream's files and images of a version have: sha256 and digests.
+
+    Files are fetched, hashed, and compared with the sha256 that upstream publishes beside them.
+    """
+    out = Output(output)
+    origin = _origin(None, mirror, registry) or UPSTREAM
+    wanted, arches = _wanted(version, file), _arches(arch)
+    with Progress(out.notes) as progress:
+        done = pin(wanted, arches, origin, lambda line, _: progress.line(line), into=into)
+    out.result(
+        {"file": str(done.file), "added": done.added},
+        f"{len(done.added)} pins added to {done.file}"
+        if done.added
+        else f"all of Kubernetes {wanted} is pinned for {', '.join(arches)}",
+    )
+
+
+def _origin(source: str | None, mirror: str | None, registry: str | None) -> Origin | None:
+    return _input(lambda: Origin.of(source, mirror, registry))
+
+
+def _input(read: Callable[[], _Read]) -> _Read:
+    """What was typed, read; what is wrong with it is the user's input."""
     try:
-        return str(catalogue.resolve(version))
+        return read()
     except ImageError as error:
         raise CommandError(error.message, remedy=error.remedy, code=ExitCode.BAD_INPUT) from error
+
+
+def _arches(asked: list[str] | None) -> list[str]:
+    if unknown := [arch for arch in asked or [] if arch not in _ARCHES]:
+        raise CommandError(
+            f"there is no architecture {unknown[0]!r} of system images",
+            remedy=f"Architectures: {', '.join(_ARCHES)}.",
+            code=ExitCode.BAD_INPUT,
+        )
+    return list(dict.fromkeys(asked or [host_arch()]))
+
+
+def _wanted(version: str | None, file: Path) -> str:
+    return _asked(version) if version else resolve(load(file).version)
+
+
+def _asked(version: str) -> str:
+    catalogue = Catalogue.load()
+    return _input(lambda: catalogue.resolve(version))
 
 
 @_images.command("list")
@@ -80,13 +233,16 @@ def _data(store: Store, image: Image) -> dict[str, Any]:
 
 
 def _table(images: list[Image]) -> Table:
-    table = Table("Kubernetes", "role", "revision", "arch", "MB", "built", "digest", box=None)
+    table = Table(
+        "Kubernetes", "role", "revision", "arch", "source", "MB", "built", "digest", box=None
+    )
     for image in images:
         table.add_row(
             image.kubernetes,
             image.role,
             str(image.revision),
             image.arch,
+            image.source,
             f"{image.size / 1e6:.0f}",
             f"{image.built_at:%Y-%m-%d %H:%M}",
             image.digest[:12],

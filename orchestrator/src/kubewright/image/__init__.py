@@ -13,17 +13,26 @@ from __future__ import annotations
 from kubewright.image.builder import ROLES, build
 from kubewright.image.catalogue import Catalogue, Role
 from kubewright.image.errors import ImageError
-from kubewright.image.paths import cache_dir
+from kubewright.image.mirror import fill
+from kubewright.image.origin import UPSTREAM, Origin, SourceName
+from kubewright.image.paths import cache_dir, host_arch
+from kubewright.image.pin import pin
 from kubewright.image.store import Image, Store, Verdict
 
 __all__ = [
     "ROLES",
+    "UPSTREAM",
     "Catalogue",
     "Image",
     "ImageError",
+    "Origin",
     "Role",
+    "SourceName",
     "Store",
     "Verdict",
     "build",
     "cache_dir",
+    "fill",
+    "host_arch",
+    "pin",
 ]

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from kubewright.image import docker_archive
-from kubewright.image.catalogue import ContainerImage, DebianPart, Release, Role
+from kubewright.image.catalogue import (
+    ContainerImage,
+    DebianPart,
+    GoPart,
+    PausePart,
+    Release,
+    Role,
+)
 from kubewright.image.commands import Commands
 from kubewright.image.docker_archive import Config, Entry, Layer
 from kubewright.image.parts import MadePart
@@ -53,12 +60,22 @@ class Assembly:
                     files += self._install(root, made, install.files, install.to, directories)
         images = []
         for name, image in self._release.images_of(role).items():
-            archive, digest = self._archive(name, image)
             inside = f"images/{name}.tar"
-            _link(archive, root / inside)
             full_name = self._release.image_name(name)
             images.append({"name": full_name, "archive": inside})
-            files.append(_file(inside, digest, archive.stat().st_size, 0o644, f"image {full_name}"))
+            if name in self._release.archives:
+                made = self._parts[self._release.archives[name]]
+                (whole,) = made.files
+                archive, digest, source = (
+                    made.root(self._cache) / whole.path,
+                    whole.sha256,
+                    whole.source,
+                )
+            else:
+                archive, digest = self._archive(name, image)
+                source = f"image {full_name}"
+            _link(archive, root / inside)
+            files.append(_file(inside, digest, archive.stat().st_size, 0o644, source))
         manifest = {
             "schema": 1,
             "kubernetes": self._release.kubernetes,
@@ -146,7 +163,8 @@ class Assembly:
         }
         names |= {image.component for image in self._release.images_of(role).values()}
         versions = {name: self._release.versions[name] for name in names}
-        versions["go"] = self._release.toolchain.version
+        if any(isinstance(part, GoPart | PausePart) for part in self._release.parts.values()):
+            versions["go"] = self._release.toolchain.version
         sources = [file["source"] for file in files]
         sources += [
             item.source

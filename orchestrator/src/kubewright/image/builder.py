@@ -6,22 +6,31 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from kubewright.image import locked as lookup
 from kubewright.image import prerequisites, squashfs
 from kubewright.image.assemble import Assembly
-from kubewright.image.catalogue import Catalogue, DebianPart, Release, Role
+from kubewright.image.catalogue import (
+    Catalogue,
+    DebianPart,
+    GoPart,
+    RegistryPart,
+    Release,
+    Role,
+    unpinned,
+)
 from kubewright.image.commands import Commands
 from kubewright.image.errors import ImageError
 from kubewright.image.keys import image_key, part_key, uses_compiler
 from kubewright.image.locked import Locked
 from kubewright.image.make import make_parts
+from kubewright.image.origin import KINDS, MODULES, Kind, Origin
 from kubewright.image.parts import MadePart
 from kubewright.image.paths import cache_dir, file_lock, host_arch, sha256_file
+from kubewright.image.recipes.upstream import not_pinned
 from kubewright.image.report import Report
-from kubewright.image.store import Image, Store, compare
+from kubewright.image.store import Image, Store, compare, now
 
 ROLES: tuple[Role, ...] = ("control_plane", "worker")
 
@@ -33,23 +42,31 @@ def build(
     *,
     cache: Path | None = None,
     catalogue: Catalogue | None = None,
+    origin: Origin | None = None,
 ) -> list[Image]:
     """Make sure that there is an image of ``version`` for each of ``roles``; return them in order.
 
     ``version`` is a minor ("1.37") or an exact release. ``progress`` is called with a line for the
     user and the seconds since the call began; from one thread at a time. A second call finds
     everything there and returns in well under a second; a concurrent one waits for the first.
+    ``origin`` is where from, by default what the environment says; when it says nothing either,
+    images that are there count wherever they came from, and new ones are built from modules.
     Raises ImageError.
     """
     report = Report(progress)
     cache = cache or cache_dir()
-    release = (catalogue or Catalogue.load()).release(version)
+    known = catalogue or Catalogue.load()
+    arch = host_arch()
+    asked = origin or Origin.from_environment()
+    origin = asked or MODULES
+    published = origin.kind == "upstream"
+    release = known.published(version, arch) if published else known.release(version)
     unknown = [role for role in roles if role not in ROLES]
     if unknown or not roles:
         raise ImageError(f"No such node role: {', '.join(unknown)}.", f"Roles: {', '.join(ROLES)}.")
-    run = _Build(release, host_arch(), cache, catalogue, report)
+    run = _Build(release, arch, cache, catalogue, report, origin)
     try:
-        if found := run.present(roles):
+        if found := run.present(roles) if asked else run.present_from_any(roles):
             return found
     except ImageError:
         pass  # a broken index is repaired below, under the lock
@@ -72,6 +89,7 @@ class _Build:
         cache: Path,
         catalogue: Catalogue | None,
         report: Report,
+        origin: Origin,
     ) -> None:
         self.commands = Commands()
         self._release = release
@@ -79,10 +97,23 @@ class _Build:
         self._cache = cache
         self._store = Store(cache, catalogue)
         self._report = report
+        self._origin = origin
 
     def present(self, roles: Sequence[Role]) -> list[Image] | None:
-        """The images, when every one is there."""
-        found = [self._store.find(self._release.kubernetes, role, self._arch) for role in roles]
+        """The images of this origin, when every one is there; from here on they are preferred."""
+        found = self._found(roles, self._origin.kind)
+        if found:
+            self._store.prefer(found)
+        return found
+
+    def present_from_any(self, roles: Sequence[Role]) -> list[Image] | None:
+        """The images of one source, the later one, when every one is there."""
+        found = [images for kind in KINDS if (images := self._found(roles, kind))]
+        return max(found, key=lambda images: images[0].built_at, default=None)
+
+    def _found(self, roles: Sequence[Role], kind: Kind) -> list[Image] | None:
+        version = self._release.kubernetes
+        found = [self._store.find(version, role, self._arch, kind) for role in roles]
         images = [image for image in found if image is not None]
         return images if len(images) == len(roles) else None
 
@@ -98,6 +129,8 @@ class _Build:
             for name in self._release.parts
             if any(name in self._release.parts_of(role) for role in roles)
         ]
+        if without := unpinned(self._release, names):
+            raise not_pinned(without, self._release.kubernetes)
         locked = Locked.load(self._cache, self._release, self._arch)
         missing = self._missing(names, locked or Locked())
         self._check(missing)
@@ -113,6 +146,7 @@ class _Build:
             self._cache,
             self.commands,
             self._report,
+            self._origin,
         )
         return self._pack(roles, names, locked)
 
@@ -124,9 +158,12 @@ class _Build:
         parts = [self._release.parts[name] for name in missing]
         prerequisites.check(
             self._cache,
-            compiling="kubernetes" in missing,
+            compiling=isinstance(self._release.parts.get("kubernetes"), GoPart)
+            and "kubernetes" in missing,
             linking_c=any(uses_compiler(self._release, name) for name in missing),
             debian=any(isinstance(part, DebianPart) for part in parts),
+            registry=self._origin.by_registry
+            and any(isinstance(part, RegistryPart) for part in parts),
         )
 
     def _look_up(self, missing: Sequence[str], locked: Locked | None) -> Locked:
@@ -136,9 +173,11 @@ class _Build:
         parts = self._release.parts
         if any(isinstance(parts[name], DebianPart) for name in missing):
             self._report.line("reading Debian's package lists")
-            found["debian"] = lookup.debian_packages(
+            looked_up = lookup.debian_packages(
                 self._cache, self._release, self._arch, self.commands
             )
+            # Of the other source's parts, what was found when they were made still holds.
+            found["debian"] = {**known.debian, **looked_up}
         if any(uses_compiler(self._release, name) for name in missing):
             found["compiler"] = lookup.compiler()
         return known.model_copy(update=found)
@@ -155,12 +194,16 @@ class _Build:
         try:
             assembly = Assembly(self._release, self._arch, self._cache, parts, work, self.commands)
             for role in roles:
-                if (found := self._store.find(self._release.kubernetes, role, self._arch)) is None:
+                if (found := self._one(role)) is None:
                     found = self._pack_role(assembly, role, work, locked, parts)
                 images.append(found)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return images
+
+    def _one(self, role: Role) -> Image | None:
+        found = self._found([role], self._origin.kind)
+        return found[0] if found else None
 
     def _pack_role(
         self,
@@ -188,7 +231,8 @@ class _Build:
             file=f"{digest}.squashfs",
             size=target.stat().st_size,
             key=image_key(self._release, role, locked, self._arch),
-            built_at=datetime.now(UTC).replace(microsecond=0),
+            built_at=now(),
+            source=self._origin.kind,
         )
         self._store.add(target, image)
         self._report.done(

@@ -44,18 +44,21 @@ class Commands:
         log: Path,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        stdout: Path | None = None,
     ) -> None:
-        """Run ``argv`` with all its output appended to ``log``.
+        """Run ``argv`` with all its output appended to ``log``, or its ``stdout`` to that file.
 
         ``what`` names the work in an error: "compiling coredns". Raises ImageError when the
         program is missing, fails or was stopped.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with contextlib.ExitStack() as files:
+            output = files.enter_context(log.open("ab"))
+            result = files.enter_context(stdout.open("wb")) if stdout else output
             output.write(f"$ {' '.join(map(str, argv))}\n".encode())
             output.flush()
             start = output.tell()
-            process = self._start(argv, what, cwd, env, output.fileno())
+            process = self._start(argv, what, cwd, env, result.fileno(), output.fileno())
             try:
                 status = process.wait()
             except BaseException:
@@ -82,6 +85,7 @@ class Commands:
         cwd: Path | None,
         env: Mapping[str, str] | None,
         output: int,
+        errors: int,
     ) -> subprocess.Popen[bytes]:
         with self._mutex:
             if self._stopped:
@@ -93,7 +97,7 @@ class Commands:
                     env=env,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
-                    stderr=output,
+                    stderr=errors,
                     # Its own group: stop() reaches the compilers that go starts, too.
                     start_new_session=True,
                 )

@@ -12,9 +12,17 @@ import json
 from typing import Any
 
 from kubewright.image import docker_archive, squashfs
-from kubewright.image.catalogue import DebianPart, GoPart, PausePart, Release, Role
+from kubewright.image.catalogue import (
+    DebianPart,
+    GoPart,
+    PausePart,
+    RegistryPart,
+    Release,
+    Role,
+    UpstreamPart,
+)
 from kubewright.image.locked import Locked
-from kubewright.image.recipes import debian, go, pause
+from kubewright.image.recipes import debian, go, pause, registry, upstream
 
 # Counts up when assemble.py or docker_archive.py lays things out in another way.
 ASSEMBLY = 2
@@ -43,6 +51,10 @@ def part_key(release: Release, name: str, locked: Locked, arch: str) -> str:
         inputs["code"] = debian.RECIPE
         packages = locked.debian.get(name, {})
         inputs["packages"] = {key: pin.model_dump() for key, pin in packages.items()}
+    elif isinstance(part, UpstreamPart):
+        inputs["code"] = upstream.RECIPE
+    elif isinstance(part, RegistryPart):
+        inputs["code"] = registry.RECIPE
     if uses_compiler(release, name):
         inputs["compiler"] = locked.compiler
     return _hash(inputs)

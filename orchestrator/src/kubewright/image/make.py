@@ -16,11 +16,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
-from kubewright.image.catalogue import DebianPart, GoPart, PausePart, Release
+from kubewright.image.catalogue import (
+    DebianPart,
+    GoPart,
+    PausePart,
+    RegistryPart,
+    Release,
+    UpstreamPart,
+)
 from kubewright.image.commands import Commands
 from kubewright.image.locked import Locked
+from kubewright.image.origin import MODULES, Origin
 from kubewright.image.parts import MadePart
-from kubewright.image.recipes import debian, go, pause, toolchain
+from kubewright.image.recipes import debian, go, pause, registry, toolchain, upstream
 from kubewright.image.recipes.job import Job
 from kubewright.image.report import Report
 
@@ -36,10 +44,11 @@ def make_parts(
     cache: Path,
     commands: Commands,
     report: Report,
+    origin: Origin = MODULES,
 ) -> None:
     """Make every part of ``keys`` (name -> key). Raises ImageError at the first that fails."""
     if keys:
-        _Maker(release, keys, locked, arch, cache, commands, report).run()
+        _Maker(release, keys, locked, arch, cache, commands, report, origin).run()
 
 
 class _Maker:
@@ -52,6 +61,7 @@ class _Maker:
         cache: Path,
         commands: Commands,
         report: Report,
+        origin: Origin,
     ) -> None:
         self._release = release
         self._keys = keys
@@ -60,6 +70,7 @@ class _Maker:
         self._cache = cache
         self._commands = commands
         self._report = report
+        self._origin = origin
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -73,7 +84,7 @@ class _Maker:
             ThreadPoolExecutor(1, "debian") as trees,
         ):
             try:
-                if any(not isinstance(part, DebianPart) for part in parts.values()):
+                if any(isinstance(part, GoPart | PausePart) for part in parts.values()):
                     self._toolchain()
                 others = [
                     trees.submit(self._make_other, name) for name in names if name not in go_parts
@@ -128,12 +139,17 @@ class _Maker:
     def _make_other(self, name: str) -> None:
         job = self._job(name)
         started = time.monotonic()
+        done = "built"
         if isinstance(job.part, DebianPart):
             sources = debian.make(job, self._locked.debian[name])
+        elif isinstance(job.part, UpstreamPart | RegistryPart):
+            maker = upstream.make if isinstance(job.part, UpstreamPart) else registry.make
+            sources = maker(job)
+            done = "fetched"
         else:
             sources = pause.make(cast("Job[PausePart]", job))
         self._commit(name, sources, time.monotonic() - started)
-        self._report.done(f"{name} built", time.monotonic() - started)
+        self._report.done(f"{name} {done}", time.monotonic() - started)
 
     def _commit(self, name: str, sources: Mapping[str, str], seconds: float) -> None:
         directory = self._directory(name)
@@ -158,6 +174,7 @@ class _Maker:
             files=directory / "files",
             log=self._cache / "logs" / f"{self._release.kubernetes}-{name}.log",
             commands=self._commands,
+            origin=self._origin,
         )
 
 

@@ -4,7 +4,7 @@
 ::
 
     <cache>/go/{toolchain/<version>,mod,build}   Go: toolchain, modules, compiled packages
-           /downloads/                           wheels and Debian packages as they came
+           /downloads/                           wheels, Debian packages, release files as they came
            /parts/<key>/                         what was made, by the hash of all its inputs
            /locks/<release>-<revision>-<arch>.json   versions that were looked up on the host
            /images/<sha256>.squashfs, index.json the system images
@@ -35,6 +35,12 @@ def cache_dir() -> Path:
         return Path(own).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache").absolute() / "kubewright"
+
+
+def pins_dir() -> Path:
+    """Where the user's own pins are kept: they are no cache, nothing makes them anew."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config").absolute() / "kubewright" / "pins"
 
 
 def host_arch() -> str:

@@ -13,31 +13,46 @@ from kubewright.image.errors import ImageError
 # program -> Debian package
 _PACKING = {"mksquashfs": "squashfs-tools", "unsquashfs": "squashfs-tools", "zstd": "zstd"}
 _DEBIAN = {"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "dpkg-query": "dpkg"}
+_REGISTRY = {"skopeo": "skopeo"}
 # Go's build cache, the modules and the parts of one release, measured: 11 GB.
 _SPACE = 12 * 10**9
 
 
-def check(cache: Path, *, compiling: bool, linking_c: bool, debian: bool) -> None:
+def check(
+    cache: Path, *, compiling: bool, linking_c: bool, debian: bool, registry: bool = False
+) -> None:
     """Raise ImageError that names every missing Debian package at once."""
     programs = dict(_PACKING)
     if debian:
         programs |= _DEBIAN
+    if registry:
+        programs |= _REGISTRY
     if linking_c:
         programs["gcc"] = "gcc"
     missing = {package for name, package in programs.items() if shutil.which(name) is None}
     if linking_c and "gcc" not in missing:
         missing |= _missing_libraries()
-    if missing:
-        raise ImageError(
-            f"This machine lacks what building a system image needs: {_list(missing)}.",
-            f"Install it: apt-get install --no-install-recommends {' '.join(sorted(missing))}",
-        )
+    _refuse(missing, "what building a system image needs")
     free = shutil.disk_usage(_existing(cache)).free
     if compiling and free < _SPACE:
         raise ImageError(
             f"Compiling Kubernetes needs {_SPACE / 1e9:.0f} GB below {cache},"
             f" {free / 1e9:.1f} are free.",
             "Free some space, or name another directory in KUBEWRIGHT_CACHE_DIR.",
+        )
+
+
+def check_copying(*, registry: bool) -> None:
+    """The same for pinning and mirroring; ``registry``: whether images go from or to one."""
+    missing = {package for name, package in _REGISTRY.items() if shutil.which(name) is None}
+    _refuse(missing if registry else set(), "what talks to a registry")
+
+
+def _refuse(missing: Collection[str], why: str) -> None:
+    if missing:
+        raise ImageError(
+            f"This machine lacks {why}: {_list(missing)}.",
+            f"Install it: apt-get install --no-install-recommends {' '.join(sorted(missing))}",
         )
 
 

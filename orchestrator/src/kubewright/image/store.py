@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from kubewright.image.catalogue import Catalogue, Role
 from kubewright.image.errors import ImageError
 from kubewright.image.keys import image_key
 from kubewright.image.locked import Locked
+from kubewright.image.origin import KINDS, Kind
 from kubewright.image.paths import (
     cache_dir,
     file_lock,
@@ -28,7 +29,11 @@ from kubewright.image.paths import (
 
 
 class Image(BaseModel):
-    """One entry of the index. ``file`` is relative to the index, ``size`` in bytes."""
+    """One entry of the index. ``file`` is relative to the index, ``size`` in bytes.
+
+    ``source``: whether it was built from modules or has upstream's own files. Of images of one
+    release from both, readers take the one with the later ``built_at``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,6 +46,7 @@ class Image(BaseModel):
     size: int
     key: str
     built_at: datetime
+    source: Kind = "modules"
 
 
 @dataclass(frozen=True)
@@ -78,11 +84,14 @@ class Store:
         images = self._read()
         return sorted(images, key=lambda image: (_order(image), image.built_at), reverse=True)
 
-    def find(self, version: str, role: Role, arch: str | None = None) -> Image | None:
+    def find(
+        self, version: str, role: Role, arch: str | None = None, source: Kind | None = None
+    ) -> Image | None:
         """The image that a build for these arguments would make today; None when it isn't there.
 
         ``version`` is a minor or an exact release. An image of older inputs (another runc, another
-        recipe) does not count: its key differs.
+        recipe) does not count: its key differs. Without a ``source`` either counts, and the later
+        one is taken.
         """
         catalogue = self._catalogue or Catalogue.load()
         release = catalogue.release(version)
@@ -90,11 +99,32 @@ class Store:
         locked = Locked.load(self._cache, release, arch)
         if locked is None:
             return None
-        key = image_key(release, role, locked, arch)
-        for image in self._read():
-            if image.key == key and self._present(image):
-                return image
-        return None
+        known = [image for image in self._read() if image.kubernetes == release.kubernetes]
+        keys = set()
+        for kind in KINDS if source is None else (source,):
+            if any(image.source == kind for image in known):
+                of_kind = catalogue.published(version, arch) if kind == "upstream" else release
+                keys.add(image_key(of_kind, role, locked, arch))
+        found = [image for image in known if image.key in keys and self._present(image)]
+        return max(found, key=lambda image: image.built_at, default=None)
+
+    def prefer(self, images: Images) -> None:
+        """Give ``images`` today's date where others of their release and role are newer."""
+        with file_lock(self._directory / "index.lock"):
+            known = self._read()
+            changed = {
+                image.key: image.model_copy(update={"built_at": now()})
+                for image in images
+                if any(
+                    (other.kubernetes, other.arch, other.role)
+                    == (image.kubernetes, image.arch, image.role)
+                    and other.key != image.key
+                    and other.built_at >= image.built_at
+                    for other in known
+                )
+            }
+            if changed:
+                self._write([changed.get(image.key, image) for image in known])
 
     def add(self, squashfs_file: Path, image: Image) -> None:
         """Move a finished squashfs into the store; replaces an entry of the same key."""
@@ -152,6 +182,11 @@ class Store:
     def _write(self, images: Images) -> None:
         data = _INDEX.dump_python(images, mode="json")
         write_atomically(self._index, f"{json.dumps(data, indent=1)}\n".encode())
+
+
+def now() -> datetime:
+    """The time for ``built_at``, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def compare(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 
 ``parts.yml`` says how each part and container image is made, ``<minor>.yml`` which versions a
 release takes. A :class:`Release` joins both and is all that the rest of the package reads.
+``upstream.yml`` and ``<minor>.pins.yml`` say where upstream publishes the same, and its hashes.
 """
 
 from __future__ import annotations
@@ -20,34 +21,47 @@ from pydantic import ValidationError
 from kubewright.image.catalogue.model import (
     ContainerImage,
     DebianPart,
+    Download,
     GoPart,
     Install,
     Minor,
     Part,
     Parts,
     PausePart,
+    RegistryPart,
     Release,
     Role,
     Toolchain,
+    UpstreamPart,
 )
+from kubewright.image.catalogue.upstream import Pins, Upstream, as_published, unpinned
 from kubewright.image.errors import ImageError
+from kubewright.image.paths import pins_dir
 
 __all__ = [
     "Catalogue",
     "ContainerImage",
     "DebianPart",
+    "Download",
     "GoPart",
     "Install",
     "Part",
     "PausePart",
+    "Pins",
+    "RegistryPart",
     "Release",
     "Role",
     "Toolchain",
+    "Upstream",
+    "UpstreamPart",
+    "read_pins",
+    "unpinned",
 ]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_File = TypeVar("_File", Parts, Minor)
+_File = TypeVar("_File", Parts, Minor, Upstream, Pins)
 _MINOR_FILE = re.compile(r"^\d+\.\d+\.yml$")
+_PINS_FILES = "*.pins.yml"
 
 
 def _order(version: str) -> tuple[int, ...]:
@@ -57,18 +71,27 @@ def _order(version: str) -> tuple[int, ...]:
 class Catalogue:
     """All releases that an image can be built for."""
 
-    def __init__(self, releases: Iterable[Release]) -> None:
+    def __init__(
+        self,
+        releases: Iterable[Release],
+        upstream: Upstream | None = None,
+        pins: Pins | None = None,
+    ) -> None:
         self._releases = {release.kubernetes: release for release in releases}
+        self._upstream = upstream or Upstream()
+        self._pins = pins or Pins()
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Self:
         """Read the catalogue that comes with the package, or the one in ``directory``.
 
+        The user's own pins (``kubewright image pin``) are added to the package's.
         Raises ImageError that names the file and every fault in it.
         """
-        if directory is None:
-            return cls(_packaged())
-        return cls(_read(directory))
+        if directory is not None:
+            return cls(*_read(directory))
+        releases, upstream, pins = _packaged()
+        return cls(releases, upstream, _add_pins(pins, pins_dir()))
 
     def versions(self) -> list[str]:
         """Known Kubernetes releases, newest first: ``["1.37.2", "1.36.4"]``."""
@@ -93,17 +116,33 @@ class Catalogue:
         """Everything about one release; ``version`` as in :meth:`resolve`."""
         return self._releases[self.resolve(version)]
 
+    def published(self, version: str, arch: str) -> Release:
+        """The same as upstream publishes it for ``arch``: release files and container images."""
+        release = self.release(version)
+        try:
+            return as_published(release, self._upstream, self._pins, arch)
+        except ValueError as fault:
+            raise ImageError(
+                f"Kubernetes {release.kubernetes} can't be taken from upstream: {fault}.",
+                "Build it from modules.",
+            ) from fault
+
     def _minors(self) -> list[str]:
         return list(dict.fromkeys(version.rpartition(".")[0] for version in self.versions()))
 
 
+def read_pins(path: Path) -> Pins:
+    """One file of pins; none when it does not exist. Raises ImageError for a broken one."""
+    return _parse(path, Pins) if path.exists() else Pins()
+
+
 @cache
-def _packaged() -> tuple[Release, ...]:
+def _packaged() -> tuple[tuple[Release, ...], Upstream, Pins]:
     with resources.as_file(resources.files(__name__)) as directory:
         return _read(directory)
 
 
-def _read(directory: Path) -> tuple[Release, ...]:
+def _read(directory: Path) -> tuple[tuple[Release, ...], Upstream, Pins]:
     parts = _parse(directory / "parts.yml", Parts)
     releases: list[Release] = []
     for path in sorted(directory.iterdir()):
@@ -115,7 +154,21 @@ def _read(directory: Path) -> tuple[Release, ...]:
                 releases += [Release.join(minor, version, parts) for version in minor.releases]
             except (ValidationError, ValueError) as fault:
                 raise _broken(path, str(fault)) from fault
-    return tuple(releases)
+    upstream = _parse(directory / "upstream.yml", Upstream)
+    return tuple(releases), upstream, _add_pins(Pins(), directory)
+
+
+def _add_pins(pins: Pins, directory: Path) -> Pins:
+    for path in sorted(directory.glob(_PINS_FILES)):
+        try:
+            pins = pins.joined(read_pins(path))
+        except ValueError as fault:
+            raise ImageError(
+                f"{path} contradicts another file of pins: {fault}.",
+                "Find out which is right, and remove the other: somebody changed what was"
+                " published, or one of them was made from something else.",
+            ) from fault
+    return pins
 
 
 def _parse(path: Path, model: type[_File]) -> _File:

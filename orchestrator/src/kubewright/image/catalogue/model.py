@@ -18,6 +18,7 @@ from pydantic import (
 Role = Literal["control_plane", "worker"]
 Arch = Literal["amd64", "arm64"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+ImageDigest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 def _inside(path: str) -> str:
@@ -116,6 +117,48 @@ class DebianPart(_PartBase):
 Part = Annotated[GoPart | PausePart | DebianPart, Field(discriminator="recipe")]
 
 
+class Download(_Data):
+    """A release file of upstream. ``address`` and ``checksum`` are ``<host>/<path>``.
+
+    ``files`` are the programs in it, in directory ``inside`` of the archive; the download itself is
+    the program when that is None. ``sha256`` is None as long as nobody has pinned it.
+    """
+
+    address: str
+    sha256: Sha256 | None
+    files: list[str]
+    inside: str | None
+    checksum: str | None
+
+
+class UpstreamPart(_PartBase):
+    """Programs out of upstream's release files, for one architecture."""
+
+    recipe: Literal["upstream"]
+    component: str
+    downloads: list[Download]
+
+    def components(self) -> set[str]:
+        return {self.component}
+
+
+class RegistryPart(_PartBase):
+    """One container image as upstream publishes it; ``digest`` is its manifest's, or None."""
+
+    recipe: Literal["registry"]
+    component: str
+    name: str
+    digest: ImageDigest | None
+
+    def components(self) -> set[str]:
+        return {self.component}
+
+
+ReleasePart = Annotated[
+    GoPart | PausePart | DebianPart | UpstreamPart | RegistryPart, Field(discriminator="recipe")
+]
+
+
 class ContainerImage(_Data):
     """One container image: a part's tree as base layer, and files ``<part>/<file>`` above it."""
 
@@ -167,6 +210,7 @@ class Minor(_Data):
     toolchain: Toolchain
     versions: dict[str, str]
     image_tags: dict[str, str] = {}
+    upstream_versions: dict[str, str] = {}
     releases: dict[str, ReleaseData] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -178,7 +222,10 @@ class Minor(_Data):
 
 
 class Release(_Data):
-    """One Kubernetes release with everything that its images are made of."""
+    """One Kubernetes release with everything that its images are made of.
+
+    ``archives``: container images that are taken whole, and the part that has each.
+    """
 
     kubernetes: str
     revision: int
@@ -186,8 +233,10 @@ class Release(_Data):
     toolchain: Toolchain
     versions: dict[str, str]
     image_tags: dict[str, str]
-    parts: dict[str, Part]
+    upstream_versions: dict[str, str] = {}
+    parts: dict[str, ReleasePart]
     images: dict[str, ContainerImage]
+    archives: dict[str, str] = {}
 
     @classmethod
     def join(cls, minor: Minor, version: str, parts: Parts) -> Self:
@@ -208,7 +257,8 @@ class Release(_Data):
             toolchain=data.toolchain or minor.toolchain,
             versions=versions,
             image_tags=tags,
-            parts=parts.parts,
+            upstream_versions=minor.upstream_versions,
+            parts={**parts.parts},
             images=parts.images,
         )
 
@@ -227,7 +277,10 @@ class Release(_Data):
             for name, part in self.parts.items()
             if any(role in install.roles for install in part.install)
         }
-        for image in self.images_of(role).values():
+        for name, image in self.images_of(role).items():
+            if name in self.archives:
+                needed.add(self.archives[name])
+                continue
             needed |= {reference.partition("/")[0] for reference in image.files.values()}
             needed |= {image.base} if image.base else set()
         return [name for name in self.parts if name in needed]

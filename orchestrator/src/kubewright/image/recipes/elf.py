@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which libraries a program needs: the two facts of an ELF file that matter here.
+"""Which libraries a program needs, and which processor: what of an ELF file matters here.
 
 Source of the layout: the ELF-64 object file format, little endian (System V gABI, chapters 4, 5).
 """
@@ -10,6 +10,8 @@ import struct
 from typing import NamedTuple
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
+# e_machine, by Go's and Debian's word (System V gABI, chapter 4; numbers of its registry).
+_MACHINES = {62: "amd64", 183: "arm64"}
 _DT_NULL, _DT_NEEDED, _DT_STRTAB = 0, 1, 5
 
 
@@ -52,3 +54,11 @@ def needs(data: bytes) -> Needs | None:
         if tag == _DT_NEEDED
     ]
     return Needs(interpreter, names)
+
+
+def architecture(data: bytes) -> str | None:
+    """The architecture of a program whose first 64 bytes these are; None for what is no ELF."""
+    if len(data) < 20 or data[:4] != b"\x7fELF":
+        return None
+    (machine,) = struct.unpack_from("<H" if data[5] == 1 else ">H", data, 18)
+    return _MACHINES.get(machine, f"machine {machine}")

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from kubewright.image.catalogue import DebianPart, GoPart, PausePart, Release
+from kubewright.image.catalogue import (
+    DebianPart,
+    GoPart,
+    PausePart,
+    RegistryPart,
+    Release,
+    UpstreamPart,
+)
 from kubewright.image.commands import Commands
+from kubewright.image.origin import MODULES, Origin
 
-PartType = TypeVar("PartType", GoPart, PausePart, DebianPart, covariant=True)
+PartType = TypeVar(
+    "PartType", GoPart, PausePart, DebianPart, UpstreamPart, RegistryPart, covariant=True
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,7 @@ class Job(Generic[PartType]):
 
     A recipe puts the result into ``files`` and returns where each file came from, in words for
     the manifest: ``{"kubelet": "module k8s.io/kubernetes@v1.37.2 cmd/kubelet"}``.
-    ``work`` is scratch space that goes away afterwards.
+    ``work`` is scratch space that goes away afterwards, ``origin`` where upstream's files are.
     """
 
     name: str
@@ -31,3 +41,4 @@ class Job(Generic[PartType]):
     files: Path
     log: Path
     commands: Commands
+    origin: Origin = MODULES
