@@ -29,6 +29,7 @@ from kubewright.plan import Plan
 from kubewright.spec import Spec, load
 from kubewright.spec.machines import MachinesError, read
 from kubewright.spec.version import resolve
+from kubewright.store import images
 
 PLAYBOOK = "kubewright.cluster.site"
 #: Lets a new cluster begin without nodes that do not answer (playbooks/site.yml).
@@ -112,7 +113,7 @@ def _converge(
         if agreement:
             agreement.require_unchanged()
         tell_ended(session, out)
-        _build_images(version, out)
+        _build_images(version, session, out)
         if agreement:
             agreement.require_unchanged()  # a build takes minutes, and the playbook reads the file
         epoch = session.next_epoch()
@@ -206,7 +207,8 @@ def _intention(spec: Spec, paths: ClusterPaths) -> str:
     return f"apply {' and '.join(filter(None, [made, kept]))}"
 
 
-def _build_images(version: str, out: Output) -> None:
+def _build_images(version: str, session: Session, out: Output) -> None:
     """Build the system images that are not in the store: minutes at first, nothing later."""
     with Progress(out.notes) as progress:
-        build(version, ROLES, lambda line, _: progress.line(line))
+        made = build(version, ROLES, lambda line, _: progress.line(line))
+    images.note(session.paths.images, (image.digest for image in made), only=True)

@@ -15,6 +15,7 @@ from kubewright.image.catalogue import Catalogue, Role
 from kubewright.image.errors import ImageError
 from kubewright.image.paths import cache_dir
 from kubewright.image.store import Image, Store, Verdict
+from kubewright.image.unused import unused
 
 __all__ = [
     "ROLES",
@@ -26,4 +27,5 @@ __all__ = [
     "Verdict",
     "build",
     "cache_dir",
+    "unused",
 ]
