@@ -1,15 +1,20 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Ask the node, transfer the image only when it is not there, and ask again."""
+"""Ask the node, bring the image only when it is not there, and ask again."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.kubewright.cluster.plugins.module_utils import _fetch, _image
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 MODULE = "kubewright.cluster.system_image"
+# What is in memory at a time of the rest of a transfer that was cut.
+SENT_BYTES = 16 * _image.PIECE_BYTES
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -25,18 +30,55 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """See the module's documentation."""
         super().run(tmp, task_vars)
         arguments = {key: value for key, value in self._task.args.items() if value is not None}
-        local = self._local_image(arguments.get("path"))
-        arguments.pop("path", None)
+        if arguments.get("url"):
+            try:
+                # Before a bad one, which may hold a password, is told to anybody.
+                _fetch.check_url(str(arguments["url"]))
+            except KubewrightError as error:
+                return {"failed": True, "changed": False, "msg": str(error)}
+            # The node fetches it: nothing is sent from here.
+            arguments.pop("path", None)
+        local = self._local_image(arguments.pop("path", None))
         if local is not None:
             arguments["size"] = local.stat().st_size
             arguments["transfer_owner"] = self._transfer_owner()
         result = self._module(arguments, task_vars)
         arrived = result.get("transfer")
-        if arrived and not result.get("failed"):
+        if local is not None and arrived and not result.get("failed"):
             # The connection streams the file. The node hashes it, so nobody has to here.
-            self._connection.put_file(str(local), arrived)
+            if result["offset"]:
+                failed = self._send_rest(local, arrived, result["offset"], arguments["size"])
+                if failed:
+                    return {"failed": True, "changed": False, "msg": failed}
+            else:
+                self._connection.put_file(str(local), arrived)
             result = self._module({**arguments, "arrived": arrived}, task_vars)
         return result
+
+    def _send_rest(self, local: Path, arrived: str, offset: int, size: int) -> str:
+        """Send what is missing from *offset* on; why it failed, else empty.
+
+        A connection's put_file() would begin anew. The place of each piece is said, so that a
+        connection plugin may repeat it.
+        """
+        with local.open("rb") as file:
+            file.seek(offset)
+            while offset < size and (piece := file.read(SENT_BYTES)):
+                command = (
+                    f"dd of={shlex.quote(arrived)} bs={_image.PIECE_BYTES} "
+                    f"seek={offset // _image.PIECE_BYTES} conv=notrunc"
+                )
+                status, _, said = self._connection.exec_command(
+                    command, in_data=piece, sudoable=False
+                )
+                if status != 0:
+                    text = said.decode(errors="replace").strip()
+                    return (
+                        f"The image could not be sent on from byte {offset}: {text}. What has come "
+                        "is kept; run the same again."
+                    )
+                offset += len(piece)
+        return ""
 
     def _module(
         self, arguments: dict[str, Any], task_vars: dict[str, Any] | None

@@ -5,7 +5,7 @@
 Layout::
 
     images/<sha256>.squashfs      never changed once it has this name
-    incoming/<sha256>.<random>    a transfer under way
+    incoming/<sha256>.<random>    a transfer under way, or what one that was cut has brought
     generations/<n>/              image.squashfs -> ../../images/<sha256>.squashfs, generation.json,
                                   configuration/: what was written for this image
     active -> generations/<n>     switched by one rename
@@ -23,9 +23,12 @@ import os
 import pwd
 import secrets
 import shutil
+import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _digest
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -34,6 +37,9 @@ STALE_SECONDS = 60.0
 RESERVE_BYTES = 64 << 20  # what stays free for configuration and certificates
 UNFINISHED = ".new-"
 CONFIGURATION = "configuration"
+# A transfer over SSH goes on at a multiple of this.
+PIECE_BYTES = 1 << 20
+RECORD = "generation.json"
 
 
 @dataclass(frozen=True)
@@ -89,56 +95,119 @@ class Store:
 
     def active(self) -> Active | None:
         """The active generation, None when there is none or it does not resolve to an image."""
-        link = self.volume / "active"
         try:
-            generation = link.readlink().name
-            image = (link / "image.squashfs").readlink().name
+            name = (self.volume / "active").readlink().name
         except OSError:
             return None
-        if not generation.isdigit() or not (link / "image.squashfs").is_file():
-            return None
-        return Active(int(generation), image.removesuffix(".squashfs"))
+        return self.generation(int(name)) if name.isdigit() else None
 
-    def clean(self) -> None:
-        """Remove what killed runs left: old transfers and generations without their name."""
+    def generation(self, number: int) -> Active | None:
+        """The generation with this number, None when it is gone or its image is."""
+        link = self.generations / str(number) / "image.squashfs"
+        try:
+            image = link.readlink().name
+        except OSError:
+            return None
+        return Active(number, image.removesuffix(".squashfs")) if link.is_file() else None
+
+    def record(self, number: int) -> dict[str, Any]:
+        """What is written down of a generation; empty when it can't be read."""
+        try:
+            found = json.loads((self.generations / str(number) / RECORD).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def previous(self) -> Active | None:
+        """The generation that was active before the active one, None when it is not there."""
+        active = self.active()
+        number = self.record(active.generation).get("previous") if active else None
+        return self.generation(number) if isinstance(number, int) else None
+
+    def numbers(self) -> list[int]:
+        """The numbers of all generations, from the oldest on."""
+        if not self.generations.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.generations.iterdir() if p.name.isdigit())
+
+    def clean(self, wanted: str = "") -> None:
+        """Remove what killed runs left: old transfers and generations without their name.
+
+        What there is of the image *wanted* stays: its transfer goes on there.
+        """
         if self.incoming.is_dir():
             for left in self.incoming.iterdir():
-                if is_stale(left):
+                goes_on = left.name.startswith(f"{wanted}.") and left.lstat().st_size > 0
+                if is_stale(left) and not goes_on:
                     _atomic.remove_if_there(left)
         if self.generations.is_dir():
             for left in self.generations.glob(f"{UNFINISHED}*"):
                 shutil.rmtree(left)
 
-    def prepare_transfer(self, digest: str, size: int, owner: str | None) -> Path:
-        """An empty file in ``incoming`` for *size* bytes; *owner*: the user who writes it.
-
-        Gives its path as a transfer reaches it.
-        """
-        self.require_mounted()
+    def require_room(self, size: int) -> None:
+        """Raise `KubewrightError` when *size* more bytes would leave less than what is kept."""
         place = os.statvfs(self.volume)
         free = place.f_bavail * place.f_frsize
         if size + RESERVE_BYTES > free:
             raise KubewrightError(
-                f"The image needs {size} bytes and {self.volume} has {free} free. Remove images "
-                f"in {self.images} that no generation names, or make the volume larger."
+                f"The image needs {size} bytes more and {self.volume} has {free} free. Remove "
+                "images that nobody needs (kubewright node image gc), or make the volume larger."
             )
+
+    def prepare_transfer(self, digest: str, size: int | None, owner: str | None) -> Path:
+        """A file in ``incoming`` for the image, with as much of it as an earlier transfer brought.
+
+        *size*: the image's, in bytes; None when it is not known yet. *owner*: the user who writes.
+        Gives its path as a transfer reaches it.
+        """
+        self.require_mounted()
+        left = self._cut(digest, size)
+        there = left.lstat().st_size if left else 0
+        if size is not None:
+            self.require_room(size - there)
         _atomic.make_directories(self.images)
         # Others may pass through it to a file they own, and not list it.
         _atomic.make_directories(self.incoming, 0o711)
+        # By a new name: whoever was cut and lives on does not write to it any more.
         path = self.incoming / f"{digest}.{secrets.token_hex(8)}"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        if left:
+            left.rename(path)
+        make = 0 if left else os.O_CREAT | os.O_EXCL
+        fd = os.open(path, os.O_WRONLY | make | os.O_NOFOLLOW, 0o600)
         try:
-            if owner:
-                os.fchown(fd, pwd.getpwnam(owner).pw_uid, -1)
+            os.fchown(fd, pwd.getpwnam(owner).pw_uid if owner else 0, -1)
+            if there != size:
+                os.ftruncate(fd, there - there % PIECE_BYTES)
         finally:
             os.close(fd)
         return self.entrance / path.name
 
-    def install(self, digest: str, arrived: Path, size: int) -> None:
+    def _cut(self, digest: str, size: int | None) -> Path | None:
+        """The longest beginning of the image that a transfer left; nobody writes to it."""
+        found: dict[Path, int] = {}
+        for left in self.incoming.glob(f"{digest}.*"):
+            status = left.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_size and not is_open(status):
+                found[left] = status.st_size
+        fitting = [path for path in found if size is None or found[path] <= size]
+        longest = max(fitting, key=lambda path: found[path], default=None)
+        for left in found:
+            if left != longest:
+                left.unlink()
+        return longest
+
+    def install(
+        self,
+        digest: str,
+        arrived: Path,
+        size: int,
+        check: Callable[[Path], object] = lambda _: None,
+    ) -> None:
         """Verify the transferred file *arrived* and give it its name in ``images``.
 
         It is hashed once, from the disk after an fsync: that covers the transfer and the storage.
-        Raises `KubewrightError`, and removes the file, when it is not the image.
+        Raises `KubewrightError`, and removes the file, when it is not the image, or when *check*,
+        which looks at a file of the right bytes, raises one.
         """
         if arrived.parent != self.entrance or not arrived.name.startswith(f"{digest}."):
             raise KubewrightError(f"{arrived} is not a transfer of {digest} in {self.entrance}.")
@@ -153,11 +222,16 @@ class Store:
         if found != digest:
             arrived.unlink()
             wanted = digest if got == size else f"{size} bytes"
-            raise KubewrightError(
+            raise NotTheImage(
                 f"What arrived is not the image: {found} instead of {wanted}. It was removed. "
-                "Run again; if it happens again, compare the image on the controller with its "
+                "Run again; if it happens again, compare the image where it comes from with its "
                 "digest (sha256sum) and check the node's disk and memory."
             )
+        try:
+            check(arrived)
+        except KubewrightError:
+            arrived.unlink()
+            raise
         os.chown(arrived, 0, 0)
         arrived.chmod(0o444)
         with arrived.open("rb") as file:
@@ -180,7 +254,7 @@ class Store:
         """Make a generation of the image and switch ``active`` to it; gives its number."""
         before = self.active()
         _atomic.make_directories(self.generations)
-        number = self.newest_generation() + 1
+        number = max(self.numbers(), default=0) + 1
         unfinished = self.generations / f"{UNFINISHED}{number}"
         unfinished.mkdir(mode=0o755)
         (unfinished / "image.squashfs").symlink_to(f"../../images/{digest}.squashfs")
@@ -199,17 +273,52 @@ class Store:
             "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         text = json.dumps(document, indent=1) + "\n"
-        _atomic.write_file(unfinished / "generation.json", text.encode(), mode=0o644)
+        _atomic.write_file(unfinished / RECORD, text.encode(), mode=0o644)
         unfinished.rename(self.generations / str(number))
         _atomic.fsync_directory(self.generations)
         _atomic.replace_link(self.volume / "active", f"generations/{number}")
         return number
 
-    def newest_generation(self) -> int:
-        """The highest number in use, 0 when there is none."""
-        if not self.generations.is_dir():
-            return 0
-        return max((int(p.name) for p in self.generations.iterdir() if p.name.isdigit()), default=0)
+    def roll_back(self, *, predict: bool = False) -> Active | None:
+        """Switch ``active`` back to the generation before it, whole as it was; gives that one.
+
+        None when that has been done already: a run that was cut is run again. The generation that
+        is left is marked, before the switch. *predict*: nothing is written. Raises
+        `KubewrightError` when there is nothing to go back to.
+        """
+        active, newest = self.active(), max(self.numbers(), default=0)
+        if active and newest > active.generation:
+            record = self.record(newest)
+            if record.get("rolled_back") and record.get("previous") == active.generation:
+                return None
+        target = self.previous()
+        if active is None or target is None:
+            raise KubewrightError(
+                f"There is nothing to go back to in {self.volume}: "
+                + (
+                    f"generation {active.generation} is the first one, or the one before is gone. "
+                    if active
+                    else "no image is active. "
+                )
+                + "Install and activate the image that should run."
+            )
+        if _digest.of_stored_file(self.image(target.digest)) != target.digest:
+            raise KubewrightError(
+                f"The image {target.digest} of generation {target.generation} is damaged: nothing "
+                "was switched. Install it again (kubewright node image install)."
+            )
+        if not predict:
+            self._mark_rolled_back(active.generation)
+            _atomic.replace_link(self.volume / "active", f"generations/{target.generation}")
+        return target
+
+    def _mark_rolled_back(self, number: int) -> None:
+        text = json.dumps({**self.record(number), "rolled_back": True}, indent=1) + "\n"
+        _atomic.write_file(self.generations / str(number) / RECORD, text.encode(), mode=0o644)
+
+
+class NotTheImage(KubewrightError):
+    """What arrived has another digest."""
 
 
 def is_stale(path: Path) -> bool:
@@ -218,12 +327,15 @@ def is_stale(path: Path) -> bool:
         status = path.lstat()
     except FileNotFoundError:
         return False
-    if time.time() - status.st_mtime < STALE_SECONDS:
-        return False
+    return time.time() - status.st_mtime >= STALE_SECONDS and not is_open(status)
+
+
+def is_open(status: os.stat_result) -> bool:
+    """Whether a process here has the file with this status open."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             for fd in (process / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     if os.path.samestat(fd.stat(), status):
-                        return False
-    return True
+                        return True
+    return False

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: system_image
-short_description: Install and activate a system image on a node
+short_description: Install, activate, roll back and collect system images on a node
 description:
   - Brings a squashfs image to the node's system volume and makes it the active generation.
   - An action plugin of the same name asks the node first. Only an image that is not there is
-    transferred, straight to the volume.
+    brought, straight to the volume. The controller sends it, or the node fetches it from O(url).
   - The image is known by its digest. What arrived is read back from the disk and hashed before
-    it gets its name; anything else is removed and refused.
+    it gets its name; anything else is removed and refused. So is an image for another
+    architecture or role than the node's, as its own manifest says.
+  - What a transfer that was cut has brought is kept, and the next run goes on from there.
   - The active generation is switched by one rename. A run that is killed at any moment leaves the
     old one or the new one, whole.
   - Mounts are not touched. Restart them with
@@ -21,22 +23,48 @@ description:
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
-  digest:
-    description: SHA-256 of the image in hex. It must come from where the image was made.
+  state:
+    description:
+      - V(present) brings the image and touches nothing that runs, so that it is there later.
+      - V(active) makes it the active generation too.
+      - V(rolled_back) makes the generation before the active one active again, whole as it was.
+        It is done once. Called again, it changes nothing until another image was activated.
+      - V(collected) removes the images that are neither active nor previous, and that no process
+        runs from.
     type: str
-    required: true
+    choices: [present, active, rolled_back, collected]
+    default: active
+  digest:
+    description:
+      - SHA-256 of the image in hex. It must come from where the image was made.
+      - Required for O(state=present) and O(state=active).
+    type: str
   path:
     description:
-      - The image on the controller. Not needed when the node has it already.
+      - The image on the controller. Not needed when the node has it already, or with O(url).
     type: path
+  url:
+    description:
+      - Address of an HTTP or HTTPS server that has the image as C(<url>/<digest>.squashfs), and
+        its signature as C(<url>/<digest>.squashfs.sig). The node fetches it from there.
+      - Neither user nor password may be in it. It stands in logs.
+    type: str
+    default: ""
+  signers:
+    description:
+      - SSH public keys, one of which has signed the image, with C(kubewright image sign) or with
+        C(ssh-keygen -Y sign -n kubewright-image). Required with O(url).
+    type: list
+    elements: str
+    default: []
+  role:
+    description: The node's role. Without it, the image's role is not looked at.
+    type: str
+    choices: [control_plane, worker]
   volume:
     description: Where the system volume is mounted.
     type: path
     default: /var/lib/kubewright/system
-  activate:
-    description: Whether to activate it. Otherwise it is only staged, so that it is there later.
-    type: bool
-    default: true
   size:
     description: Size of the image in bytes. Set by the action plugin.
     type: int
@@ -53,7 +81,7 @@ attributes:
     description: Predicts the change without a transfer.
     support: full
   diff_mode:
-    description: Shows the active image before and after.
+    description: Shows the active image before and after, and what is installed and removed.
     support: full
   idempotent:
     description: An image that is active already costs one call and is not read again.
@@ -66,17 +94,22 @@ EXAMPLES = r"""
     digest: "{{ system_volume_image_digest }}"
     path: "{{ system_volume_image_path }}"
 
-- name: Stage the next one
+- name: Let the node fetch the next one
   kubewright.cluster.system_image:
-    digest: "{{ next_image.digest }}"
-    path: "{{ next_image.file }}"
-    activate: false
+    state: present
+    digest: "{{ next_digest }}"
+    url: https://images.example.com/kubewright
+    signers: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBuilder builder"]
+
+- name: Go back to the generation before
+  kubewright.cluster.system_image:
+    state: rolled_back
 """
 
 RETURN = r"""
 digest:
-  description: The image that was asked for.
-  returned: success
+  description: The image that was asked for; of a rollback, the one that is active now.
+  returned: success, but not for O(state=collected)
   type: str
 installed:
   description: Whether the image was brought to the node.
@@ -91,13 +124,27 @@ generation:
   returned: success
   type: int
   sample: 1
+removed:
+  description: Digests of the images that were removed.
+  returned: success
+  type: list
+  elements: str
 """
 
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _digest, _fence, _image
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _digest,
+    _fence,
+    _fetch,
+    _image,
+    _image_use,
+    _manifest,
+    _signature,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
@@ -105,74 +152,192 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 )
 
 
-def converge(store: _image.Store, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+class Bringing:
+    """Brings the image of *params* to *store*; *run* starts commands under the node lock."""
+
+    def __init__(self, store: _image.Store, params: dict[str, Any], run: _command.Runner) -> None:
+        self.store, self.params, self.run = store, params, run
+        self.digest = str(params["digest"])
+
+    def fits(self, image: Path, signature: bytes | None = None) -> None:
+        """Raise `KubewrightError` for an image that is not signed, or not for this node."""
+        if signature is not None:
+            _signature.verify(image, signature, self.params["signers"], self.run)
+        manifest = _manifest.read(image, self.store.images, self.run)
+        _manifest.require(manifest, self.params["role"])
+
+    def arrived(self, file: Path) -> None:
+        """Install what the controller has transferred."""
+        self.store.install(self.digest, file, self.params["size"], self.fits)
+
+    def fetch(self) -> None:
+        """Let the node fetch it. What a damaged beginning has spoilt is fetched once more."""
+        address = f"{_fetch.check_url(self.params['url'])}/{self.digest}.squashfs"
+        _signature.allowed(self.params["signers"])
+        try:
+            signature = _fetch.small(address + _signature.SUFFIX, _signature.LIMIT_BYTES)
+        except _fetch.NotThere as error:
+            raise KubewrightError(
+                f"{error} An image that comes by an address must be signed: put the image and its "
+                "signature there (kubewright image sign, kubewright image serve)."
+            ) from error
+        for attempt in ("first", "last"):
+            file = self.store.prepare_transfer(self.digest, None, None)
+            begun = file.stat().st_size > 0
+            try:
+                size = _fetch.into(address, file, self.store.require_room)
+            except FORESEEN:
+                if not file.stat().st_size:
+                    file.unlink()  # there is nothing to go on from
+                raise
+            try:
+                self.store.install(
+                    self.digest, file, size, lambda image: self.fits(image, signature)
+                )
+                return
+            except _image.NotTheImage:
+                if attempt == "last" or not begun:
+                    raise
+
+
+def bring(
+    store: _image.Store, params: dict[str, Any], check_mode: bool, run: _command.Runner
+) -> dict[str, Any]:
     """One of the two calls. ``transfer`` in the answer: the node waits for the image there."""
-    digest = params["digest"]
+    digest, activate = params["digest"], params["state"] == "active"
+    bringing = Bringing(store, params, run)
     before = store.active()
     is_active = before is not None and before.digest == digest
     number = before.generation if before else None
     result: dict[str, Any] = {"digest": digest, "installed": False, "activated": False}
     there = store.is_mounted() and store.image(digest).is_file()
-    if there and (is_active or not params["activate"]):
+    if there and (is_active or not activate):
         return {**result, "changed": False, "generation": number}
     if check_mode:
-        result.update(installed=not there, activated=params["activate"] and not is_active)
+        result.update(installed=not there, activated=activate and not is_active)
         return {**result, "changed": True, "generation": number}
     store.require_mounted()
-    store.clean()
+    store.clean(digest)
     if not there and params["arrived"]:
-        store.install(digest, Path(params["arrived"]), params["size"])
+        bringing.arrived(Path(params["arrived"]))
         result["installed"] = True
     elif not there or store.discard_if_damaged(digest):
-        if not params["size"]:
+        if params["url"]:
+            bringing.fetch()
+            result["installed"] = True
+        elif params["size"]:
+            file = store.prepare_transfer(digest, params["size"], params["transfer_owner"])
+            told = {"transfer": str(file), "offset": file.stat().st_size}
+            return {**result, "changed": False, "generation": number, **told}
+        else:
             raise KubewrightError(
-                f"This node has no sound image {digest}, and `path` names no file on the "
-                "controller to bring it from. Build the image, or give its path."
+                f"This node has no sound image {digest}, and neither `path` names a file on the "
+                "controller to bring it from nor `url` a server. Install it first: kubewright "
+                "node image install."
             )
-        incoming = store.prepare_transfer(digest, params["size"], params["transfer_owner"])
-        return {**result, "changed": False, "generation": number, "transfer": str(incoming)}
-    if params["activate"] and not is_active:
+    if activate and not is_active:
+        if not result["installed"]:
+            bringing.fits(store.image(digest))
         number = store.activate(digest)
         result["activated"] = True
     return {**result, "changed": True, "generation": number}
+
+
+def roll_back(store: _image.Store, check_mode: bool) -> dict[str, Any]:
+    """Go back to the generation before, unless that was done already."""
+    store.require_mounted()
+    target = store.roll_back(predict=check_mode)
+    now = target or store.active()
+    return {
+        "digest": now.digest if now else None,
+        "installed": False,
+        "activated": target is not None,
+        "generation": now.generation if now else None,
+        "changed": target is not None,
+    }
+
+
+def collect(store: _image.Store, check_mode: bool) -> dict[str, Any]:
+    """Remove what nobody needs."""
+    store.require_mounted()
+    before = store.active()
+    digests = _image_use.surplus(store)
+    if not check_mode:
+        store.clean()
+        _image_use.collect(store, digests)
+    return {
+        "installed": False,
+        "activated": False,
+        "generation": before.generation if before else None,
+        "changed": bool(digests),
+        "removed": digests,
+    }
+
+
+def converge(
+    store: _image.Store, params: dict[str, Any], check_mode: bool, run: _command.Runner
+) -> dict[str, Any]:
+    """Bring about the state that is asked for."""
+    if params["state"] == "rolled_back":
+        return roll_back(store, check_mode)
+    if params["state"] == "collected":
+        return collect(store, check_mode)
+    return bring(store, params, check_mode, run)
+
+
+def diff(volume: str, before: str, result: dict[str, Any]) -> dict[str, str]:
+    """The active image before and after, and the others that come and go."""
+    header = f"{volume}/active"
+    after = result["digest"] if result["activated"] else before
+    staged = f"staged {result['digest']}\n" if result["installed"] else ""
+    gone = "".join(f"unused {digest}\n" for digest in result.get("removed", []))
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": f"{gone}image {before}\n" if result["changed"] else "",
+        "after": f"{staged}image {after}\n" if result["changed"] else "",
+    }
 
 
 def main() -> None:
     """Look, install and activate under the node lock."""
     module = AnsibleModule(
         argument_spec={
-            "digest": {"type": "str", "required": True},
+            "state": {
+                "type": "str",
+                "choices": ["present", "active", "rolled_back", "collected"],
+                "default": "active",
+            },
+            "digest": {"type": "str"},
             "path": {"type": "path"},
+            "url": {"type": "str", "default": ""},
+            "signers": {"type": "list", "elements": "str", "default": []},
+            "role": {"type": "str", "choices": ["control_plane", "worker"]},
             "volume": {"type": "path", "default": "/var/lib/kubewright/system"},
-            "activate": {"type": "bool", "default": True},
             "size": {"type": "int"},
             "arrived": {"type": "path"},
             "transfer_owner": {"type": "str"},
             "epoch": {"type": "int"},
             "lock_timeout": {"type": "int", "default": 600},
         },
+        required_if=[("state", "present", ["digest"]), ("state", "active", ["digest"])],
         supports_check_mode=True,
     )
     params, check_mode = module.params, module.check_mode
     store = _image.Store(Path(params["volume"]))
     try:
-        params["digest"] = _digest.parse(params["digest"])
-        with _fence.node_lock(params["epoch"], params["lock_timeout"], check_mode=check_mode):
+        if params["digest"] is not None:
+            params["digest"] = _digest.parse(params["digest"])
+        with _fence.node_lock(
+            params["epoch"], params["lock_timeout"], check_mode=check_mode
+        ) as fence:
             before = store.active()
-            result = converge(store, params, check_mode)
+            result = converge(store, params, check_mode, _command.SystemRunner(fence.pass_fds))
     except FORESEEN as error:
         module.fail_json(msg=message(error))
     else:
-        old = before.digest if before else "none"
-        new = params["digest"] if result["activated"] else old
-        staged = f"staged {params['digest']}\n" if result["installed"] else ""
-        header = f"{params['volume']}/active"
-        result["diff"] = {
-            "before_header": header,
-            "after_header": header,
-            "before": f"image {old}\n" if result["changed"] else "",
-            "after": f"{staged}image {new}\n" if result["changed"] else "",
-        }
+        result.setdefault("removed", [])
+        result["diff"] = diff(params["volume"], before.digest if before else "none", result)
         module.exit_json(**result)
 
 

@@ -71,7 +71,9 @@ def read(
     images = _image_dir.Images(str(version), settings.get("image_dir"))
     for host, variables in hosts.items():
         # Of a cluster.yml the images are found, or found missing, by the package.
-        if "system_volume_image_path" not in variables and "kubewright_role" not in variables:
+        fetched = {"system_volume_image_url", "system_volume_image_digest"} <= variables.keys()
+        named = "system_volume_image_path" in variables or fetched
+        if not named and "kubewright_role" not in variables:
             images.need(_nodes.role(inside[host][0]))
     records = {host: _record(variables) for host, variables in hosts.items()}
     seen = [

@@ -96,6 +96,11 @@ class ClusterPaths:
         return self.state / "store.json"
 
     @property
+    def images(self) -> Path:
+        """Which system images the nodes were given."""
+        return self.state / "images.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the one operation that may run."""
         return self.state / "lock"

@@ -234,6 +234,7 @@ def test_a_directory_is_a_mirror_too(tmp_path: Path, target: Path) -> None:
         f"{'0' * 64}  kubeadm\n{PIN} *kubelet\n",
         f"{'0' * 64}  ./kubeadm\n{PIN}  ./kubelet\n",
     ],
+    ids=["alone", "named", "binary", "below"],
 )
 def test_forms_of_published_checksums(server: ReleaseServer, text: str) -> None:
     server.put("dl.example.org/sums", text.encode())

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +24,20 @@ class Connection:
 
     def __init__(self) -> None:
         self.transfers: list[tuple[str, str]] = []
+        self.commands: list[tuple[str, bytes]] = []
+        self.status = 0
 
     def put_file(self, source: str, target: str) -> None:
         self.transfers.append((source, target))
+
+    def exec_command(self, command: str, in_data: bytes, sudoable: bool) -> Any:
+        """A real shell, or what a broken one says."""
+        assert sudoable is False
+        self.commands.append((command, in_data))
+        if self.status:
+            return self.status, b"", b"dd: No space left on device"
+        done = subprocess.run(["sh", "-c", command], input=in_data, capture_output=True)
+        return done.returncode, done.stdout, done.stderr
 
     def get_option(self, _name: str) -> str:
         return "operator"
@@ -38,10 +51,11 @@ def image(tmp_path: Path) -> Path:
 
 
 def run(
-    answers: list[dict[str, Any]], become: object = None, **arguments: Any
+    answers: list[dict[str, Any]], become: object = None, status: int = 0, **arguments: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]], Connection]:
     """The action with a node that gives *answers* in turn: result, calls, connection."""
     connection = Connection()
+    connection.status = status
     connection.become = become  # type: ignore[assignment]
     task = SimpleNamespace(args=arguments, async_val=0, action="system_image", check_mode=False)
     action = system_image.ActionModule.__new__(system_image.ActionModule)
@@ -72,7 +86,7 @@ def test_image_that_is_there(image: Path) -> None:
 def test_image_that_is_not(image: Path) -> None:
     incoming = f"/volume/incoming/{DIGEST}.1"
     answers: list[dict[str, Any]] = [
-        {"changed": False, "transfer": incoming},
+        {"changed": False, "transfer": incoming, "offset": 0},
         {"changed": True, "installed": True},
     ]
     result, calls, connection = run(answers, digest=DIGEST, path=str(image))
@@ -96,3 +110,46 @@ def test_node_is_asked_without_an_image_here(path: str | None) -> None:
 def test_file_belongs_to_the_user_who_transfers(image: Path) -> None:
     _result, calls, _connection = run([{}], become=object(), digest=DIGEST, path=str(image))
     assert calls[0]["transfer_owner"] == "operator"
+
+
+PIECE = system_image._image.PIECE_BYTES
+
+
+def test_rest_of_a_transfer_that_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(4 * PIECE + 3)
+    image, incoming = tmp_path / "image", tmp_path / "in coming"
+    image.write_bytes(content)
+    incoming.write_bytes(content[:PIECE])
+    monkeypatch.setattr(system_image, "SENT_BYTES", 2 * PIECE)
+    answers = [{"transfer": str(incoming), "offset": PIECE}, {"changed": True}]
+    result, calls, connection = run(answers, digest=DIGEST, path=str(image))
+    assert result == {"changed": True}
+    assert incoming.read_bytes() == content
+    assert [len(piece) for _, piece in connection.commands] == [2 * PIECE, PIECE + 3]
+    assert connection.transfers == [], "it would begin anew"
+    assert calls[1]["arrived"] == str(incoming)
+    # A connection that is made anew may repeat a piece.
+    assert connection.exec_command(*connection.commands[0], sudoable=False)[0] == 0
+    assert incoming.read_bytes() == content
+
+
+def test_nothing_is_sent_of_what_has_come_whole(image: Path) -> None:
+    answers: list[dict[str, Any]] = [{"transfer": "/in", "offset": 10}, {"changed": True}]
+    _result, calls, connection = run(answers, digest=DIGEST, path=str(image))
+    assert (connection.commands, connection.transfers, len(calls)) == ([], [], 2)
+
+
+def test_rest_that_does_not_fit(image: Path) -> None:
+    image.write_bytes(bytes(PIECE + 1))
+    answers: list[dict[str, Any]] = [{"transfer": "/in", "offset": PIECE}]
+    result, calls, _ = run(answers, status=1, digest=DIGEST, path=str(image))
+    assert result["failed"] and "No space left" in result["msg"] and "is kept" in result["msg"]
+    assert len(calls) == 1
+
+
+def test_what_a_node_fetches_is_not_sent(image: Path) -> None:
+    url = "https://images.example.com"
+    _result, calls, _ = run([{"changed": True}], digest=DIGEST, path=str(image), url=url)
+    assert calls == [{"digest": DIGEST, "url": url}]
+    result, calls, _ = run([], digest=DIGEST, url="https://user:very-secret@example.com")
+    assert result["failed"] and "very-secret" not in str(result) and calls == []

@@ -182,6 +182,18 @@ def test_a_hosts_own_image_needs_no_directory(images: Path) -> None:
     assert "for the role worker" in problem and "kubewright_image_dir" in problem
 
 
+def test_images_that_nodes_fetch_need_not_be_here(images: Path) -> None:
+    groups, hosts = plain(GOOD, images)
+    for variables in hosts.values():
+        del variables["kubewright_image_dir"]
+        variables["system_volume_image_url"] = "https://images.example.com"
+        variables["system_volume_image_digest"] = "aa"
+    assert _inventory.read(groups, hosts, no_one).problems == []
+    for variables in hosts.values():
+        del variables["system_volume_image_digest"]
+    assert len(_inventory.read(groups, hosts, no_one).problems) == 2, "which ones is not known"
+
+
 def test_missing_images_of_a_cluster_yml_are_the_packages_concern(images: Path) -> None:
     groups, hosts = plain(GOOD, images)
     for variables in hosts.values():

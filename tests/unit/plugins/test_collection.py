@@ -19,6 +19,7 @@ import pytest
 import yaml
 from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _fence
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from images import make
 
 RunModule = Callable[..., dict[str, Any]]
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -93,6 +94,8 @@ def smallest(name: str, path: Path) -> dict[str, Any]:
     }
     if name == "kubeadm":
         arguments["node"] = {"name": "a", "address": "192.0.2.1"}
+    if name == "system_image":
+        arguments["digest"] = "0" * 64
     if name == "node_services":
         arguments["units"] = [{"name": "a.service"}]
     return arguments
@@ -215,7 +218,7 @@ PLAY = """
 def test_ansible_runs_them(tmp_path: Path, collections_path: Path) -> None:
     """A play with action plugin, action group, secrets and a real volume, first and second run."""
     (tmp_path / "play.yml").write_text(PLAY)
-    (tmp_path / "image").write_bytes(os.urandom(1 << 20))
+    make(tmp_path, "worker").path.rename(tmp_path / "image")
     playbook = Path(sys.executable).with_name("ansible-playbook")
     script = f"""
         set -e

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _image
+from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _manifest
+from images import HERE
 
 RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
@@ -29,6 +31,9 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "system"
     path.mkdir()
     monkeypatch.setattr(_image.Store, "is_mounted", lambda store: store.volume == path)
+    # Any bytes do: what they are for is looked at elsewhere.
+    manifest = _manifest.Manifest("1.37.2", 1, HERE, "worker")
+    monkeypatch.setattr(_manifest, "read", lambda *_: manifest)
     return path
 
 
@@ -69,10 +74,10 @@ def test_install_and_activate(run_module: RunModule, volume: Path) -> None:
 
 def test_stage_then_activate_then_go_back(run_module: RunModule, volume: Path) -> None:
     bring(run_module, volume, CONTENT)
-    staged = bring(run_module, volume, OTHER, activate=False)
+    staged = bring(run_module, volume, OTHER, state="present")
     assert (staged["changed"], staged["installed"], staged["activated"]) == (True, True, False)
     assert staged["generation"] == 1
-    assert bring(run_module, volume, OTHER, activate=False)["changed"] is False
+    assert bring(run_module, volume, OTHER, state="present")["changed"] is False
     active = run_module("system_image", digest=OTHER_DIGEST, volume=str(volume))
     assert (active["installed"], active["activated"], active["generation"]) == (False, True, 2)
     assert active["diff"]["before"] == f"image {DIGEST}\n"
@@ -176,7 +181,7 @@ def test_refusals(run_module: RunModule, volume: Path, tmp_path: Path) -> None:
     result = run_module("system_image", digest=DIGEST, volume=str(tmp_path), size=5)
     assert "not a mounted volume" in result["msg"]
     result = run_module("system_image", digest=DIGEST, volume=str(volume), size=1 << 60)
-    assert "free. Remove images" in result["msg"]
+    assert "free. Remove images that nobody needs" in result["msg"]
     assert list(volume.iterdir()) == []
 
 
@@ -184,6 +189,9 @@ def test_given_up_transfers_are_removed(run_module: RunModule, volume: Path) -> 
     asked = run_module("system_image", digest=DIGEST, volume=str(volume), size=len(CONTENT))
     fresh = Path(asked["transfer"])
     old, in_use = fresh.with_suffix(".old"), fresh.with_suffix(".busy")
+    empty = fresh.with_name(f"{OTHER_DIGEST}.empty")
+    empty.touch()
+    os.utime(empty, (1, 1))
     for path in (old, in_use):
         path.write_bytes(b"x")
         os.utime(path, (1, 1))
@@ -191,7 +199,7 @@ def test_given_up_transfers_are_removed(run_module: RunModule, volume: Path) -> 
     (volume / "generations" / ".new-1").mkdir()
     with in_use.open("rb"):
         run_module("system_image", digest=OTHER_DIGEST, volume=str(volume), size=1)
-    assert not old.exists()
+    assert not old.exists() and not empty.exists()
     assert in_use.exists()
     assert fresh.exists(), "it may be about to be written"
     assert list((volume / "generations").iterdir()) == []
@@ -219,7 +227,7 @@ def test_killed_anywhere_the_active_one_stays_whole(volume: Path, every_kill: Ev
             store.activate(digest)
 
     bring_directly(CONTENT)
-    before = store.newest_generation()
+    before = max(store.numbers())
     for _point in every_kill(lambda: bring_directly(OTHER)):
         whole = (volume / "active" / "image.squashfs").read_bytes()
         assert whole in (CONTENT, OTHER)
@@ -232,5 +240,90 @@ def test_killed_anywhere_the_active_one_stays_whole(volume: Path, every_kill: Ev
         assert list(store.generations.glob(f"{_image.UNFINISHED}*")) == []
         bring_directly(CONTENT)
         store.image(OTHER_DIGEST).unlink()
-    assert store.newest_generation() > before
+    assert max(store.numbers()) > before
     assert (volume / "active" / "image.squashfs").read_bytes() == OTHER
+
+
+def cut(volume: Path, digest: str, content: bytes) -> Path:
+    """What a transfer has left that was cut long ago."""
+    (volume / "incoming").mkdir(exist_ok=True)
+    path = volume / "incoming" / f"{digest}.{len(content)}"
+    path.write_bytes(content)
+    os.utime(path, (1, 1))
+    return path
+
+
+def test_a_transfer_that_was_cut_goes_on_at_a_whole_piece(
+    run_module: RunModule, volume: Path
+) -> None:
+    content = os.urandom(3 * _image.PIECE_BYTES + 5)
+    digest = hashlib.sha256(content).hexdigest()
+    pieces = 2 * _image.PIECE_BYTES
+    shorter, longer = cut(volume, digest, content[:9]), cut(volume, digest, content[: pieces + 7])
+    too_long = cut(volume, digest, content + b"x")
+    arguments = {"digest": digest, "volume": str(volume), "size": len(content)}
+    asked = run_module("system_image", **arguments)
+    arrived = Path(asked["transfer"])
+    assert (asked["offset"], arrived.read_bytes()) == (pieces, content[:pieces])
+    assert not any(path.exists() for path in (shorter, longer, too_long))
+    with arrived.open("ab") as file:
+        file.write(content[pieces:])
+    assert run_module("system_image", **arguments, arrived=str(arrived))["activated"] is True
+
+
+def test_a_transfer_that_only_lost_its_end_is_not_repeated(
+    run_module: RunModule, volume: Path
+) -> None:
+    cut(volume, DIGEST, CONTENT)
+    asked = run_module("system_image", digest=DIGEST, volume=str(volume), size=len(CONTENT))
+    assert asked["offset"] == len(CONTENT)
+
+
+def test_what_somebody_still_writes_is_not_gone_on_with(
+    run_module: RunModule, volume: Path
+) -> None:
+    path = cut(volume, DIGEST, CONTENT[:9])
+    with path.open("ab"):
+        asked = run_module("system_image", digest=DIGEST, volume=str(volume), size=len(CONTENT))
+    assert asked["offset"] == 0 and Path(asked["transfer"]) != path
+    assert path.read_bytes() == CONTENT[:9]
+
+
+def test_the_file_belongs_to_who_goes_on(run_module: RunModule, volume: Path) -> None:
+    cut(volume, DIGEST, CONTENT[:9])
+    asked = run_module(
+        "system_image",
+        digest=DIGEST,
+        volume=str(volume),
+        size=len(CONTENT),
+        transfer_owner="nobody",
+    )
+    assert Path(asked["transfer"]).owner() == "nobody"
+    again = run_module("system_image", digest=DIGEST, volume=str(volume), size=len(CONTENT))
+    assert Path(again["transfer"]).owner() == "root"
+
+
+def test_activation_of_what_is_not_installed(run_module: RunModule, volume: Path) -> None:
+    said = run_module("system_image", digest=DIGEST, volume=str(volume))["msg"]
+    assert f"no sound image {DIGEST}" in said and "kubewright node image install" in said
+    assert "digest" in run_module("system_image", volume=str(volume))["msg"]
+
+
+def test_an_image_of_another_role_that_is_there_is_not_activated(
+    run_module: RunModule, volume: Path
+) -> None:
+    bring(run_module, volume, CONTENT, state="present")
+    arguments = {"digest": DIGEST, "volume": str(volume)}
+    said = run_module("system_image", **arguments, role="control_plane")["msg"]
+    assert "this node is a control_plane" in said
+    assert not (volume / "active").exists()
+
+
+def test_one_install_waits_for_the_other(run_module: RunModule, volume: Path, node: Path) -> None:
+    (node / "run").mkdir(parents=True)
+    with (node / "run/node.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        arguments = {"digest": DIGEST, "volume": str(volume), "size": 1, "lock_timeout": 0}
+        said = run_module("system_image", **arguments)["msg"]
+    assert "Another run is at work on this node" in said and f"process {os.getpid()}" in said
+    assert "transfer" in run_module("system_image", **arguments)

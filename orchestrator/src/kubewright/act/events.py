@@ -22,8 +22,8 @@ Outcome = Literal["ok", "changed", "failed", "unreachable"]
 #: These structure a play; they cost no machine anything.
 STRUCTURE = ("include_tasks", "include_role", "import_tasks", "import_role", "meta")
 LOCAL = ("localhost", "127.0.0.1")
-#: The task whose results are answers of the nodes, kept whole.
-PROBE = "kubewright.cluster.node_state"
+#: The tasks whose results are answers of the nodes, kept whole.
+ANSWERED = ("kubewright.cluster.node_state", "kubewright.cluster.system_image_info")
 #: How much output to keep for the case that ansible-playbook ends without an event.
 _TAIL = 40
 
@@ -215,7 +215,7 @@ class Tally:
         if event.outcome == "changed":
             self.changes.append(Change(event.host, event.task, tuple(_differences(result))))
         answer = None
-        if action == PROBE:
+        if action in ANSWERED:
             answer = self.answers[event.host] = result
         return replace(event, answer=answer, findings=found)
 

@@ -17,6 +17,7 @@ from kubewright.cli import (
     image,
     kubeconfig,
     logs,
+    node,
     plan,
     reset,
     status,
@@ -49,6 +50,7 @@ for module in (
     reset,
     destroy,
     image,
+    node,
 ):
     module.register(app)
 

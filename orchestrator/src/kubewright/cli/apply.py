@@ -22,13 +22,14 @@ from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.probe import ProbeReport
 from kubewright.cli.progress import Progress
 from kubewright.cli.validate import summary
-from kubewright.image import ROLES, build
+from kubewright.image import ROLES, Image, build
 from kubewright.locations import ClusterPaths
 from kubewright.observe.health import expected_hosts
 from kubewright.plan import Plan
 from kubewright.spec import Spec, load
 from kubewright.spec.machines import MachinesError, read
 from kubewright.spec.version import resolve
+from kubewright.store import images
 
 PLAYBOOK = "kubewright.cluster.site"
 #: Lets a new cluster begin without nodes that do not answer (playbooks/site.yml).
@@ -112,9 +113,10 @@ def _converge(
         if agreement:
             agreement.require_unchanged()
         tell_ended(session, out)
-        _build_images(version, out)
+        made = _build_images(version, out)
         if agreement:
             agreement.require_unchanged()  # a build takes minutes, and the playbook reads the file
+        images.note(session.paths.images, (image.digest for image in made), only=True)
         epoch = session.next_epoch()
         variables = {"kubewright_epoch": epoch, **extra_vars}
         result = run_playbook(session, out, PLAYBOOK, file, variables, report=report)
@@ -206,7 +208,7 @@ def _intention(spec: Spec, paths: ClusterPaths) -> str:
     return f"apply {' and '.join(filter(None, [made, kept]))}"
 
 
-def _build_images(version: str, out: Output) -> None:
+def _build_images(version: str, out: Output) -> list[Image]:
     """Build the system images that are not in the store: minutes at first, nothing later."""
     with Progress(out.notes) as progress:
-        build(version, ROLES, lambda line, _: progress.line(line))
+        return build(version, ROLES, lambda line, _: progress.line(line))

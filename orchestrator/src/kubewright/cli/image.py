@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``kubewright image``: build, list and verify system images; pin and mirror what upstream has."""
+"""``kubewright image``: build, list, verify, sign, serve, clean up; pin and mirror upstream's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 
 from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.cli.options import DEFAULT_FILE, File, Form
-from kubewright.cli.output import Format, Output
+from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
+from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.progress import Progress
 from kubewright.image import (
     ROLES,
@@ -27,6 +27,7 @@ from kubewright.image import (
     fill,
     host_arch,
     pin,
+    unused,
 )
 from kubewright.image.origin import (
     MIRROR_VARIABLE,
@@ -34,8 +35,12 @@ from kubewright.image.origin import (
     SOURCE_VARIABLE,
     registry_option,
 )
+from kubewright.image.serving import server
+from kubewright.image.signing import public_key, sign, signature_of
+from kubewright.locations import state_root
 from kubewright.spec import load
 from kubewright.spec.version import resolve
+from kubewright.store.images import clusters
 
 _Read = TypeVar("_Read")
 _images = typer.Typer(help="System images: what a node needs to run Kubernetes.")
@@ -226,6 +231,106 @@ def verify_images(output: Form = Format.TEXT) -> None:
             data={"images": data},
         )
     out.result(data, f"{len(verdicts)} of {len(verdicts)} images are what they should be")
+
+
+@_images.command("sign")
+def sign_images(
+    key: Annotated[
+        Path, typer.Argument(help="Private SSH key; or a public one, if an agent has the other.")
+    ],
+    output: Form = Format.TEXT,
+) -> None:
+    """Sign the images on this machine, for nodes that fetch them from a server."""
+    out = Output(output)
+    store = Store()
+    found = store.list()
+    line = public_key(key)
+    data = [{**_data(store, one), "signature": str(sign(store.path(one), key))} for one in found]
+    out.result(
+        {"signer": line, "images": data},
+        f"{counted(len(found), 'image')} signed. For nodes, in the inventory:\n"
+        f"system_volume_image_signers:\n  - {line}",
+    )
+
+
+@_images.command("serve")
+def serve_images(
+    listen: Annotated[
+        str, typer.Option("--listen", help="Where to listen.", metavar="ADDRESS:PORT")
+    ] = "0.0.0.0:8440",
+    output: Form = Format.TEXT,
+) -> None:
+    """Serve the images on this machine by HTTP, for nodes that fetch them. Ends with Ctrl-C."""
+    out = Output(output)
+    store = Store()
+    found = store.list()
+    unsigned = [one for one in found if not signature_of(store.path(one)).exists()]
+    if unsigned:
+        out.note(
+            f"{counted(len(unsigned), 'image')} not signed: nodes refuse them "
+            "(kubewright image sign)",
+            style="yellow",
+        )
+    with server(store, *_place(listen), out.note) as serving:
+        address, port = serving.server_address[:2]
+        shown = f"[{address!s}]" if ":" in str(address) else str(address)
+        url = f"http://{shown}:{port}"
+        out.result(
+            {"url": url, "images": [_data(store, one) for one in found]},
+            f"Serving {counted(len(found), 'image')} on {url}. For nodes, in the inventory:\n"
+            f"system_volume_image_url: http://<this machine>:{port}",
+        )
+        try:
+            serving.serve_forever()
+        except KeyboardInterrupt:
+            out.note("no longer serving")
+
+
+def _place(listen: str) -> tuple[str, int]:
+    address, _, port = listen.rpartition(":")
+    if not address or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise CommandError(
+            f"--listen {listen} is not ADDRESS:PORT",
+            remedy="Write it as 192.0.2.1:8440 or [2001:db8::1]:8440.",
+            code=ExitCode.BAD_INPUT,
+        )
+    return address.strip("[]"), int(port)
+
+
+@_images.command("gc")
+def collect_images(
+    output: Form = Format.TEXT,
+    yes: Yes = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say which images would be removed.")
+    ] = False,
+) -> None:
+    """Remove images that no cluster's nodes were given, but for the newest of each release."""
+    out = Output(output)
+    store = Store()
+    used = clusters(state_root())
+    gone = unused(store.list(), {digest for digests in used.values() for digest in digests})
+    if not gone:
+        out.result({"removed": [], "bytes": 0}, "Nothing to remove.")
+        return
+    if not dry_run:
+        out.notes.print(_table(gone))
+        out.confirm(f"Remove {_counted(gone)}?", yes=yes)
+        for image in gone:
+            store.remove(image)
+    data = [_data(store, image) for image in gone]
+    out.result(
+        {"removed" if not dry_run else "would_remove": data, "bytes": _bytes(gone)},
+        _table(gone) if dry_run else f"{_counted(gone)} removed.",
+    )
+
+
+def _counted(images: Sequence[Image]) -> str:
+    return f"{counted(len(images), 'image')} of {_bytes(images) / 1e6:.0f} MB"
+
+
+def _bytes(images: Sequence[Image]) -> int:
+    return sum(image.size for image in images)
 
 
 def _data(store: Store, image: Image) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def reset(
     """Make nodes the machines that they were before Kubewright. Their data is gone then."""
     out = Output(output)
     spec = load(file)
-    nodes = _chosen(spec, node or [])
+    nodes = chosen(spec, node or [])
     paths = ClusterPaths.of(spec.name)
     out.note(_intention(spec, nodes, paths), style="yellow")
     out.confirm(f"Reset {named(nodes)}?", yes=yes)
@@ -84,7 +84,7 @@ def _intention(spec: Spec, nodes: Sequence[str], paths: ClusterPaths) -> str:
     return f"{words}. The cluster's keys go too: {files} in {paths.state}"
 
 
-def _chosen(spec: Spec, wanted: Sequence[str]) -> tuple[str, ...]:
+def chosen(spec: Spec, wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the nodes that are meant, in the file's order."""
     hosts = expected_hosts(spec)
     if unknown := sorted(set(wanted) - set(hosts)):

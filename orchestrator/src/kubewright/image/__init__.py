@@ -18,6 +18,7 @@ from kubewright.image.origin import UPSTREAM, Origin, SourceName
 from kubewright.image.paths import cache_dir, host_arch
 from kubewright.image.pin import pin
 from kubewright.image.store import Image, Store, Verdict
+from kubewright.image.unused import unused
 
 __all__ = [
     "ROLES",
@@ -35,4 +36,5 @@ __all__ = [
     "fill",
     "host_arch",
     "pin",
+    "unused",
 ]

@@ -26,6 +26,7 @@ from kubewright.image.paths import (
     sync_directory,
     write_atomically,
 )
+from kubewright.image.signing import signature_of
 
 
 class Image(BaseModel):
@@ -136,6 +137,14 @@ class Store:
         with file_lock(self._directory / "index.lock"):
             others = [known for known in self._read() if known.key != image.key]
             self._write([*others, image])
+
+    def remove(self, image: Image) -> None:
+        """Take an image out of the index, then remove its file and the signature beside it."""
+        with file_lock(self._directory / "index.lock"):
+            self._write([known for known in self._read() if known.digest != image.digest])
+        for path in (self.path(image), signature_of(self.path(image))):
+            path.unlink(missing_ok=True)
+        sync_directory(self._directory)
 
     def set_aside_broken_index(self) -> Path | None:
         """Rename an index that can't be read, so that a build can start a new one."""

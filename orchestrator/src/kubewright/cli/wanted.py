@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which system image a user means, and for which nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kubewright.act.messages import named as joined
+from kubewright.cli.exits import CommandError, ExitCode
+from kubewright.image import ROLES, Catalogue, ImageError, Store
+from kubewright.spec import Spec
+from kubewright.spec.images import current
+from kubewright.spec.version import resolve
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+#: So many digits of a digest, and no version looks like it.
+_BEGINNING = re.compile(r"[0-9a-f]{6,64}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The image of each role that has one; ``path`` is empty where this machine does not have it.
+
+    ``str()``: what it is, for a question.
+    """
+
+    variables: Mapping[str, Mapping[str, str]]
+    words: str
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset(image["digest"] for image in self.variables.values())
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def choose(spec: Spec, text: str | None, store: Store | None = None) -> Choice:
+    """Return what ``text`` means: a digest or its beginning, a version, or None for the file's.
+
+    A whole digest need not be on this machine: nodes may have it, or fetch it.
+
+    :raises CommandError: code 2, where it means nothing, or several images.
+    """
+    images = store or Store()
+    if text and _BEGINNING.fullmatch(text):
+        found = {one.digest: one for one in images.list() if one.digest.startswith(text)}
+        if len(found) > 1:
+            raise _bad(f"{text} is the beginning of {len(found)} digests", "Write more of it.")
+        for image in found.values():
+            told = {"digest": image.digest, "path": str(images.path(image))}
+            words = f"{image.digest[:12]} ({image.kubernetes}, {image.role})"
+            return Choice({image.role: told}, words)
+        if _DIGEST.fullmatch(text):
+            told = {"digest": text, "path": ""}
+            return Choice({str(role): told for role in ROLES}, text[:12])
+        raise _bad(
+            f"no image on this machine has a digest that begins with {text}",
+            "'kubewright image list' shows what there is; of others write the whole digest.",
+        )
+    version = _version(text) if text else resolve(spec.version)
+    known = current(version, images)
+    if not known:
+        raise _bad(
+            f"there is no system image of Kubernetes {version} on this machine",
+            f"Build it: kubewright image build {version}.",
+        )
+    told_by_role = {
+        role: {"digest": image.digest, "path": str(image.path)} for role, image in known.items()
+    }
+    return Choice(told_by_role, f"the images of Kubernetes {version}")
+
+
+def nodes(spec: Spec, choice: Choice, asked: Sequence[str], *, named: bool) -> tuple[str, ...]:
+    """Return those of the nodes that the choice has an image for. ``named``: by the user.
+
+    :raises CommandError: code 2, where it has none for one that was named, or for any.
+    """
+    planes = set(spec.control_plane_hosts())
+    role = {host: "control_plane" if host in planes else "worker" for host in asked}
+    other = [host for host in asked if role[host] not in choice.variables]
+    if (named and other) or len(other) == len(asked):
+        roles = sorted({role[host] for host in other})
+        raise _bad(
+            f"{choice} is no image for {joined(other)} ({joined(roles)})",
+            "Name the image of their role: 'kubewright image list' shows what there is.",
+        )
+    return tuple(host for host in asked if host not in other)
+
+
+def _version(text: str) -> str:
+    try:
+        return str(Catalogue.load().resolve(text))
+    except ImageError as error:
+        raise _bad(error.message, error.remedy) from error
+
+
+def _bad(message: str, remedy: str) -> CommandError:
+    return CommandError(message, remedy=remedy, code=ExitCode.BAD_INPUT)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signatures beside images, for nodes that fetch them: ``ssh-keygen -Y`` (see ssh-keygen(1))."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from kubewright.image.errors import ImageError
+from kubewright.image.paths import write_atomically
+
+#: What a signature is good for. Nodes ask for the same word (plugins/module_utils/_signature.py).
+NAMESPACE = "kubewright-image"
+SUFFIX = ".sig"
+
+
+def signature_of(image: Path) -> Path:
+    """Where the signature of an image lies: ``<digest>.squashfs.sig``."""
+    return image.with_name(image.name + SUFFIX)
+
+
+def sign(image: Path, key: Path) -> Path:
+    """Sign the bytes of an image; replaces an earlier signature.
+
+    ``key``: a private key, or a public one whose other half an agent has. A key with a passphrase
+    is asked for at the terminal. Raises ImageError.
+    """
+    command = ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
+    try:
+        with image.open("rb") as file:
+            done = subprocess.run(command, stdin=file, capture_output=True, check=False)
+    except FileNotFoundError as fault:
+        missing = f"There is no {fault.filename}."
+        raise ImageError(missing, "Install OpenSSH, or build the image again.") from fault
+    if done.returncode != 0 or not done.stdout:
+        said = done.stderr.decode(errors="replace").strip()
+        raise ImageError(
+            f"{image.name} could not be signed with {key}: {said}.",
+            "Name a private key of SSH that this user may read (ssh-keygen -t ed25519 makes one).",
+        )
+    write_atomically(signature_of(image), done.stdout)
+    return signature_of(image)
+
+
+def public_key(key: Path) -> str:
+    """The line that nodes are given for ``key``: kind, key and comment. Raises ImageError."""
+    command = ["ssh-keygen", "-y", "-f", str(key)]
+    public = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")
+    try:
+        # Beside a key as ssh-keygen makes it; asking it again would ask for the passphrase, too.
+        return public.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ImageError(f"{public} can't be read: {fault}.", "Mend it.") from fault
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip()
+        raise ImageError(f"{key} is no private key: {said}.", "Name a private key of SSH.")
+    return done.stdout.decode().strip()

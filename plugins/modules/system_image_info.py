@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The system images that a node has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: system_image_info
+short_description: List the system images on a node
+description:
+  - Tells of each image on the node's system volume what it is for and how it is used.
+  - What an image is for is read from its own manifest, for which it is mounted for a moment where
+    nobody else sees it.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  volume:
+    description: Where the system volume is mounted.
+    type: path
+    default: /var/lib/kubewright/system
+  manifests:
+    description: Whether to look into the images.
+    type: bool
+    default: true
+  lock_timeout:
+    description: Seconds to wait for another process that is changing this node.
+    type: int
+    default: 600
+attributes:
+  check_mode:
+    description: It only reads.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+  idempotent:
+    description: It only reads.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: List the images
+  kubewright.cluster.system_image_info:
+  register: images
+"""
+
+RETURN = r"""
+epoch:
+  description: The highest epoch that has written to this node, 0 when none did.
+  returned: success
+  type: int
+images:
+  description:
+    - The images, the active one first. Of each C(digest), C(size) in bytes, C(generations) that
+      name it, and whether it is C(active), C(previous) (a rollback goes there), C(staged) (it was
+      never active), C(bad) (a rollback has left it) and C(in_use) (something is mounted or runs
+      from it).
+    - C(kubernetes), C(revision), C(arch) and C(role) are from its manifest, null when C(problem)
+      says why not.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _fence,
+    _image,
+    _image_use,
+    _manifest,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
+
+
+def images(store: _image.Store, manifests: bool, run: _command.Runner) -> list[dict[str, Any]]:
+    """Each image with what it is for and how it is used, the active one first."""
+    active, previous = store.active(), store.previous()
+    generations: dict[str, list[int]] = {}
+    bad = set()
+    for number in store.numbers():
+        generation = store.generation(number)
+        if generation:
+            generations.setdefault(generation.digest, []).append(number)
+            if store.record(number).get("rolled_back"):
+                bad.add(generation.digest)
+    used = _image_use.in_use(store)
+    found = []
+    for path in sorted(store.images.glob("*.squashfs")):
+        digest = path.stem
+        is_active = active is not None and active.digest == digest
+        found.append(
+            {
+                "digest": digest,
+                "size": path.stat().st_size,
+                "generations": generations.get(digest, []),
+                "active": is_active,
+                "previous": previous is not None and previous.digest == digest and not is_active,
+                "staged": digest not in generations,
+                "bad": digest in bad and not is_active,
+                "in_use": digest in used,
+                **(_contents(path, store.images, run) if manifests else {}),
+            }
+        )
+    return sorted(found, key=lambda image: (not image["active"], not image["previous"]))
+
+
+def _contents(path: Path, place: Path, run: _command.Runner) -> dict[str, Any]:
+    try:
+        manifest = _manifest.read(path, place, run)
+    except KubewrightError as error:
+        names = ("kubernetes", "revision", "arch", "role")
+        return {**dict.fromkeys(names), "problem": str(error)}
+    return {
+        "kubernetes": manifest.kubernetes,
+        "revision": manifest.revision,
+        "arch": manifest.arch,
+        "role": manifest.role,
+        "problem": "",
+    }
+
+
+def main() -> None:
+    """Look under the node lock: what is listed is there at the same time."""
+    module = AnsibleModule(
+        argument_spec={
+            "volume": {"type": "path", "default": "/var/lib/kubewright/system"},
+            "manifests": {"type": "bool", "default": True},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    store = _image.Store(Path(params["volume"]))
+    try:
+        with _fence.node_lock(None, params["lock_timeout"], writes=False) as fence:
+            run = _command.SystemRunner(fence.pass_fds)
+            # A machine without a volume has no images: that is no error of who asks.
+            found = images(store, params["manifests"], run) if store.is_mounted() else []
+            epoch = _fence.read_epoch()
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
+    else:
+        module.exit_json(changed=False, epoch=epoch, images=found)
+
+
+if __name__ == "__main__":
+    main()

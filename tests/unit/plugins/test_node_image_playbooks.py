@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The playbooks node_image_*, with the real Ansible, a real volume and a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from image_server import Signer, serving
+from images import make
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+OPERATIONS = ("install", "activate", "rollback", "gc")
+PLAYS = "".join(
+    f"- ansible.builtin.import_playbook: kubewright.cluster.node_image_{name}\n"
+    for name in ("install", "list", "gc", "activate")
+)
+SCRIPT = """
+set -e
+mount -t tmpfs tmpfs /run && mkdir -p /var/lib/kubewright
+mount -t tmpfs tmpfs /var/lib/kubewright && mkdir /var/lib/kubewright/system
+truncate -s 200M /var/lib/kubewright/volume.ext4
+mkfs.ext4 -q /var/lib/kubewright/volume.ext4
+mount -o loop /var/lib/kubewright/volume.ext4 /var/lib/kubewright/system
+trap 'umount /var/lib/kubewright/system' EXIT
+echo READY
+{playbook} -i inventory.json plays.yml --limit b || echo FAILED
+ls /var/lib/kubewright/system /var/lib/kubewright/system/images
+cat /var/lib/kubewright/epoch
+"""
+
+
+def inventory(directory: Path, **web: Any) -> dict[str, Any]:
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    return {
+        "all": {
+            "vars": {
+                "kubewright_cluster_name": "demo",
+                "kubewright_version": "1.37.2",
+                "kubewright_state_dir": str(directory / "state"),
+                **local,
+            },
+            "children": {
+                "control_plane": {"hosts": {"a": {"ansible_host": "192.0.2.1"}}},
+                "pool_web": {"hosts": {"b": {"ansible_host": "192.0.2.2"}}, "vars": web},
+            },
+        }
+    }
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a mount namespace")
+def test_fetched_listed_collected_and_then_not_there(
+    tmp_path: Path, collections_path: Path
+) -> None:
+    """Plain Ansible: the inventory names digest and server, and nothing is on the controller."""
+    image, signer = make(tmp_path, "worker"), Signer.make(tmp_path, "builder")
+    with serving(tmp_path) as served:
+        served.files[f"{image.digest}.squashfs"] = image.content
+        served.files[f"{image.digest}.squashfs.sig"] = signer.sign(image.content)
+        web = {
+            "system_volume_image_digest": image.digest,
+            "system_volume_image_url": served.url,
+            "system_volume_image_signers": [signer.public],
+        }
+        (tmp_path / "inventory.json").write_text(json.dumps(inventory(tmp_path, **web)))
+        (tmp_path / "plays.yml").write_text(PLAYS)
+        playbook = Path(sys.executable).with_name("ansible-playbook")
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", SCRIPT.format(playbook=playbook)],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
+                "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+                "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+                "ANSIBLE_NOCOLOR": "1",
+                "LC_ALL": "C.UTF-8",
+            },
+            capture_output=True,
+            text=True,
+        )
+    shown = done.stdout + done.stderr
+    if "READY" not in done.stdout:
+        pytest.skip(f"no mount namespace or loop device here: {done.stderr}")
+    assert "FAILED" in done.stdout, shown
+    assert served.images() == [(0, len(image.content))], shown
+    assert f'"digest": "{image.digest}"' in done.stdout and '"staged": true' in done.stdout, shown
+    # Staged images are what a collection takes; then there is none to activate.
+    said = rf"{image.digest} is not installed on this node, which has\s+none\. Install it first"
+    assert re.search(said, shown), shown
+    recap = next(line for line in done.stdout.splitlines() if re.match(r"b +: ok=", line))
+    assert "changed=2" in recap and "failed=1" in recap, shown
+    left = done.stdout.rsplit("/var/lib/kubewright/system/images:", 1)[1]
+    assert left.split() == ["1"], "no image; the run's epoch"
+    assert not (tmp_path / "state/identity").exists()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_changes_nodes_begins_alike_and_has_the_epoch(name: str) -> None:
+    first, *others = yaml.safe_load((CHECKOUT / f"playbooks/node_image_{name}.yml").read_text())
+    assert first["tasks"][0]["ansible.builtin.import_tasks"] == "tasks/node_image.yml"
+    for play in others:
+        assert play["hosts"] == first["hosts"] and play["vars_files"] == first["vars_files"]
+        assert (
+            "kubewright_run.epoch"
+            in play["module_defaults"]["group/kubewright.cluster.node"]["epoch"]
+        )
+
+
+def test_one_node_after_another_runs_from_a_new_image() -> None:
+    plays = yaml.safe_load((CHECKOUT / "playbooks/node_image_activate.yml").read_text())
+    assert (plays[1]["serial"], plays[1]["max_fail_percentage"]) == (1, 0)
