@@ -60,7 +60,7 @@ molecule: install ## One machine prepared as a node, twice
 # CHAOS_SEED chooses at which points, hosts and moments an apply is killed.
 
 # Longer tests, of `make drift` and `make servers`.
-DRIFT := sealed drift one_writer lost
+DRIFT := sealed trial drift one_writer lost
 SERVERS := servers servers_refused
 
 .PHONY: integration
@@ -74,7 +74,7 @@ servers: install ## Bare hosts by the command and by plain Ansible, refusals, re
 	pytest $(patsubst %,tests/integration/test_%.py,$(SERVERS))
 
 .PHONY: drift
-drift: install ## Maintenance, foreign changes, lost machines, two commands at once, on a real cluster of their own
+drift: install ## Maintenance, broken images, foreign changes, lost machines, two commands at once, on a real cluster of their own
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(DRIFT))
 

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
 
+MODULE_UTILS = Path(__file__).resolve().parents[1] / "module_utils"
 PKI_DIRECTORY = "/etc/kubernetes/pki"
 REPORTED = (
     "clock",
@@ -22,6 +25,12 @@ REPORTED = (
     "stderr",
     "unreachable",
 )
+
+
+@functools.cache
+def node_script(name: str) -> str:
+    """The text of the module_utils file `name`, which nodes run without the collection."""
+    return (MODULE_UTILS / f"_{name}.py").read_text("utf-8")
 
 
 def actor(
@@ -221,6 +230,7 @@ class FilterModule:
             "node_address": node_address,
             "node_labels": node_labels,
             "node_machine": node_machine,
+            "node_script": node_script,
             "node_states": node_states,
             "nodes": nodes,
             "pki_files": pki_files,

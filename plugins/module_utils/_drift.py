@@ -134,6 +134,8 @@ class Comparison:
             # Whoever has to be younger than the link is restarted when it is switched.
             self._changed_paths.add(str(store.volume / "active"))
             old = f"{active.digest[:12]} is active" if active else "none is active"
+            if active and (reason := store.condemned(digest)):
+                old += f", since the node has tried it and gone back: {reason}"
             return [f"system image {digest[:12] or 'that is not built yet'}: {old}"]
         mounted = _node.loop_file(IMAGE_ROOT)
         if mounted != store.image(digest).name:

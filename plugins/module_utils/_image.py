@@ -30,7 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _digest
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _atomic,
+    _digest,
+    _trial,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 STALE_SECONDS = 60.0
@@ -251,7 +255,10 @@ class Store:
         return True
 
     def activate(self, digest: str) -> int:
-        """Make a generation of the image and switch ``active`` to it; gives its number."""
+        """Make a generation of the image and switch ``active`` to it; gives its number.
+
+        Where another image was active, the node is ordered to try it, see `_trial`.
+        """
         before = self.active()
         _atomic.make_directories(self.generations)
         number = max(self.numbers(), default=0) + 1
@@ -276,8 +283,19 @@ class Store:
         _atomic.write_file(unfinished / RECORD, text.encode(), mode=0o644)
         unfinished.rename(self.generations / str(number))
         _atomic.fsync_directory(self.generations)
+        if before and before.digest != digest:
+            order = _trial.Order(number, before.generation, _trial.manifests())
+            _trial.write_order(self.volume.parent, order)
         _atomic.replace_link(self.volume / "active", f"generations/{number}")
         return number
+
+    def condemned(self, digest: str) -> str:
+        """Why the node has given this image up, "" where it has not: its newest generation says."""
+        for number in reversed(self.numbers()):
+            record = self.record(number)
+            if record.get("image") == digest:
+                return _trial.condemned(record)
+        return ""
 
     def roll_back(self, *, predict: bool = False) -> Active | None:
         """Switch ``active`` back to the generation before it, whole as it was; gives that one.

@@ -23,7 +23,9 @@ RUNTIME = ("containerd.service", BALANCER)
 MOUNT_UNITS = ("opt-kubewright.mount", "etc-kubewright.mount", "etc-kubernetes.mount")
 VOLUME_MOUNT = "var-lib-kubewright-system.mount"
 VOLUME_UNITS = ("kubewright-seal.service", VOLUME_MOUNT)
-UNITS = (KUBELET, *RUNTIME, *MOUNT_UNITS, *VOLUME_UNITS)
+# What would run other units again.
+GUARDS = ("kubewright-trial.path", "kubewright-trial.service")
+UNITS = (*GUARDS, KUBELET, *RUNTIME, *MOUNT_UNITS, *VOLUME_UNITS)
 UNIT_DIRECTORY = "/etc/systemd/system"
 
 # Units of the system's that ours start, and that nothing else may have wanted.
@@ -82,6 +84,7 @@ PATTERNS = (
 DIRECTORIES = (
     f"{UNIT_DIRECTORY}/local-fs.target.wants",
     f"{UNIT_DIRECTORY}/multi-user.target.wants",
+    f"{UNIT_DIRECTORY}/paths.target.wants",
     "/etc/cni/net.d",
     "/etc/cni",
     "/etc/modules-load.d",

@@ -74,6 +74,7 @@ class Reset:
         if not predict:
             self._keep_tools()
         volume = [self.machine.path(_owned.VOLUME_FILE)]
+        self._step(self._units(*_owned.GUARDS), self._stopper(*_owned.GUARDS), predict)
         self._step(self._units(_owned.KUBELET), lambda: system.stop([_owned.KUBELET]), predict)
         self._pods(predict)
         self._step(self._units(*_owned.RUNTIME), self._stopper(*_owned.RUNTIME), predict)

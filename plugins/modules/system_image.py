@@ -65,6 +65,11 @@ options:
     description: Where the system volume is mounted.
     type: path
     default: /var/lib/kubewright/system
+  again:
+    description:
+      - Whether an image that this node has tried, and has gone back from, is tried once more.
+    type: bool
+    default: false
   size:
     description: Size of the image in bytes. Set by the action plugin.
     type: int
@@ -236,6 +241,12 @@ def bring(
                 "node image install."
             )
     if activate and not is_active:
+        if (reason := store.condemned(digest)) and not params["again"]:
+            raise KubewrightError(
+                f"This node has tried the system image {digest} and gone back: {reason}. It is not "
+                "tried again by itself. Build another revision, or, if the image was not at fault, "
+                f"say so: kubewright node image activate {digest[:12]}."
+            )
         if not result["installed"]:
             bringing.fits(store.image(digest))
         number = store.activate(digest)
@@ -314,6 +325,7 @@ def main() -> None:
             "signers": {"type": "list", "elements": "str", "default": []},
             "role": {"type": "str", "choices": ["control_plane", "worker"]},
             "volume": {"type": "path", "default": "/var/lib/kubewright/system"},
+            "again": {"type": "bool", "default": False},
             "size": {"type": "int"},
             "arrived": {"type": "path"},
             "transfer_owner": {"type": "str"},

@@ -46,6 +46,7 @@ ORDER = (
     "test_secrets",
     "test_workload",
     "test_sealed",
+    "test_trial",
     "test_drift",
     "test_one_writer",
     "test_lost",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -171,3 +172,18 @@ def every_kill() -> Callable[[Callable[[], object]], Iterator[int]]:
         assert step > 0, "the action changed nothing"
 
     return points
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that counts as the mounted volume."""
+    path = tmp_path / "system"
+    path.mkdir()
+    images = importlib.import_module(f"{COLLECTION}.module_utils._image")
+    monkeypatch.setattr(images.Store, "is_mounted", lambda store: store.volume == path)
+    # Any bytes do: what they are for is looked at elsewhere.
+    manifests = importlib.import_module(f"{COLLECTION}.module_utils._manifest")
+    here = manifests.ARCHITECTURES.get(platform.machine(), platform.machine())
+    manifest = manifests.Manifest("1.37.2", 1, here, "worker")
+    monkeypatch.setattr(manifests, "read", lambda *_: manifest)
+    return path

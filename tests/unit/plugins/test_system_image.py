@@ -12,42 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _manifest
-from images import HERE
+from ansible_collections.kubewright.cluster.plugins.module_utils import _image
+from system_images import CONTENT, DIGEST, OTHER, OTHER_DIGEST, bring
 
 RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
-CONTENT = b"squashfs " * 100_000
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
-OTHER = b"another one"
-OTHER_DIGEST = hashlib.sha256(OTHER).hexdigest()
-
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="images belong to root")
-
-
-@pytest.fixture
-def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that counts as the mounted volume."""
-    path = tmp_path / "system"
-    path.mkdir()
-    monkeypatch.setattr(_image.Store, "is_mounted", lambda store: store.volume == path)
-    # Any bytes do: what they are for is looked at elsewhere.
-    manifest = _manifest.Manifest("1.37.2", 1, HERE, "worker")
-    monkeypatch.setattr(_manifest, "read", lambda *_: manifest)
-    return path
-
-
-def bring(
-    run_module: RunModule, volume: Path, content: bytes, digest: str = "", **more: Any
-) -> dict[str, Any]:
-    """What the action plugin does: ask, transfer, ask again."""
-    arguments: dict[str, Any] = {"volume": str(volume), "size": len(content), **more}
-    arguments["digest"] = digest or hashlib.sha256(content).hexdigest()
-    result = run_module("system_image", **arguments)
-    if "transfer" in result:
-        Path(result["transfer"]).write_bytes(content)
-        result = run_module("system_image", **arguments, arrived=result["transfer"])
-    return result
 
 
 def test_install_and_activate(run_module: RunModule, volume: Path) -> None:

@@ -1,0 +1,337 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: a node tries a new system image, and goes back by itself.
+
+This very file also lies on each node, outside of any image, where systemd runs it without the
+collection, so it needs nothing but Python's standard library. Whoever activates an image writes an
+order (`Order`) first. The trial then looks at the node alone: whether the runtime and the kubelet
+run from the new image and are healthy. An API server that is away condemns no image. Where they
+are not healthy in time, image *and* configuration of the generation before become active again,
+and the image is marked with the reason: it is not tried again by itself.
+
+A cut at any moment leaves either generation whole; what is left of an order is taken up at boot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+STATE = Path("/var/lib/kubewright")
+VOLUME = STATE / "system"
+ORDER = "trial.json"  # beside the volume
+RECORD = "generation.json"
+IMAGE = Path("/opt/kubewright")
+MANIFESTS = Path("/etc/kubernetes/manifests")
+JOINED = Path("/var/lib/kubelet/config.yaml")
+LOCK = Path("/run/kubewright/node.lock")
+UNITS = ("containerd.service", "kubelet.service", "kubewright-balancer.service")
+MOUNTS = ("opt-kubewright.mount", "etc-kubewright.mount")
+HEALTHZ = ("127.0.0.1", 10248)
+
+#: Seconds. Promised is that a node is back within three minutes.
+LIMIT, SETTLED, POLL, CALL, LOCK_WAIT = 100.0, 20.0, 2.0, 10.0, 20.0
+#: A machine that reboots again and again under a new image goes back as well.
+BOOTS = 3
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to try: a generation, the one to go back to, and what must not have changed since.
+
+    *manifests*: SHA-256 of each static pod's manifest. Where kubeadm has changed one, the cluster
+    has gone on, and there is no way back: etcd never goes back.
+    """
+
+    generation: int
+    previous: int
+    manifests: Mapping[str, str] = field(default_factory=dict)
+    boots: tuple[str, ...] = ()
+
+
+def manifests(directory: Path = MANIFESTS) -> dict[str, str]:
+    """SHA-256 of each manifest by name; empty where there are none."""
+    if not directory.is_dir():
+        return {}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.iterdir())
+        if path.is_file()
+    }
+
+
+def write_order(state: Path, order: Order) -> None:
+    """Write it beside the volume, on disk when this returns."""
+    _write(state / ORDER, asdict(order))
+
+
+def read_order(state: Path) -> Order | None:
+    """The order that is there, None for none or one that was cut."""
+    try:
+        data = json.loads((state / ORDER).read_bytes())
+        return Order(
+            int(data["generation"]),
+            int(data["previous"]),
+            {str(name): str(digest) for name, digest in data["manifests"].items()},
+            tuple(map(str, data["boots"])),
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def condemned(record: Mapping[str, Any]) -> str:
+    """Why the image of a generation with this record was given up, "" when it was not."""
+    return str(record.get("condemned") or "")
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.kubewright-tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Node:
+    """What a trial asks of the node and does to it. Nothing here asks the API."""
+
+    def run(self, *argv: str, timeout: float = CALL) -> tuple[int, str]:
+        """Run a command; its status and what it said. One that hangs or is not there has failed."""
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return 124, f"{argv[0]} did not end within {timeout:g} s"
+        except OSError as error:
+            return 127, f"{argv[0]}: {error.strerror}"
+        return done.returncode, (done.stdout + done.stderr).strip()
+
+    def trouble(self, volume: Path, order: Order) -> str:
+        """Why the node does not run well from the generation that is tried, "" when it does."""
+        image = (volume / "generations" / str(order.generation) / "image.squashfs").resolve()
+        if _mounted() != image.name:
+            return NOT_RUN
+        joined = JOINED.exists()
+        for unit in UNITS if joined else UNITS[:1]:
+            status, said = self.run("systemctl", "is-active", unit)
+            if status != 0:
+                return f"{unit} is {said or 'not active'}"
+        crictl = [str(IMAGE / "bin/crictl"), "--timeout=5s"]
+        runtime = "unix:///run/containerd/containerd.sock"
+        status, said = self.run(*crictl, f"--runtime-endpoint={runtime}", "info")
+        if status != 0:
+            return f"containerd does not answer: {_last(said)}"
+        if not _runtime_ready(said):
+            return "containerd says that it is not ready"
+        return _kubelet() if joined else ""
+
+    def restart(self) -> None:
+        """Mount what is active now, and run everything from there."""
+        self.run("systemctl", "reset-failed", *UNITS)
+        self.run("systemctl", "restart", *MOUNTS, timeout=60)
+        running = UNITS if JOINED.exists() else UNITS[:1]
+        self.run("systemctl", "start", "--no-block", *running)
+
+
+NOT_RUN = "nothing was run from it"
+ANOTHER = "another order came"
+
+
+def _mounted() -> str:
+    """Name of the image that is mounted now, "" for none."""
+    try:
+        device = IMAGE.stat().st_dev
+        place = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/loop/backing_file")
+        return Path(place.read_text("utf-8").strip()).name
+    except OSError:
+        return ""
+
+
+def _runtime_ready(info: str) -> bool:
+    """Whether the runtime's own answer says so; its network is none of the image's business."""
+    try:
+        conditions = json.loads(info)["status"]["conditions"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return any(one.get("type") == "RuntimeReady" and one.get("status") for one in conditions)
+
+
+def _kubelet() -> str:
+    connection = http.client.HTTPConnection(*HEALTHZ, timeout=CALL / 2)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"the kubelet does not answer: {error}"
+    finally:
+        connection.close()
+    return "" if status == http.client.OK else f"the kubelet answers with {status}"
+
+
+def _last(text: str) -> str:
+    return (text.splitlines() or ["nothing was said"])[-1][:300]
+
+
+@dataclass
+class Trial:
+    """One trial; the clock and the node can be replaced. *tell* takes a line for the journal."""
+
+    node: Node
+    state: Path = STATE
+    manifests: Path = MANIFESTS
+    tell: Callable[[str], None] = print
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    boot: Callable[[], str] = lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+    @property
+    def volume(self) -> Path:
+        """Where the system volume is mounted."""
+        return self.state / "system"
+
+    def run(self) -> str:
+        """Try what is ordered; gives ``nothing``, ``kept``, ``left`` or ``went back``."""
+        while True:
+            order = read_order(self.state)
+            if order is None or self._active() not in (order.generation, order.previous):
+                self._end()
+                return "nothing"
+            order = replace(order, boots=tuple(dict.fromkeys([*order.boots, self.boot()])))
+            write_order(self.state, order)
+            reason = self._watch(order)
+            if reason != ANOTHER:
+                return self._judge(order, reason)
+
+    def _judge(self, order: Order, reason: str) -> str:
+        if self._active() != order.generation:
+            self._end()  # whoever ordered it was cut before he switched
+            return "nothing"
+        if len(order.boots) > BOOTS:
+            reason = f"the machine has booted {len(order.boots)} times while it was tried"
+        if not reason:
+            self.tell(f"generation {order.generation} runs well: it stays")
+            self._end()
+            return "kept"
+        if manifests(self.manifests) != order.manifests:
+            self.tell(f"{reason}; kubeadm has changed a static pod since, so there is no way back")
+            self._end()
+            return "left"
+        self._go_back(order, reason)
+        return "went back"
+
+    def _watch(self, order: Order) -> str:
+        """Look until it has been well for long enough, or until time is over: then why."""
+        end = self.clock() + LIMIT
+        well_since: float | None = None
+        while True:
+            now_ordered = read_order(self.state)
+            if now_ordered is None or now_ordered.generation != order.generation:
+                return ANOTHER
+            # The order comes before the switch.
+            switched = self._active() == order.generation
+            trouble = self.node.trouble(self.volume, order) if switched else NOT_RUN
+            now = self.clock()
+            well_since = None if trouble else now if well_since is None else well_since
+            if well_since is not None and now - well_since >= SETTLED:
+                return ""
+            if now >= end:
+                return trouble or "it does not stay up"
+            self.sleep(POLL)
+
+    def _go_back(self, order: Order, reason: str) -> None:
+        """Make the generation before active again, mark this one, run everything from there."""
+        self.tell(f"generation {order.generation} is given up: {reason}")
+        with _lock(LOCK, LOCK_WAIT):
+            # What was never run was not at fault: it may be tried again.
+            mark = {"rolled_back": True, **({} if reason == NOT_RUN else {"condemned": reason})}
+            program = [sys.executable, str(Path(__file__).resolve()), "switch"]
+            words = [str(self.volume), str(order.generation), str(order.previous), json.dumps(mark)]
+            status, said = self.node.run(*OPENING, *program, *words, timeout=60)
+            if status != 0:
+                raise OSError(f"generation {order.previous} could not be made active: {said}")
+        self.node.restart()
+        self._end()
+        self.tell(f"generation {order.previous} is active again")
+
+    def _active(self) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.volume / "active").readlink().name)
+        return 0
+
+    def _end(self) -> None:
+        (self.state / ORDER).unlink(missing_ok=True)
+        _sync(self.state)
+
+
+#: The volume is read-only to all but those in a mount namespace like this one.
+OPENING = (
+    *("unshare", "--mount", "--propagation", "slave", "sh", "-ec"),
+    f'mount -o remount,bind,rw {VOLUME}; exec "$@"',
+    "trial",
+)
+
+
+def switch(volume: Path, generation: int, previous: int, mark: Mapping[str, Any]) -> None:
+    """Mark *generation* and make *previous* active, by two renames; the mark comes first."""
+    record = volume / "generations" / str(generation) / RECORD
+    _write(record, {**json.loads(record.read_bytes()), **mark})
+    temporary = volume / ".active.kubewright-tmp"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(f"generations/{previous}")
+    temporary.rename(volume / "active")
+    _sync(volume)
+
+
+@contextlib.contextmanager
+def _lock(path: Path, seconds: float) -> Any:
+    """The node's lock, if it is free within *seconds*.
+
+    A run that holds it for longer waits for what this image does not do: it is gone on without.
+    """
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    break
+                time.sleep(0.2)
+        yield
+
+
+def main(words: list[str]) -> int:
+    """Try, or be the part that switches; gives the exit status."""
+    if words[:1] == ["switch"]:
+        switch(Path(words[1]), int(words[2]), int(words[3]), json.loads(words[4]))
+        return 0
+    return 1 if Trial(Node()).run() == "went back" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

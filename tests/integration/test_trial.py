@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another system image on a node: kept where it runs, given up by the node itself where not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import broken_images
+import kube as api
+import pytest
+from broken_images import Images
+from cluster import Cluster, Ended
+from kube import Kube
+from machines import power_off, power_on, run_on
+from waiting import NotYet, until
+
+from kubewright.image.paths import cache_dir
+
+#: Seconds in which a node is back on the image that it had. It is promised to users.
+BACK = 180.0
+ORDER = "/var/lib/kubewright/trial.json"
+Containers = dict[str, tuple[str, int]]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    """A store of images of the tests' own, for the command too."""
+    directory = tmp_path_factory.mktemp("cache")
+    made = Images(cache_dir() / "images", directory / "images")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBEWRIGHT_CACHE_DIR", str(directory))
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("role", "change", "reason"),
+    [
+        ("worker", broken_images.exits, "containerd"),
+        ("worker", broken_images.hangs, "kubelet"),
+        ("worker", broken_images.wrong_libc, "containerd"),
+        ("control_plane", broken_images.hangs, "kubelet"),
+    ],
+    ids=["worker-exits", "worker-hangs", "worker-wrong-libc", "control-plane-hangs"],
+)
+def test_a_broken_image_is_given_up_by_the_node(
+    cluster: Cluster,
+    kube: Kube,
+    images: Images,
+    measured: Callable[[str, object], None],
+    role: str,
+    change: Callable[[Path], None],
+    reason: str,
+) -> None:
+    node = cluster.workers[0] if role == "worker" else cluster.control_planes[-1]
+    bad, before = images.make(role, change), containers(kube, node)
+    install(cluster, bad, node)
+    begun, cut = api.now(), time.monotonic()
+    activate(cluster, bad, node)  # it may fail, or be over before anything is noticed
+    until(
+        "back", lambda: runs(node, images.of(role)["digest"]), limit=cut + BACK - time.monotonic()
+    )
+    measured(f"{node}: back after {change.__name__}", time.monotonic() - cut)
+    left = cut + BACK - time.monotonic()
+    until("Ready", api.all_ready(kube, frozenset(cluster.nodes), begun), limit=left)
+    assert containers(kube, node) == before, "the pods went on"
+    (told,) = [one for one in listed(cluster, node) if one["digest"] == bad]
+    assert told["bad"] is True and told["active"] is False
+    again = activate_by_apply(cluster, bad, node)
+    assert again.status != 0 and "gone back" in again.stdout and reason in again.stdout
+    assert cluster.apply().succeeded().document["changed"] is False
+
+
+def test_a_good_one_stays_also_while_the_api_is_away(
+    cluster: Cluster, kube: Kube, images: Images, connect: Callable[[], Kube]
+) -> None:
+    node = cluster.workers[1]
+    better, before = images.make("worker", broken_images.good), containers(kube, node)
+    install(cluster, better, node)
+    power_off(*cluster.control_planes)
+    try:
+        activate(cluster, better, node).succeeded()
+        until("decided", lambda: decided(node), limit=BACK)
+        assert runs(node, better)
+    finally:
+        on_again = api.now()
+        power_on(*cluster.control_planes)
+    until("whole", api.all_ready(kube, frozenset(cluster.nodes), on_again), limit=120)
+    assert containers(kube, node) == before, "the pods went on"
+    (told,) = [one for one in listed(cluster, node) if one["digest"] == better]
+    assert (told["active"], told["bad"]) == (True, False)
+    # The file means the other one: apply takes the node back there.
+    assert cluster.apply().succeeded().document["changed"] is True
+    until("decided", lambda: decided(node), limit=BACK)
+    assert runs(node, images.of("worker")["digest"])
+
+
+def install(cluster: Cluster, digest: str, node: str) -> None:
+    """Bring an image to a node; what runs is not touched."""
+    before = active(node)
+    words = ["node", "image", "install", digest[:12], "--node", node]
+    cluster.run(*words, "--yes", limit=120).succeeded()
+    assert active(node) == before
+
+
+def activate(cluster: Cluster, digest: str, node: str) -> Ended:
+    """Run a node from an image."""
+    words = ["node", "image", "activate", digest[:12], "--node", node]
+    return cluster.run(*words, "--yes", "-o", "json", limit=400)
+
+
+def activate_by_apply(cluster: Cluster, digest: str, node: str) -> Ended:
+    """An ``apply`` whose cluster means an image that was given up."""
+    variable = f"system_volume_image_digest={digest}"
+    return cluster.play_site("--limit", f"{node},localhost", "-e", variable)
+
+
+def listed(cluster: Cluster, node: str) -> list[dict[str, Any]]:
+    """What the command says of the node's images."""
+    words = ["node", "image", "list", "--node", node, "-o", "json"]
+    document = cluster.run(*words).succeeded().document
+    found: list[dict[str, Any]] = document["nodes"][node]["images"]
+    return found
+
+
+def active(node: str) -> str:
+    """The digest of the image that a node is to run from."""
+    link = "/var/lib/kubewright/system/active/image.squashfs"
+    return Path(run_on(node, ["readlink", "--canonicalize", link]).strip()).stem
+
+
+def runs(node: str, digest: str) -> bool:
+    """Whether a node runs from an image, and all is at work; raises NotYet."""
+    if active(node) != digest:
+        raise NotYet(f"{active(node)} is active")
+    units = ["containerd.service", "kubelet.service", "kubewright-balancer.service"]
+    said = run_on(node, ["sh", "-c", f"systemctl is-active {' '.join(units)} || true"])
+    if said.split() != ["active"] * 3:
+        raise NotYet(said)
+    return True
+
+
+def decided(node: str) -> None:
+    """Return when the node has decided on its image."""
+    if run_on(node, ["sh", "-c", f"test -e {ORDER} && echo there || true"]):
+        raise NotYet("it tries it still")
+
+
+def containers(kube: Kube, node: str) -> Containers:
+    """The containers of a node's pods with their restarts, by pod and name."""
+    pods = kube.core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={node}").items
+    return {
+        f"{pod.metadata.namespace}/{pod.metadata.name}/{one.name}": (
+            str(one.container_id),
+            int(one.restart_count),
+        )
+        for pod in pods
+        for one in pod.status.container_statuses or []
+    }

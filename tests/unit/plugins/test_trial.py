@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node that tries a system image: what it keeps, what it goes back from, and what it marks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _trial
+from system_images import CONTENT, DIGEST, OTHER, OTHER_DIGEST, bring
+
+RunModule = Callable[..., dict[str, Any]]
+EveryKill = Callable[[Callable[[], object]], Iterator[int]]
+ILL = "containerd.service is failed"
+
+
+class Patient(_trial.Node):
+    """A node whose troubles are told in turn, the last one for good; it switches in process."""
+
+    def __init__(self, *troubles: str) -> None:
+        self.troubles = list(troubles)
+        self.restarts = 0
+
+    def trouble(self, volume: Path, order: _trial.Order) -> str:
+        return self.troubles.pop(0) if len(self.troubles) > 1 else self.troubles[0]
+
+    def run(self, *argv: str, timeout: float = 0) -> tuple[int, str]:
+        assert argv[0] == "unshare"
+        return _trial.main(list(argv[argv.index("switch") :])), ""
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+
+class Time:
+    """A clock that goes by what is slept."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def place(volume: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A volume on which a second image was made active."""
+    monkeypatch.setattr(_trial, "LOCK", volume.parent / "run/node.lock")
+    bring(run_module, volume, CONTENT)
+    assert _trial.read_order(volume.parent) is None, "there is nothing to go back to"
+    (volume / "active/configuration/file").write_text("old")
+    bring(run_module, volume, OTHER)
+    return volume
+
+
+def trial(place: Path, *troubles: str, **more: Any) -> _trial.Trial:
+    time = Time()
+    made = {"manifests": place / "manifests", "tell": lambda _: None, "boot": lambda: "1", **more}
+    return _trial.Trial(Patient(*troubles), place.parent, clock=time, sleep=time.sleep, **made)
+
+
+def active(place: Path) -> tuple[str, str]:
+    """The active image's digest, and its configuration."""
+    found = _image.Store(place).active()
+    assert found is not None
+    return found.digest, (place / "active/configuration/file").read_text()
+
+
+def test_one_that_runs_well_stays(place: Path) -> None:
+    tried = trial(place, _trial.NOT_RUN, "it starts", "")
+    assert tried.run() == "kept"
+    assert active(place) == (OTHER_DIGEST, "old")
+    assert _trial.read_order(place.parent) is None
+    assert _trial.SETTLED <= tried.clock() < _trial.LIMIT
+    assert trial(place, ILL).run() == "nothing", "it was tried once"
+
+
+@pytest.mark.parametrize("troubles", [(ILL,), ("", "", ILL), ("", ILL) * 200], ids=str)
+def test_one_that_does_not_is_given_up(place: Path, troubles: tuple[str, ...]) -> None:
+    (place / "active/configuration/file").write_text("new")
+    tried = trial(place, *troubles)
+    assert tried.run() == "went back"
+    assert tried.clock() <= _trial.LIMIT + _trial.POLL
+    assert active(place) == (DIGEST, "old")
+    assert isinstance(tried.node, Patient) and tried.node.restarts == 1
+    store = _image.Store(place)
+    assert store.condemned(OTHER_DIGEST) in (ILL, "it does not stay up")
+    assert store.record(2)["rolled_back"] is True
+    assert _trial.read_order(place.parent) is None
+
+
+def test_a_given_up_image_is_not_tried_again_by_itself(place: Path, run_module: RunModule) -> None:
+    trial(place, ILL).run()
+    failed = bring(run_module, place, OTHER)
+    assert failed["failed"] is True
+    assert ILL in failed["msg"] and "node image activate" in failed["msg"]
+    assert active(place)[0] == DIGEST
+    assert bring(run_module, place, OTHER, again=True)["activated"] is True
+    assert _image.Store(place).condemned(OTHER_DIGEST) == ""
+
+
+def test_what_was_never_run_is_not_at_fault(place: Path, run_module: RunModule) -> None:
+    """The run that activated it was killed before it restarted anything."""
+    assert trial(place, _trial.NOT_RUN).run() == "went back"
+    assert active(place)[0] == DIGEST
+    assert bring(run_module, place, OTHER)["activated"] is True
+
+
+def test_after_kubeadm_there_is_no_way_back(place: Path) -> None:
+    (place / "manifests").mkdir()
+    (place / "manifests/etcd.yaml").write_text("newer")
+    told: list[str] = []
+    assert trial(place, ILL, tell=told.append).run() == "left"
+    assert active(place)[0] == OTHER_DIGEST
+    assert "no way back" in told[-1]
+
+
+def test_manifests_as_they_were_are_no_change(place: Path) -> None:
+    (place / "manifests").mkdir()
+    (place / "manifests/etcd.yaml").write_text("same")
+    digest = hashlib.sha256(b"same").hexdigest()
+    _trial.write_order(place.parent, _trial.Order(2, 1, {"etcd.yaml": digest}))
+    assert trial(place, ILL).run() == "went back"
+
+
+def test_a_machine_that_boots_again_and_again_goes_back(place: Path) -> None:
+    class Reboots(Patient):
+        def trouble(self, volume: Path, order: _trial.Order) -> str:
+            raise KeyboardInterrupt
+
+    for boot in map(str, range(_trial.BOOTS)):
+        tried = trial(place, "", boot=lambda boot=boot: boot)
+        tried.node = Reboots("")
+        with pytest.raises(KeyboardInterrupt):
+            tried.run()
+    assert trial(place, "", boot=lambda: "last").run() == "went back"
+    assert "booted 4 times" in _image.Store(place).condemned(OTHER_DIGEST)
+
+
+def test_an_order_without_its_switch_is_nothing(place: Path) -> None:
+    _trial.write_order(place.parent, _trial.Order(3, 2))
+    assert trial(place, "").run() == "nothing"
+    assert active(place)[0] == OTHER_DIGEST
+    assert _trial.read_order(place.parent) is None
+
+
+def test_a_newer_order_takes_its_place(place: Path, run_module: RunModule) -> None:
+    third = b"a third one"
+
+    class Interrupted(Patient):
+        def trouble(self, volume: Path, order: _trial.Order) -> str:
+            if order.generation == 2:
+                bring(run_module, place, third)
+            return ""
+
+    tried = trial(place, "")
+    tried.node = Interrupted("")
+    assert tried.run() == "kept"
+    assert active(place)[0] == hashlib.sha256(third).hexdigest()
+
+
+def test_killed_at_any_moment_the_next_one_goes_back(place: Path, every_kill: EveryKill) -> None:
+    kept = (place.parent / _trial.ORDER).read_bytes()
+    for _ in every_kill(lambda: trial(place, ILL).run()):
+        assert active(place)[0] in (DIGEST, OTHER_DIGEST)
+        if _trial.read_order(place.parent) is not None:
+            assert trial(place, ILL).run() in ("went back", "nothing")
+        assert active(place)[0] == DIGEST
+        record = place / "generations/2" / _trial.RECORD
+        record.write_text(json.dumps({**json.loads(record.read_bytes()), "condemned": ""}))
+        (place / "active").unlink()
+        (place / "active").symlink_to("generations/2")
+        (place.parent / _trial.ORDER).write_bytes(kept)
+
+
+def test_the_runtimes_own_word_counts() -> None:
+    def info(*conditions: tuple[str, bool]) -> str:
+        listed = [{"type": name, "status": status} for name, status in conditions]
+        return json.dumps({"status": {"conditions": listed}})
+
+    assert _trial._runtime_ready(info(("RuntimeReady", True), ("NetworkReady", False)))
+    assert not _trial._runtime_ready(info(("RuntimeReady", False), ("NetworkReady", True)))
+    assert not _trial._runtime_ready("level=fatal")
+
+
+def test_a_command_that_hangs_or_is_not_there_has_failed() -> None:
+    node = _trial.Node()
+    assert node.run("sleep", "60", timeout=0.05)[0] == 124
+    assert node.run("/nowhere/crictl") == (127, "/nowhere/crictl: No such file or directory")
