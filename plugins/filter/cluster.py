@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
 
+MODULE_UTILS = Path(__file__).resolve().parents[1] / "module_utils"
 PKI_DIRECTORY = "/etc/kubernetes/pki"
 REPORTED = (
     "clock",
@@ -22,6 +26,29 @@ REPORTED = (
     "stderr",
     "unreachable",
 )
+
+
+@functools.cache
+def node_script(name: str) -> str:
+    """The text of the module_utils file `name`, which nodes run without the collection."""
+    return (MODULE_UTILS / f"_{name}.py").read_text("utf-8")
+
+
+def wait_for_device(path: str) -> str:
+    """Lines of a systemd unit that wait for a device below /dev; empty for any other path.
+
+    The name of a device's unit is its path, escaped by systemd's rule, see systemd.unit(5).
+    """
+    if not path.startswith("/dev/"):
+        return ""
+    name = "-".join(
+        re.sub(r"[^\w:.]", _hexadecimal, part, flags=re.ASCII) for part in path[1:].split("/")
+    )
+    return f"Requires={name}.device\nAfter={name}.device"
+
+
+def _hexadecimal(character: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character[0].encode())
 
 
 def actor(
@@ -221,6 +248,7 @@ class FilterModule:
             "node_address": node_address,
             "node_labels": node_labels,
             "node_machine": node_machine,
+            "node_script": node_script,
             "node_states": node_states,
             "nodes": nodes,
             "pki_files": pki_files,
@@ -228,4 +256,5 @@ class FilterModule:
             "provided": provided,
             "providers": providers,
             "unready": unready,
+            "wait_for_device": wait_for_device,
         }

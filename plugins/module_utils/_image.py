@@ -26,7 +26,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _digest
+from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _guard
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 STALE_SECONDS = 60.0
@@ -137,7 +137,7 @@ class Store:
             raise KubewrightError(
                 f"{arrived} is gone: another run removed the transfer. Run again."
             ) from error
-        found = _digest.of_stored_file(arrived) if got == size else f"{got} bytes"
+        found = _guard.digest_of(arrived) if got == size else f"{got} bytes"
         if found != digest:
             arrived.unlink()
             wanted = digest if got == size else f"{size} bytes"
@@ -153,16 +153,25 @@ class Store:
         arrived.rename(self.image(digest))
         _atomic.fsync_directories([self.images, self.incoming])
 
-    def discard_if_damaged(self, digest: str) -> bool:
-        """Hash an installed image again; a damaged one loses its name. True when it did.
+    def is_damaged(self, digest: str) -> bool:
+        """Hash an installed image again. A damaged one keeps its name until `install` replaces it.
 
         Whoever has it mounted or runs from it keeps the old bytes until the end.
         """
-        if _digest.of_stored_file(self.image(digest)) == digest:
-            return False
-        self.image(digest).unlink()
-        _atomic.fsync_directory(self.images)
-        return True
+        return _guard.digest_of(self.image(digest)) != digest
+
+    @property
+    def _verdict(self) -> Path:
+        return self.volume.parent / _guard.VERDICT
+
+    def verdict(self, digest: str) -> _guard.Verdict | None:
+        """What the node's own last verification says of this image, None when it was another."""
+        verdict = _guard.read_verdict(self._verdict)
+        return verdict if verdict and verdict.image == digest else None
+
+    def acquit(self, digest: str) -> None:
+        """Record that this image has been hashed, and is sound."""
+        _guard.write_verdict(self._verdict, _guard.judged(digest, digest))
 
     def activate(self, digest: str) -> int:
         """Make a generation of the image and switch ``active`` to it; gives its number."""

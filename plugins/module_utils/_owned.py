@@ -20,9 +20,15 @@ KUBELET = "kubelet.service"
 KUBELET_STATE = "/var/lib/kubelet"
 BALANCER = "kubewright-balancer.service"
 RUNTIME = ("containerd.service", BALANCER)
+GUARDS = (
+    "kubewright-image-verify.timer",
+    "kubewright-image-verify.service",
+    "kubewright-volume-ready.service",
+    "kubewright-volume-check.service",
+)
 IMAGE_MOUNT = "opt-kubewright.mount"
 VOLUME_MOUNT = "var-lib-kubewright-system.mount"
-UNITS = (KUBELET, *RUNTIME, IMAGE_MOUNT, VOLUME_MOUNT)
+UNITS = (KUBELET, *RUNTIME, *GUARDS, IMAGE_MOUNT, VOLUME_MOUNT)
 UNIT_DIRECTORY = "/etc/systemd/system"
 
 # Units of the system's that ours start, and that nothing else may have wanted.
@@ -31,6 +37,7 @@ TARGETS = ("network-online.target",)
 STATE = "/var/lib/kubewright"
 VOLUME = f"{STATE}/system"
 VOLUME_FILE = f"{STATE}/volume.ext4"
+VOLUME_LABEL = "kubewright"
 IMAGE = "/opt/kubewright"
 LOCKS = "/run/kubewright"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
@@ -78,6 +85,7 @@ PATTERNS = (
 DIRECTORIES = (
     f"{UNIT_DIRECTORY}/local-fs.target.wants",
     f"{UNIT_DIRECTORY}/multi-user.target.wants",
+    f"{UNIT_DIRECTORY}/timers.target.wants",
     "/etc/cni/net.d",
     "/etc/cni",
     "/etc/containerd",

@@ -96,12 +96,18 @@ class Reset:
         )
         for find, act in self._firewall():
             self._step(find, act, predict)
+        self._step(self._units(*_owned.GUARDS), self._stopper(*_owned.GUARDS), predict)
         self._step(self._units(_owned.IMAGE_MOUNT), self._stopper(_owned.IMAGE_MOUNT), predict)
         self._mounts((_owned.IMAGE,), predict)
         self._loops(system.images, predict)
         self._step(self._units(_owned.VOLUME_MOUNT), self._stopper(_owned.VOLUME_MOUNT), predict)
         self._mounts((_owned.VOLUME,), predict)
         self._loops(lambda: volume, predict)
+        self._step(
+            lambda: [f"file system on {name}" for name in system.volume_devices()],
+            system.wipe_volume,
+            predict,
+        )
         self._step(self._file_words, self._change_files, predict)
         self._step(self._forgotten, system.forget_units, predict)
         if self.recorded:

@@ -14,6 +14,8 @@ description:
     transferred, straight to the volume.
   - The image is known by its digest. What arrived is read back from the disk and hashed before
     it gets its name; anything else is removed and refused.
+  - An image that the node itself has found damaged (see the role C(system_volume)) is brought again
+    beside the damaged one, which whoever runs from it keeps, and becomes a new generation.
   - The active generation is switched by one rename. A run that is killed at any moment leaves the
     old one or the new one, whole.
   - Mounts are not touched. Restart them with
@@ -113,17 +115,21 @@ def converge(store: _image.Store, params: dict[str, Any], check_mode: bool) -> d
     number = before.generation if before else None
     result: dict[str, Any] = {"digest": digest, "installed": False, "activated": False}
     there = store.is_mounted() and store.image(digest).is_file()
-    if there and (is_active or not params["activate"]):
+    # One that the node has found damaged is there, and yet becomes a new generation.
+    verdict = store.verdict(digest) if there and is_active else None
+    condemned = verdict is not None and not verdict.sound
+    renews = params["activate"] and (condemned or not is_active)
+    if there and not renews:
         return {**result, "changed": False, "generation": number}
     if check_mode:
-        result.update(installed=not there, activated=params["activate"] and not is_active)
+        result.update(installed=condemned or not there, activated=renews)
         return {**result, "changed": True, "generation": number}
     store.require_mounted()
     store.clean()
-    if not there and params["arrived"]:
+    if params["arrived"]:
         store.install(digest, Path(params["arrived"]), params["size"])
         result["installed"] = True
-    elif not there or store.discard_if_damaged(digest):
+    elif not there or store.is_damaged(digest):
         if not params["size"]:
             raise KubewrightError(
                 f"This node has no sound image {digest}, and `path` names no file on the "
@@ -131,8 +137,9 @@ def converge(store: _image.Store, params: dict[str, Any], check_mode: bool) -> d
             )
         incoming = store.prepare_transfer(digest, params["size"], params["transfer_owner"])
         return {**result, "changed": False, "generation": number, "transfer": str(incoming)}
-    if params["activate"] and not is_active:
+    if renews:
         number = store.activate(digest)
+        store.acquit(digest)
         result["activated"] = True
     return {**result, "changed": True, "generation": number}
 
