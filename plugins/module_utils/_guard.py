@@ -25,6 +25,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 MOUNT_POINT = Path("/var/lib/kubewright/system")
 VERDICT = "verdict.json"  # beside the mount point, so that it can be written when the volume can't
@@ -141,6 +142,12 @@ def write_troubles(point: Path) -> list[str]:
     return []
 
 
+def _run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """An administrator's command, whatever PATH this process was given."""
+    path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin".lstrip(":")
+    return subprocess.run(command, env={**os.environ, "PATH": path}, **options)
+
+
 def is_used(path: Path) -> bool:
     """Whether a file has a loop device, or a device a user, mounted in sight or not."""
     if stat.S_ISBLK(path.stat().st_mode):
@@ -152,7 +159,7 @@ def is_used(path: Path) -> bool:
             return True
         return False
     command = ["losetup", "--associated", str(path), "--noheadings", "--output", "NAME"]
-    return bool(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.strip())
+    return bool(_run(command, check=True, stdout=subprocess.PIPE).stdout.strip())
 
 
 def digest_of(path: Path) -> str:
@@ -272,7 +279,7 @@ def check(path: Path) -> int:
     if is_used(path):
         print(f"{path} is in use, so it is not checked.")
         return 0
-    status = subprocess.run(["e2fsck", "-p", str(path)]).returncode
+    status = _run(["e2fsck", "-p", str(path)]).returncode
     if status not in SOUND:
         print(f"{damaged(path)} (e2fsck ended with {status}).", file=sys.stderr)
         return 1
