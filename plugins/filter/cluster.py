@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,23 @@ REPORTED = (
 def node_script(name: str) -> str:
     """The text of the module_utils file `name`, which nodes run without the collection."""
     return (MODULE_UTILS / f"_{name}.py").read_text("utf-8")
+
+
+def wait_for_device(path: str) -> str:
+    """Lines of a systemd unit that wait for a device below /dev; empty for any other path.
+
+    The name of a device's unit is its path, escaped by systemd's rule, see systemd.unit(5).
+    """
+    if not path.startswith("/dev/"):
+        return ""
+    name = "-".join(
+        re.sub(r"[^\w:.]", _hexadecimal, part, flags=re.ASCII) for part in path[1:].split("/")
+    )
+    return f"Requires={name}.device\nAfter={name}.device"
+
+
+def _hexadecimal(character: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character[0].encode())
 
 
 def actor(
@@ -238,4 +256,5 @@ class FilterModule:
             "provided": provided,
             "providers": providers,
             "unready": unready,
+            "wait_for_device": wait_for_device,
         }

@@ -69,8 +69,16 @@ options:
         description: The read-only volume with what Kubernetes needs on these machines.
         type: dict
         suboptions:
+          type:
+            description: A file on the machine's disk (V(local)), or a device of its own (V(block)).
+            type: str
+            choices: [local, block]
+            default: local
+          device:
+            description: With V(block), a blank device, such as C(/dev/disk/by-id/...).
+            type: str
           size_gb:
-            description: Its size in GB (10^9 bytes), at least 20.
+            description: Its size in GB (10^9 bytes), at least 20; a device may have more.
             type: int
             default: 20
       kubelet_args: &kubelet_args

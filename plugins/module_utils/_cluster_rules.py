@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, ip_network
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
+from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes, _volume
 
 # A DNS label, RFC 1123.
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -27,7 +27,9 @@ NODE_PREFIX = 24
 WIDEST_POD_PREFIX = NODE_PREFIX - 16
 # kubeadm: at most 20 bits of service addresses, and at least 10 addresses.
 SERVICE_PREFIXES = (12, 28)
-MIN_VOLUME_BYTES = 20 * 10**9
+MIN_VOLUME_BYTES = _volume.MINIMUM_BYTES
+# In words that a systemd unit takes as they are; the same in the package's spec.
+DEVICE = re.compile(r"(/[A-Za-z0-9_.:+@=-]+)+")
 _SET_ADDRESS = (
     "Set ansible_host, or kubewright_address where SSH needs another one, to the address by which "
     "the other nodes reach the host."
@@ -55,6 +57,8 @@ class Node:
     address: object = None
     volume_bytes: object = MIN_VOLUME_BYTES
     unchecked: str = ""
+    volume_type: object = "local"
+    volume_device: object = None
 
 
 @dataclass(frozen=True)
@@ -252,4 +256,17 @@ def _machines(cluster: Cluster) -> Iterator[str]:
             yield (
                 f"{node.name}: system_volume_size_bytes: {size} is not allowed. Write "
                 f"{MIN_VOLUME_BYTES} or more, the 20 GB that images need."
+            )
+        device = node.volume_device
+        if node.volume_type == "block" and not (
+            isinstance(device, str) and DEVICE.fullmatch(device)
+        ):
+            yield (
+                f"{node.name}: system_volume_device: {device} is not the path of a device, which a "
+                "volume of type block needs. Write one, such as /dev/disk/by-id/virtio-system."
+            )
+        elif node.volume_type != "block" and device:
+            yield (
+                f"{node.name}: system_volume_device is set, and the volume is of type "
+                f"{node.volume_type}. Remove it, or write system_volume_type: block."
             )

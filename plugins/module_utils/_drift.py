@@ -26,6 +26,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _containers,
     _files,
+    _guard,
     _image,
     _kubeadm,
     _node,
@@ -40,6 +41,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 IMAGE_ROOT = Path("/opt/kubewright")
 CONTAINERD = "/run/containerd/containerd.sock"
 COMMAND_SECONDS = 60.0
+VERIFIED_SECONDS = 3 * 86400.0  # a node verifies its image each day
 DONE_WORDS = {
     "started": "is not running",
     "stopped": "is running",
@@ -116,15 +118,17 @@ class Comparison:
         return [*(change.reason() for change in changes), *refused]
 
     def _volume(self, volume: Mapping[str, Any]) -> list[str]:
-        wanted = _volume.Wanted(
-            Path(volume["path"]), int(volume["size_bytes"]), bool(volume["sparse"]), volume["label"]
-        )
+        wanted = _volume.parse(volume)
         words = {
-            "create": "is missing",
-            "grow": f"is smaller than {wanted.size} bytes",
+            "create": "is blank" if wanted.is_device else "is missing",
+            "grow": "has room to grow"
+            if wanted.is_device
+            else f"is smaller than {wanted.size} bytes",
             "preallocate": "has space that is not set aside",
         }
-        return [f"{wanted.path} {words[step]}" for step in _volume.steps(wanted, self.run)]
+        steps = _volume.steps(wanted, self.run)
+        wrong = [] if "create" in steps else _guard.troubles(wanted.mount_point)
+        return [*(f"{wanted.path} {words[step]}" for step in steps), *wrong]
 
     def _image(self, image: Mapping[str, Any]) -> list[str]:
         digest, store = image["digest"], _image.Store(Path(image["volume"]))
@@ -137,6 +141,21 @@ class Comparison:
             if active and (reason := store.condemned(digest)):
                 old += f", since the node has tried it and gone back: {reason}"
             return [f"system image {digest[:12] or 'that is not built yet'}: {old}"]
+        verdict = store.verdict(digest)
+        if verdict is None or verdict.age() > VERIFIED_SECONDS:
+            self.found.unknown.append(
+                f"whether image {digest[:12]} is sound: it was last verified "
+                f"{f'at {verdict.at}' if verdict else 'never'}. "
+                "`systemctl status kubewright-image-verify.timer` tells more"
+            )
+        elif not verdict.sound:
+            self._image_changes = True
+            self._changed_paths.add(str(store.volume / "active"))
+            return [
+                f"system image {digest[:12]} is damaged on the disk, as the node found at "
+                f"{verdict.at} ({verdict.found[:80]}): it is brought again. "
+                "If this comes back, check the disk and the memory of the node"
+            ]
         mounted = _node.loop_file(IMAGE_ROOT)
         if mounted != store.image(digest).name:
             self._image_changes = True

@@ -32,7 +32,7 @@ from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _atomic,
-    _digest,
+    _guard,
     _trial,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -222,7 +222,7 @@ class Store:
             raise KubewrightError(
                 f"{arrived} is gone: another run removed the transfer. Run again."
             ) from error
-        found = _digest.of_stored_file(arrived) if got == size else f"{got} bytes"
+        found = _guard.digest_of(arrived) if got == size else f"{got} bytes"
         if found != digest:
             arrived.unlink()
             wanted = digest if got == size else f"{size} bytes"
@@ -243,16 +243,25 @@ class Store:
         arrived.rename(self.image(digest))
         _atomic.fsync_directories([self.images, self.incoming])
 
-    def discard_if_damaged(self, digest: str) -> bool:
-        """Hash an installed image again; a damaged one loses its name. True when it did.
+    def is_damaged(self, digest: str) -> bool:
+        """Hash an installed image again. A damaged one keeps its name until `install` replaces it.
 
         Whoever has it mounted or runs from it keeps the old bytes until the end.
         """
-        if _digest.of_stored_file(self.image(digest)) == digest:
-            return False
-        self.image(digest).unlink()
-        _atomic.fsync_directory(self.images)
-        return True
+        return _guard.digest_of(self.image(digest)) != digest
+
+    @property
+    def _verdict(self) -> Path:
+        return self.volume.parent / _guard.VERDICT
+
+    def verdict(self, digest: str) -> _guard.Verdict | None:
+        """What the node's own last verification says of this image, None when it was another."""
+        verdict = _guard.read_verdict(self._verdict)
+        return verdict if verdict and verdict.image == digest else None
+
+    def acquit(self, digest: str) -> None:
+        """Record that this image has been hashed, and is sound."""
+        _guard.write_verdict(self._verdict, _guard.judged(digest, digest))
 
     def activate(self, digest: str) -> int:
         """Make a generation of the image and switch ``active`` to it; gives its number.
@@ -320,7 +329,7 @@ class Store:
                 )
                 + "Install and activate the image that should run."
             )
-        if _digest.of_stored_file(self.image(target.digest)) != target.digest:
+        if _guard.digest_of(self.image(target.digest)) != target.digest:
             raise KubewrightError(
                 f"The image {target.digest} of generation {target.generation} is damaged: nothing "
                 "was switched. Install it again (kubewright node image install)."

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _links
+from ansible_collections.kubewright.cluster.plugins.module_utils import _guard, _links
 
 API_PORT = 6443
 READY_TIMEOUT = 2.0
@@ -71,12 +71,8 @@ def loop_file(mount_point: Path) -> str | None:
     """Name of the file behind the loop device mounted at *mount_point*; None for nothing."""
     if not os.path.ismount(mount_point):
         return None
-    device = mount_point.stat().st_dev
-    backing = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/loop/backing_file")
-    try:
-        return Path(backing.read_text("utf-8").strip()).name
-    except OSError:
-        return None
+    backing = _guard.loop_file(mount_point.stat().st_dev)
+    return backing.name if backing else None
 
 
 def api_ready(address: str, ca: Path) -> bool:

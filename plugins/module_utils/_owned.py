@@ -24,8 +24,14 @@ MOUNT_UNITS = ("opt-kubewright.mount", "etc-kubewright.mount", "etc-kubernetes.m
 VOLUME_MOUNT = "var-lib-kubewright-system.mount"
 VOLUME_UNITS = ("kubewright-seal.service", VOLUME_MOUNT)
 # What would run other units again.
-GUARDS = ("kubewright-trial.path", "kubewright-trial.service")
-UNITS = (*GUARDS, KUBELET, *RUNTIME, *MOUNT_UNITS, *VOLUME_UNITS)
+TRIAL = ("kubewright-trial.path", "kubewright-trial.service")
+GUARDS = (
+    "kubewright-image-verify.timer",
+    "kubewright-image-verify.service",
+    "kubewright-volume-ready.service",
+    "kubewright-volume-check.service",
+)
+UNITS = (*TRIAL, KUBELET, *RUNTIME, *GUARDS, *MOUNT_UNITS, *VOLUME_UNITS)
 UNIT_DIRECTORY = "/etc/systemd/system"
 
 # Units of the system's that ours start, and that nothing else may have wanted.
@@ -34,6 +40,7 @@ TARGETS = ("network-online.target",)
 STATE = "/var/lib/kubewright"
 VOLUME = f"{STATE}/system"
 VOLUME_FILE = f"{STATE}/volume.ext4"
+VOLUME_LABEL = "kubewright"
 IMAGE = "/opt/kubewright"
 # Mounted from the volume.
 MOUNTED = ("/etc/kubewright", "/etc/kubernetes")
@@ -85,6 +92,7 @@ DIRECTORIES = (
     f"{UNIT_DIRECTORY}/local-fs.target.wants",
     f"{UNIT_DIRECTORY}/multi-user.target.wants",
     f"{UNIT_DIRECTORY}/paths.target.wants",
+    f"{UNIT_DIRECTORY}/timers.target.wants",
     "/etc/cni/net.d",
     "/etc/cni",
     "/etc/modules-load.d",

@@ -233,6 +233,11 @@ def _disks(desired: Facts, facts: Facts) -> Found:
         )
 
 
+def _volume(desired: Facts, facts: Facts) -> Found:
+    if refused := facts["volume"]:
+        yield Finding("volume", FATAL, refused["text"], refused["remedy"])
+
+
 # kind: severity, severity where roles of ours were at work before, text, remedy.
 LEFT: dict[str, tuple[str, str, str, str]] = {
     "kubernetes": (
@@ -312,6 +317,7 @@ CHECKS: tuple[Callable[[Facts, Facts], Iterable[Finding]], ...] = (
     _ports,
     _kernel,
     _disks,
+    _volume,
     _leftovers,
 )
 

@@ -74,7 +74,7 @@ class Reset:
         if not predict:
             self._keep_tools()
         volume = [self.machine.path(_owned.VOLUME_FILE)]
-        self._step(self._units(*_owned.GUARDS), self._stopper(*_owned.GUARDS), predict)
+        self._step(self._units(*_owned.TRIAL), self._stopper(*_owned.TRIAL), predict)
         self._step(self._units(_owned.KUBELET), lambda: system.stop([_owned.KUBELET]), predict)
         self._pods(predict)
         self._step(self._units(*_owned.RUNTIME), self._stopper(*_owned.RUNTIME), predict)
@@ -97,6 +97,7 @@ class Reset:
         )
         for find, act in self._firewall():
             self._step(find, act, predict)
+        self._step(self._units(*_owned.GUARDS), self._stopper(*_owned.GUARDS), predict)
         self._step(self._units(*_owned.MOUNT_UNITS), self._stopper(*_owned.MOUNT_UNITS), predict)
         self._mounts(_owned.MOUNTED, predict, below=False)
         self._mounts((_owned.IMAGE,), predict)
@@ -104,6 +105,11 @@ class Reset:
         self._step(self._units(*_owned.VOLUME_UNITS), self._stopper(*_owned.VOLUME_UNITS), predict)
         self._mounts(_owned.VOLUME_MOUNTED, predict)
         self._loops(lambda: volume, predict)
+        self._step(
+            lambda: [f"file system on {name}" for name in system.volume_devices()],
+            system.wipe_volume,
+            predict,
+        )
         self._step(self._file_words, self._change_files, predict)
         self._step(self._forgotten, system.forget_units, predict)
         if self.recorded:

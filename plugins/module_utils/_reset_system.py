@@ -19,6 +19,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _owned,
     _reset_processes,
     _systemd,
+    _volume,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
@@ -198,6 +199,26 @@ class System:
         for device in self.loops(files):
             self.run("losetup", "--detach", device)
         wait(lambda: not self.loops(files))
+
+    def volume_devices(self) -> list[str]:
+        """The device with our system volume, which was blank before; the mount's unit names it."""
+        unit = self.machine.path(f"{_owned.UNIT_DIRECTORY}/{_owned.VOLUME_MOUNT}")
+        if not self.is_ours(_owned.VOLUME_MOUNT):
+            return []
+        lines = unit.read_text("utf-8").splitlines()
+        what = next((line[5:] for line in lines if line.startswith("What=")), _owned.VOLUME_FILE)
+        device = self.machine.path(what)
+        if what == _owned.VOLUME_FILE or not device.exists():
+            return []
+        found = _volume.read_superblock(device)
+        labels = (_owned.VOLUME_LABEL, _owned.VOLUME_LABEL + _volume.UNFINISHED)
+        return [what] if found and found.label in labels else []
+
+    def wipe_volume(self) -> None:
+        """Make the device blank again, as it was before."""
+        for name in self.volume_devices():
+            wiped = self.run("wipefs", "--all", "--", str(self.machine.path(name)))
+            _command.check(wiped, f"{name} could not be made blank")
 
     def images(self) -> list[Path]:
         """System images on the volume."""

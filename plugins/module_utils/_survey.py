@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
     _kernel,
     _leftovers,
     _processes,
+    _volume,
 )
 
 # A volume that is not set aside takes what is written to it: at first a system image.
@@ -26,7 +28,8 @@ def survey(
     """Facts of a machine that is to become what *desired* (``preflight_desired``) says.
 
     *machine*: what `_node.machine_facts` says of it. Gives ``prepared``, ``listeners``,
-    ``modules`` (those that are missing), ``disks`` and ``leftovers``.
+    ``modules`` (those that are missing), ``disks``, ``volume`` (what speaks against its place) and
+    ``leftovers``.
     """
     ports = [int(port) for port in desired.get("ports") or ()]
     return {
@@ -40,6 +43,7 @@ def survey(
             desired.get("kernel_modules") or (), root, machine["kernel"]
         ),
         "disks": disks(desired, root),
+        "volume": refused_volume(desired.get("volume"), root),
         "leftovers": _leftovers.leftovers(root, desired.get("ca_certificate") or ""),
     }
 
@@ -65,11 +69,21 @@ def disks(desired: Mapping[str, Any], root: Path) -> list[dict[str, Any]]:
         return found[device]
 
     volume = desired.get("volume") or {}
-    if volume:
+    if volume and volume["type"] == "local":
         place(volume["path"])["volume"][volume["path"]] = _missing_bytes(volume, root)
     for path, size in (desired.get("room") or {}).items():
         place(path)["room"][path] = int(size)
     return list(found.values())
+
+
+def refused_volume(volume: Mapping[str, Any] | None, root: Path) -> dict[str, str]:
+    """Why the system volume can't be where it is wanted: ``text``, ``remedy``; empty if it can."""
+    if volume:
+        try:
+            _volume.steps(_volume.parse(volume, root), _command.SystemRunner())
+        except _volume.Refused as error:
+            return {"text": error.text, "remedy": error.remedy}
+    return {}
 
 
 def _missing_bytes(volume: Mapping[str, Any], root: Path) -> int:

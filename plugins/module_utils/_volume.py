@@ -1,9 +1,10 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Private to kubewright.cluster: the backing file of the system volume, an ext4 file system.
+"""Private to kubewright.cluster: the system volume, an ext4 file system in a file or on a device.
 
-It is made under a temporary name and renamed when it is complete, so the real name never stands
-for half a file system. An existing one is recognised by its own superblock, without a command.
+What it should be and what there is, and from these what has to be done; `_volume_make` does it. An
+existing one is recognised by its own superblock, without a command. Nothing else is ever written
+over.
 """
 
 from __future__ import annotations
@@ -12,21 +13,32 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _command
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _guard
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
+MINIMUM_BYTES = 20 * 10**9
 SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES, EXT4_MAGIC = 1024, 1024, 0xEF53
-LABEL_BYTES = 16  # ext4's limit
-BYTES_PER_INODE = 65536  # few and large files; the default would spend 300 MB on inode tables
+# ext4's limit, less the mark that a device has while its file system is being made.
+LABEL_BYTES, UNFINISHED = 15, "~"
 READ_BYTES = 1 << 20
 # mkfs and resize2fs leave out a last block group that is too small for its own tables.
 LAST_GROUP_BYTES = 16 << 20
 # Now and then the kernel zeroes a few blocks through the loop device, which frees them in the file.
 TOLERATED_LOSS = 0.01
-MKFS_SECONDS = 600.0
+
+
+class Refused(KubewrightError):
+    """The volume can't be as it is wanted. *text*: what is there; *remedy*: what to do."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(f"{text} {remedy}")
+        self.text = text
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -39,12 +51,30 @@ class Superblock:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The backing file as it should be."""
+    """The volume as it should be: a file at *path* of *size* bytes, or a device of at least those.
+
+    *is_device*: *path* is a device, all of which is taken. *mount_point*: where it is mounted, now
+    or later.
+    """
 
     path: Path
     size: int
     sparse: bool
     label: str
+    is_device: bool = False
+    mount_point: Path = _guard.MOUNT_POINT
+
+
+def parse(document: Mapping[str, Any], root: Path = Path("/")) -> Wanted:
+    """The options of the module ``volume``, from a role's document too; *root*: of the machine."""
+    return Wanted(
+        root / str(document["path"]).lstrip("/"),
+        int(document["size_bytes"]),
+        bool(document["sparse"]),
+        str(document["label"]),
+        document["type"] == "block",
+        root / str(document["mount_point"]).lstrip("/"),
+    )
 
 
 def read_superblock(path: Path) -> Superblock | None:
@@ -58,58 +88,142 @@ def read_superblock(path: Path) -> Superblock | None:
     if struct.unpack_from("<I", data, 0x60)[0] & 0x80:  # INCOMPAT_64BIT: the count has a high half
         blocks |= struct.unpack_from("<I", data, 0x150)[0] << 32
     block_size = 1024 << struct.unpack_from("<I", data, 0x18)[0]
-    label = data[0x78 : 0x78 + LABEL_BYTES].split(b"\0")[0].decode("utf-8", "replace")
+    label = data[0x78 : 0x78 + 16].split(b"\0")[0].decode("utf-8", "replace")
     return Superblock(label, blocks * block_size)
 
 
 def steps(wanted: Wanted, run: _command.Runner) -> list[str]:
     """What has to be done: any of ``create``, ``preallocate``, ``grow``; nothing is written.
 
-    Raises `KubewrightError` for a file that is not ours, and for a size below the present one.
+    Raises `Refused` for a place that is missing, too small, in use or not ours, and for a size
+    below the present one.
     """
     if len(wanted.label.encode()) > LABEL_BYTES:
-        raise KubewrightError(f"label {wanted.label!r} is longer than ext4's {LABEL_BYTES} bytes.")
-    try:
-        status = wanted.path.lstat()
-    except FileNotFoundError:
-        return ["create"]
-    if not stat.S_ISREG(status.st_mode):
-        raise KubewrightError(f"{wanted.path} is not a regular file; move it away or name another.")
-    superblock = read_superblock(wanted.path)
-    if superblock is None or superblock.label != wanted.label:
-        refuse_foreign(wanted, superblock, run)
-        return ["create"]
-    if status.st_size > wanted.size:
         raise KubewrightError(
-            f"{wanted.path} has {status.st_size} bytes and {wanted.size} were asked for: a volume "
-            f"does not shrink. Ask for {status.st_size} bytes, or make the node anew."
+            f"label {wanted.label!r} is longer than the {LABEL_BYTES} bytes that ext4 has for it."
         )
-    todo = []
-    if superblock.size + LAST_GROUP_BYTES <= wanted.size:
-        todo.append("grow")
-    elif not wanted.sparse and status.st_blocks * 512 < wanted.size * (1 - TOLERATED_LOSS):
-        todo.append("preallocate")
-    return todo
+    size, held = _place(wanted)
+    mounted = mounted_device(wanted)
+    if size is None:
+        return ["create"]
+    # The kernel's view: in the file, the superblock may be older.
+    superblock = read_superblock(mounted or wanted.path)
+    if superblock is None or superblock.label != wanted.label:
+        mark = wanted.label + UNFINISHED
+        if not (wanted.is_device and superblock and superblock.label == mark):
+            _refuse_foreign(wanted, superblock, run)
+        _refuse_used(wanted)
+        return ["create"]
+    if not wanted.is_device and size > wanted.size:
+        raise Refused(
+            f"{wanted.path} has {size} bytes and {wanted.size} were asked for: a volume does not "
+            "shrink.",
+            f"Ask for {size} bytes, or make the node anew.",
+        )
+    if superblock.size + LAST_GROUP_BYTES <= (size if wanted.is_device else wanted.size):
+        return ["grow"]
+    if not wanted.is_device and not wanted.sparse and held < wanted.size * (1 - TOLERATED_LOSS):
+        return ["preallocate"]
+    return []
 
 
-def refuse_foreign(wanted: Wanted, superblock: Superblock | None, run: _command.Runner) -> None:
-    """Raise unless the file is blank: no known format in it, and nothing but zeros."""
+def _place(wanted: Wanted) -> tuple[int | None, int]:
+    """Size of the place, None for a file to come, and the bytes that it holds of its disk."""
+    if not wanted.is_device:
+        try:
+            status = wanted.path.lstat()
+        except FileNotFoundError:
+            return None, 0
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(f"{wanted.path} is not a regular file.", "Move it away.")
+        return status.st_size, status.st_blocks * 512
+    try:
+        is_block = stat.S_ISBLK(wanted.path.stat().st_mode)
+    except FileNotFoundError as error:
+        raise Refused(
+            f"The device {wanted.path} of the system volume is missing.",
+            "Attach it, or name another device (`ls -l /dev/disk/by-id` shows them).",
+        ) from error
+    if not is_block:
+        raise Refused(
+            f"{wanted.path} is not a block device.",
+            "Name one (`ls -l /dev/disk/by-id` shows them), or take the type local, a file.",
+        )
+    with wanted.path.open("rb") as device:
+        size = device.seek(0, os.SEEK_END)
+    if size < wanted.size:
+        raise Refused(
+            f"The device {wanted.path} has {size} bytes, and {wanted.size} were asked for.",
+            f"Take a larger one, or ask for less ({MINIMUM_BYTES} at least).",
+        )
+    return size, size
+
+
+def mounted_device(wanted: Wanted) -> Path | None:
+    """The device that is mounted as the volume, None when nothing is.
+
+    Raises `Refused` when it is another one than *wanted*.
+    """
+    mount = _guard.mount_at(wanted.mount_point)
+    if mount is None:
+        return None
+    if wanted.is_device:
+        is_it = wanted.path.stat().st_rdev == mount.device
+        other = str(_guard.loop_file(mount.device) or f"/dev/{mount.name}")
+    else:
+        file = _guard.loop_file(mount.device)
+        is_it = file is not None and (
+            file.samefile(wanted.path)
+            if file.exists() and wanted.path.exists()
+            else file.name == wanted.path.name
+        )
+        other = str(file or f"/dev/{mount.name}")
+    if not is_it:
+        raise Refused(
+            f"{wanted.mount_point} is on {other}, and was asked for on {wanted.path}: a volume "
+            "does not move.",
+            "Reset the node and apply, or ask for the one that it has.",
+        )
+    return Path("/dev", mount.name)
+
+
+def _refuse_used(wanted: Wanted) -> None:
+    if wanted.is_device and _guard.is_used(wanted.path):
+        raise Refused(
+            f"{wanted.path} is in use: mounted, or part of a RAID, of LVM or of swap.",
+            f"`lsblk {wanted.path}` tells which. Free it, or name another device.",
+        )
+
+
+def _refuse_foreign(wanted: Wanted, superblock: Superblock | None, run: _command.Runner) -> None:
+    """Raise `Refused` unless the place is blank: without known formats, a file without any data."""
     holds = ""
     if superblock is not None:
         holds = f"an ext4 file system labelled {superblock.label!r}, not {wanted.label!r}"
+    elif found := signatures(wanted.path, run):
+        holds = " and ".join(found)
+    # Reading a whole disk would take minutes; what was wiped with wipefs has remains all the same.
+    elif not wanted.is_device and not is_zero(wanted.path):
+        holds = "data of an unknown kind"
+    if not holds:
+        return
+    if wanted.is_device:
+        remedy = f"If nobody needs it: `wipefs --all {wanted.path}`. Or name another device."
     else:
-        probe = run(["blkid", "--probe", "--output", "export", str(wanted.path)])
-        if probe.rc not in (0, 2):  # 2: nothing found; 8: several formats found
-            holds = f"several formats at once ({probe.stderr.strip()})"
-        elif probe.stdout.strip():
-            holds = " ".join(probe.stdout.split())
-        elif not is_zero(wanted.path):
-            holds = "data of an unknown kind"
-    if holds:
-        raise KubewrightError(
-            f"{wanted.path} holds {holds}. It is left as it is: move it away if it is not needed, "
-            "or name another path."
-        )
+        remedy = "Move it away if it is not needed."
+    raise Refused(f"{wanted.path} holds {holds}. It is left as it is.", remedy)
+
+
+def signatures(path: Path, run: _command.Runner) -> list[str]:
+    """What formats a file or device holds, in words, with their labels."""
+    command = ["wipefs", "--no-act", "--parsable", "--output", "TYPE,LABEL", str(path)]
+    listed = _command.check(run(command), f"Looking for data on {path} failed")
+    found = []
+    for line in listed.stdout.splitlines():
+        kind, _, label = line.partition(",")
+        if kind and not kind.startswith("#"):
+            found.append(f"{kind} labelled {label!r}" if label else kind)
+    return list(dict.fromkeys(found))
 
 
 def is_zero(path: Path) -> bool:
@@ -129,88 +243,3 @@ def is_zero(path: Path) -> bool:
                 return False
             position += len(data)
     return True
-
-
-def apply(wanted: Wanted, todo: list[str], run: _command.Runner) -> list[str]:
-    """Do *todo*; gives what really changed something."""
-    done = []
-    for step in todo:
-        if step == "create":
-            _create(wanted, run)
-        elif step == "grow":
-            _grow(wanted, run)
-        elif not _preallocate(wanted):
-            continue
-        done.append(step)
-    return done
-
-
-def _create(wanted: Wanted, run: _command.Runner) -> None:
-    temporary = _atomic.temporary_for(wanted.path)
-    _atomic.make_directories(wanted.path.parent)
-    _atomic.remove_if_there(temporary)
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        _allocate(fd, wanted)
-        _command.check(run(mkfs_command(wanted, temporary), timeout=MKFS_SECONDS), "mkfs failed")
-        _allocate(fd, wanted)  # mkfs may have zeroed blocks by freeing them
-        os.fsync(fd)
-        temporary.rename(wanted.path)
-    finally:
-        os.close(fd)
-        _atomic.remove_if_there(temporary)
-    _atomic.fsync_directory(wanted.path.parent)
-
-
-def mkfs_command(wanted: Wanted, file: Path) -> list[str]:
-    """``mkfs.ext4`` for *file* that keeps what was set aside.
-
-    Without ``nodiscard`` mkfs would free all of it at once, and with ``lazy_itable_init`` the
-    kernel would free the inode tables later, when it zeroes them through the loop device. The
-    tables are small here, and the journal needs no zeroes.
-    """
-    options = "nodiscard,lazy_itable_init=0,lazy_journal_init=1"
-    shape = ["-i", str(BYTES_PER_INODE), "-m", "0", "-E", options]
-    return ["mkfs.ext4", "-q", "-F", "-L", wanted.label, *shape, str(file)]
-
-
-def _allocate(fd: int, wanted: Wanted) -> None:
-    try:
-        if wanted.sparse:
-            os.ftruncate(fd, wanted.size)
-        else:
-            os.posix_fallocate(fd, 0, wanted.size)
-    except OSError as error:
-        place = os.fstatvfs(fd)
-        raise KubewrightError(
-            f"{wanted.size} bytes for {wanted.path} could not be set aside: {error.strerror}; "
-            f"{place.f_bavail * place.f_frsize} bytes are free there. Make room or name a path on "
-            "a larger file system."
-        ) from error
-
-
-def _preallocate(wanted: Wanted) -> bool:
-    with wanted.path.open("r+b") as file:
-        before = os.fstat(file.fileno()).st_blocks
-        _allocate(file.fileno(), wanted)
-        os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_blocks > before
-
-
-def _grow(wanted: Wanted, run: _command.Runner) -> None:
-    """Offline: a kill between the steps leaves a larger file, which the next run grows into."""
-    loops = run(["losetup", "--associated", str(wanted.path)])
-    if _command.check(loops, "Asking for loop devices failed").stdout.strip():
-        raise KubewrightError(
-            f"{wanted.path} is in use and grows to {wanted.size} bytes only while it is not "
-            "mounted: drain the node, stop the mounts on it (systemctl stop kubelet containerd "
-            "opt-kubewright.mount var-lib-kubewright-system.mount) and run again."
-        )
-    with wanted.path.open("r+b") as file:
-        _allocate(file.fileno(), wanted)
-        os.fsync(file.fileno())
-    checked = run(["e2fsck", "-f", "-p", str(wanted.path)], timeout=MKFS_SECONDS)
-    if checked.rc not in (0, 1):  # 1: errors were corrected
-        raise _command.CommandFailed(f"{wanted.path} is damaged and was not grown", checked)
-    grown = run(["resize2fs", str(wanted.path)], timeout=MKFS_SECONDS)
-    _command.check(grown, f"{wanted.path} could not be grown")

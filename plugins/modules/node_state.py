@@ -152,7 +152,14 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 
 CA = Path("/etc/kubernetes/pki/ca.crt")
 NOT_ROOT = "Ansible is not root here, so nothing could be compared"
-UNSEEN = {"prepared": False, "listeners": [], "modules": {}, "disks": [], "leftovers": []}
+UNSEEN = {
+    "prepared": False,
+    "listeners": [],
+    "modules": {},
+    "disks": [],
+    "volume": {},
+    "leftovers": [],
+}
 
 
 def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:

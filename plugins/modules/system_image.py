@@ -16,6 +16,8 @@ description:
     it gets its name; anything else is removed and refused. So is an image for another
     architecture or role than the node's, as its own manifest says.
   - What a transfer that was cut has brought is kept, and the next run goes on from there.
+  - An image that the node itself has found damaged (see the role C(system_volume)) is brought again
+    beside the damaged one, which whoever runs from it keeps, and becomes a new generation.
   - The active generation is switched by one rename. A run that is killed at any moment leaves the
     old one or the new one, whole.
   - Mounts are not touched. Restart them with
@@ -216,17 +218,21 @@ def bring(
     number = before.generation if before else None
     result: dict[str, Any] = {"digest": digest, "installed": False, "activated": False}
     there = store.is_mounted() and store.image(digest).is_file()
-    if there and (is_active or not activate):
+    # One that the node has found damaged is there, and yet becomes a new generation.
+    verdict = store.verdict(digest) if there and is_active else None
+    damaged = verdict is not None and not verdict.sound
+    renews = activate and (damaged or not is_active)
+    if there and not renews:
         return {**result, "changed": False, "generation": number}
     if check_mode:
-        result.update(installed=not there, activated=activate and not is_active)
+        result.update(installed=damaged or not there, activated=renews)
         return {**result, "changed": True, "generation": number}
     store.require_mounted()
     store.clean(digest)
-    if not there and params["arrived"]:
+    if params["arrived"]:
         bringing.arrived(Path(params["arrived"]))
         result["installed"] = True
-    elif not there or store.discard_if_damaged(digest):
+    elif not there or store.is_damaged(digest):
         if params["url"]:
             bringing.fetch()
             result["installed"] = True
@@ -240,7 +246,7 @@ def bring(
                 "controller to bring it from nor `url` a server. Install it first: kubewright "
                 "node image install."
             )
-    if activate and not is_active:
+    if renews:
         if (reason := store.condemned(digest)) and not params["again"]:
             raise KubewrightError(
                 f"This node has tried the system image {digest} and gone back: {reason}. It is not "
@@ -250,6 +256,7 @@ def bring(
         if not result["installed"]:
             bringing.fits(store.image(digest))
         number = store.activate(digest)
+        store.acquit(digest)
         result["activated"] = True
     return {**result, "changed": True, "generation": number}
 

@@ -1,37 +1,51 @@
 #!/usr/bin/python
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The backing file of a node's system volume."""
+"""A node's system volume."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: volume
-short_description: Make the file that holds a node's system volume
+short_description: Make the file system of a node's system volume, in a file or on a device
 description:
-  - Makes a file with an ext4 file system for a loop mount. It does not mount it.
-  - The file is made under a temporary name and renamed when it is complete.
-  - A file with anything else in it is refused, and so is a size below the present one.
-  - A larger size grows the file system when it is not mounted, and is refused when it is.
+  - Makes a file with an ext4 file system for a loop mount, or an ext4 file system on a device. It
+    does not mount it.
+  - A file is made under a temporary name and renamed when it is complete. A device is labelled when
+    its file system is complete; without the label it is made anew.
+  - A file or a device with anything else in it is refused, and so is a device that is in use.
+  - A larger size, or a larger device, grows the file system, also while it is mounted. A size below
+    that of the file is refused.
+  - A volume that is not mounted is checked, and repaired where that takes no decision. One that is
+    mounted and read-only, full or met by errors is refused, with what to do.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   path:
-    description: Absolute path of the file.
+    description: Absolute path of the file or of the device.
     type: path
     required: true
+  type:
+    description: Whether O(path) is a file (V(local)) or a device (V(block)), all of which is taken.
+    type: str
+    choices: [local, block]
+    default: local
   size_bytes:
-    description: Size of the file in bytes.
+    description: Size in bytes, 20 GB (20 000 000 000) or more. A device has at least that.
     type: int
     required: true
+  mount_point:
+    description: Where the volume is mounted, now or later.
+    type: path
+    default: /var/lib/kubewright/system
   sparse:
     description:
-      - Whether the space is taken only when it is written to. For hosts that are a test.
+      - Whether the space of a file is taken only when it is written to. For hosts that are a test.
       - Otherwise it is set aside at once, and again if the file has lost some of it.
     type: bool
     default: false
   label:
-    description: Label of the file system, 16 bytes at most. By it the volume is known as ours.
+    description: Label of the file system, 15 bytes at most. By it the volume is known as ours.
     type: str
     default: kubewright
 extends_documentation_fragment:
@@ -41,7 +55,7 @@ attributes:
     description: Predicts what would be done; what is refused is refused as well.
     support: full
   diff_mode:
-    description: Shows what would be done to the file.
+    description: Shows what would be done.
     support: full
   idempotent:
     description: A volume of this size and label is left alone, whatever is stored on it.
@@ -53,22 +67,48 @@ EXAMPLES = r"""
   kubewright.cluster.volume:
     path: /var/lib/kubewright/volume.ext4
     size_bytes: 20000000000
+
+- name: Make it on a disk of its own
+  kubewright.cluster.volume:
+    path: /dev/disk/by-id/virtio-system
+    type: block
+    size_bytes: 20000000000
 """
 
 RETURN = r"""
 steps:
-  description: What was done, of C(create), C(grow) and C(preallocate).
+  description: What was done, of C(create), C(repair), C(grow) and C(preallocate).
   returned: success
   type: list
   elements: str
   sample: [create]
 """
 
-from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence, _volume
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _fence,
+    _volume,
+    _volume_make,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
+
+
+def parse(params: dict[str, Any]) -> _volume.Wanted:
+    """The volume that the options ask for. Raises `KubewrightError` for one that is too small."""
+    if params["size_bytes"] < _volume.MINIMUM_BYTES:
+        raise KubewrightError(
+            f"size_bytes is {params['size_bytes']}, and a system volume has at least "
+            f"{_volume.MINIMUM_BYTES} bytes: the images of two releases and room to change. Ask "
+            "for that or more."
+        )
+    return _volume.parse(params)
 
 
 def main() -> None:
@@ -76,7 +116,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
+            "type": {"type": "str", "choices": ["local", "block"], "default": "local"},
             "size_bytes": {"type": "int", "required": True},
+            "mount_point": {"type": "path", "default": "/var/lib/kubewright/system"},
             "sparse": {"type": "bool", "default": False},
             "label": {"type": "str", "default": "kubewright"},
             "epoch": {"type": "int"},
@@ -85,21 +127,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     params, check_mode = module.params, module.check_mode
-    wanted = _volume.Wanted(
-        Path(params["path"]), params["size_bytes"], params["sparse"], params["label"]
-    )
     try:
+        wanted = parse(params)
         with _fence.node_lock(
             params["epoch"], params["lock_timeout"], check_mode=check_mode
         ) as fence:
             run = _command.SystemRunner(fence.pass_fds)
             steps = _volume.steps(wanted, run)
             if not check_mode:
-                steps = _volume.apply(wanted, steps, run)
+                steps = _volume_make.apply(wanted, steps, run)
+            elif not steps:
+                _volume_make.require_sound(wanted)
     except FORESEEN as error:
         module.fail_json(msg=message(error))
     else:
-        present = "absent\n" if "create" in steps else "ext4\n"
+        present = "blank\n" if "create" in steps else "ext4\n"
         size = f"ext4 {wanted.label}, {wanted.size} bytes ({', '.join(steps)})\n"
         diff = {
             "before_header": params["path"],

@@ -84,6 +84,8 @@ def read(
             records[host]["address"],
             variables.get("system_volume_size_bytes", _cluster_rules.MIN_VOLUME_BYTES),
             unchecked(variables),
+            variables.get("system_volume_type", "local"),
+            variables.get("system_volume_device"),
         )
         for host, variables in hosts.items()
     ]

@@ -175,15 +175,19 @@ def every_kill() -> Callable[[Callable[[], object]], Iterator[int]]:
 
 
 @pytest.fixture
-def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def any_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any bytes are an image for this node: what one is for is looked at elsewhere."""
+    manifests = importlib.import_module(f"{COLLECTION}.module_utils._manifest")
+    here = manifests.ARCHITECTURES.get(platform.machine(), platform.machine())
+    manifest = manifests.Manifest("1.37.2", 1, here, "worker")
+    monkeypatch.setattr(manifests, "read", lambda *_: manifest)
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, any_image: None) -> Path:
     """A directory that counts as the mounted volume."""
     path = tmp_path / "system"
     path.mkdir()
     images = importlib.import_module(f"{COLLECTION}.module_utils._image")
     monkeypatch.setattr(images.Store, "is_mounted", lambda store: store.volume == path)
-    # Any bytes do: what they are for is looked at elsewhere.
-    manifests = importlib.import_module(f"{COLLECTION}.module_utils._manifest")
-    here = manifests.ARCHITECTURES.get(platform.machine(), platform.machine())
-    manifest = manifests.Manifest("1.37.2", 1, here, "worker")
-    monkeypatch.setattr(manifests, "read", lambda *_: manifest)
     return path

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.kubewright.cluster.plugins.filter import cluster
+from ansible_collections.kubewright.cluster.plugins.module_utils import _guard
 
 
 def state(phase: str = "none", ready: bool = False) -> dict[str, Any]:
@@ -197,3 +199,23 @@ def test_who_a_run_is_for() -> None:
     }
     assert cluster.meant(found, ["a", "b", "c", "d"], []) == ["a", "b"]
     assert cluster.meant(found, ["a", "b", "c", "d"], ["c", "localhost"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("/dev/vdb", "dev-vdb.device"),
+        # As systemd-escape writes it.
+        (
+            "/dev/disk/by-id/scsi-0QEMU_a+b@c:1.2",
+            r"dev-disk-by\x2did-scsi\x2d0QEMU_a\x2bb\x40c:1.2.device",
+        ),
+    ],
+)
+def test_the_unit_of_a_device(path: str, unit: str) -> None:
+    assert cluster.wait_for_device(path) == f"Requires={unit}\nAfter={unit}"
+    assert cluster.wait_for_device("") == cluster.wait_for_device("/srv/disk") == ""
+
+
+def test_a_script_for_nodes_is_the_modules_own_text() -> None:
+    assert cluster.node_script("guard") == Path(_guard.__file__).read_text()

@@ -60,6 +60,11 @@ def plain(cluster: dict[str, Any], images: Path) -> tuple[dict[str, list[str]], 
         "kubewright_service_cidr": cluster["service_cidr"],
         "kubewright_image_dir": str(images),
         "system_volume_size_bytes": cluster["system_volume"]["size_gb"] * 10**9,
+        **{
+            f"system_volume_{name}": cluster["system_volume"][name]
+            for name in ("type", "device")
+            if name in cluster["system_volume"]
+        },
     }
     places = {"control_plane": cluster["control_plane"]}
     places |= {f"pool_{name}": nodes for name, nodes in cluster["pools"].items()}

@@ -96,6 +96,8 @@ def smallest(name: str, path: Path) -> dict[str, Any]:
         arguments["node"] = {"name": "a", "address": "192.0.2.1"}
     if name == "system_image":
         arguments["digest"] = "0" * 64
+    if name == "volume":
+        arguments["size_bytes"] = 20 * 10**9
     if name == "node_services":
         arguments["units"] = [{"name": "a.service"}]
     return arguments
@@ -197,7 +199,7 @@ PLAY = """
     group/kubewright.cluster.node: {epoch: 5}
   tasks:
     - name: Volume
-      kubewright.cluster.volume: {path: /run/kw/v.ext4, size_bytes: 200000000, sparse: true}
+      kubewright.cluster.volume: {path: /run/kw/v.ext4, size_bytes: 20000000000, sparse: true}
     - name: Mount
       ansible.builtin.command: mount -o loop /run/kw/v.ext4 /var/lib/kubewright/system
       args: {creates: /var/lib/kubewright/system/lost+found}

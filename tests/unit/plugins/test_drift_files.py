@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -15,11 +16,14 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _drift,
     _files,
+    _guard,
     _image,
     _kubeadm,
     _node,
     _volume,
+    _volume_make,
 )
+from loops import mounted
 from wanted_files import OWNER, SECRET, file
 
 SIZE = 32_000_000
@@ -173,7 +177,8 @@ def test_roles_in_their_order_and_only_those_that_drifted(etc: Path) -> None:
 
 
 def volume(path: Path, **more: Any) -> dict[str, Any]:
-    return {"path": str(path), "size_bytes": SIZE, "sparse": True, "label": "kubewright", **more}
+    own = {"path": str(path), "type": "local", "mount_point": str(path.parent / "system")}
+    return {**own, "size_bytes": SIZE, "sparse": True, "label": "kubewright", **more}
 
 
 @pytest.mark.skipif(
@@ -182,18 +187,27 @@ def volume(path: Path, **more: Any) -> dict[str, Any]:
 def test_the_volume(tmp_path: Path) -> None:
     path = tmp_path / "volume"
     run = _command.SystemRunner()
-    _volume.apply(_volume.Wanted(path, SIZE, True, "kubewright"), ["create"], run)
+    assert reasons({"volume": volume(path)}) == [f"{path} is missing"]
+    _volume_make.apply(_volume.parse(volume(path)), ["create"], run)
+    (told,) = reasons({"volume": volume(path)})
+    assert told.startswith(f"{tmp_path}/system is not mounted. `systemctl status")
+    with mounted(path, tmp_path / "system"):
+        assert reasons({"volume": volume(path)}) == []
+        assert reasons({"volume": volume(path, size_bytes=2 * SIZE)}) == [
+            f"{path} is smaller than {2 * SIZE} bytes"
+        ]
+        assert reasons({"volume": volume(path, sparse=False)}) == [
+            f"{path} has space that is not set aside"
+        ]
     before = path.stat()
-    assert reasons({"volume": volume(path)}) == []
-    assert reasons({"volume": volume(path, size_bytes=2 * SIZE)}) == [
-        f"{path} is smaller than {2 * SIZE} bytes"
-    ]
-    assert reasons({"volume": volume(path, sparse=False)}) == [
-        f"{path} has space that is not set aside"
-    ]
     (told,) = reasons({"volume": volume(path, label="other")})
     assert "holds an ext4 file system labelled 'kubewright', not 'other'" in told
     assert path.stat().st_mtime_ns == before.st_mtime_ns
+    with mounted(path, tmp_path / "system", "loop,ro"):
+        (told,) = reasons({"volume": volume(path)})
+    assert "is read-only, which errors of its disk make it. Drain this node and reboot" in told
+    (told,) = reasons({"volume": volume(tmp_path / "none", type="block")})
+    assert f"The device {tmp_path}/none of the system volume is missing. Attach it" in told
 
 
 @pytest.fixture
@@ -204,6 +218,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store.images.mkdir(parents=True)
     store.image(DIGEST).touch()
     store.activate(DIGEST)
+    store.acquit(DIGEST)
     monkeypatch.setattr(os.path, "ismount", lambda place: Path(place) == path)
     monkeypatch.setattr(_node, "loop_file", lambda _place: f"{DIGEST}.squashfs")
     return path
@@ -215,6 +230,35 @@ def image(volume: Path, wanted: str = DIGEST) -> list[str]:
 
 def test_the_image_that_is_active_and_mounted(system: Path) -> None:
     assert image(system) == []
+
+
+def test_the_image_is_damaged(system: Path) -> None:
+    verdict = _guard.judged(DIGEST, OTHER)
+    _guard.write_verdict(verdict_of(system), verdict)
+    (told,) = image(system)
+    assert told.startswith(
+        f"system image aaaaaaaaaaaa is damaged on the disk, as the node found at {verdict.at} "
+        f"({OTHER}): it is brought again"
+    )
+    _guard.write_verdict(verdict_of(system), _guard.judged(OTHER, DIGEST))
+    assert image(system) == [], "it was another one"
+
+
+def test_nobody_has_verified_the_image(system: Path) -> None:
+    document = {"image": {"digest": DIGEST, "volume": str(system)}}
+    assert compare(role=document).unknown == []
+    old = dataclasses.replace(_guard.judged(DIGEST, DIGEST), at="2026-01-02T03:04:05+00:00")
+    _guard.write_verdict(verdict_of(system), old)
+    (unknown,) = compare(role=document).unknown
+    assert "last verified at 2026-01-02T03:04:05+00:00. `systemctl status" in unknown
+    verdict_of(system).unlink()
+    found = compare(role=document)
+    assert "last verified never" in found.unknown[0]
+    assert found.drift == {}
+
+
+def verdict_of(system: Path) -> Path:
+    return system.parent / _guard.VERDICT
 
 
 def test_another_image_is_active_or_none(system: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,11 +18,13 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _owned,
     _reset,
     _reset_processes,
+    _reset_system,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._before import look
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.modules import node_reset
 from fake_machine import FakeMachine, Killed, write
+from loops import run
 
 RunModule = Callable[..., dict[str, Any]]
 
@@ -68,8 +71,10 @@ def test_it_is_as_before_and_what_others_have_stays(host: FakeMachine) -> None:
     assert report.warnings == []
     stopped = [call for call in host.calls if call.startswith("systemctl disable")]
     assert [call.split()[3] for call in stopped] == [
+        "kubewright-trial.path",
         "kubelet.service",
         "containerd.service",
+        "kubewright-image-verify.timer",
         "opt-kubewright.mount",
         "kubewright-seal.service",
     ]
@@ -322,3 +327,22 @@ def test_the_module_refuses_another_cluster_and_an_older_run(
     monkeypatch.setattr(_kubeadm, "read_membership", lambda: real(record, node / "none"))
     assert "cluster with id theirs" in run_module("node_reset", epoch=8, cluster_id="ours")["msg"]
     assert "epoch 8" in run_module("node_reset", epoch=5)["msg"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="file systems are made as root")
+@pytest.mark.parametrize("label", ["kubewright", "kubewright~", "theirs"])
+def test_a_device_is_blank_again(host: FakeMachine, label: str) -> None:
+    """Also where it was made half; another's is left as it is."""
+    host.become_a_node()
+    device = write(host.root / "dev/vdb")
+    os.truncate(device, 32_000_000)
+    run("mkfs.ext4", "-q", "-F", "-L", label, device)
+    unit = host.root / "etc/systemd/system/var-lib-kubewright-system.mount"
+    unit.write_text("# Managed by Kubewright\n[Mount]\nWhat=/dev/vdb\n")
+    system = _reset_system.System(host.machine, _before.Before())
+    assert system.volume_devices() == ([] if label == "theirs" else ["/dev/vdb"])
+    system.wipe_volume()
+    wiped = [call for call in host.calls if call.startswith("wipefs")]
+    assert wiped == ([] if label == "theirs" else [f"wipefs --all {device}"])
+    run("wipefs", "--quiet", "--all", device)
+    assert system.volume_devices() == []

@@ -46,6 +46,7 @@ MACHINE: dict[str, Any] = {
     "mtu": 1500,
 }
 FACTS: dict[str, Any] = {
+    "volume": {},
     "prepared": False,
     "listeners": [],
     "modules": {},
@@ -93,9 +94,10 @@ def test_every_check_is_in_the_table() -> None:
         "ports",
         "kernel",
         "disk",
+        "volume",
         "leftovers",
     }
-    assert len(_preflight.CHECKS) == 16
+    assert len(_preflight.CHECKS) == 17
     kinds = {
         one["kind"] for case in BAD.values() for one in case.get("facts", {}).get("leftovers", [])
     }

@@ -163,7 +163,14 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
     assert found["where"].endswith("/etc/kubernetes/kubelet.conf and 2 more")
 
 
-VOLUME: dict[str, Any] = {"path": "/var/lib/v.ext4", "size_bytes": 10_000_000, "sparse": False}
+VOLUME: dict[str, Any] = {
+    "path": "/var/lib/v.ext4",
+    "type": "local",
+    "mount_point": "/var/lib/system",
+    "label": "kubewright",
+    "size_bytes": 10_000_000,
+    "sparse": False,
+}
 
 
 def test_what_is_there_of_the_volume_needs_no_more_room(tmp_path: Path) -> None:
@@ -177,6 +184,10 @@ def test_what_is_there_of_the_volume_needs_no_more_room(tmp_path: Path) -> None:
     assert disk["volume"]["/var/lib/v.ext4"] <= 9_000_000
     (disk,) = _survey.disks({"volume": {**VOLUME, "sparse": True}}, tmp_path)
     assert 0 < disk["volume"]["/var/lib/v.ext4"] < _survey.SPARSE_BYTES
+    assert _survey.disks({"volume": {**VOLUME, "type": "block"}}, tmp_path) == []
+    refused = _survey.refused_volume(VOLUME, tmp_path)
+    assert f"{tmp_path}/var/lib/v.ext4 holds data of an unknown kind" in refused["text"]
+    assert refused["remedy"] == "Move it away if it is not needed."
 
 
 def test_file_systems_are_told_apart() -> None:
@@ -199,6 +210,7 @@ def test_a_survey_of_this_machine_has_all_that_is_judged(tmp_path: Path) -> None
     assert found["listeners"] == [{"port": 6443, "process": "a process that is not known"}]
     assert (found["modules"], found["leftovers"], found["prepared"]) == ({}, [], False)
     assert len(found["disks"]) == 1
+    assert found["volume"] == {}
 
 
 def test_addresses_are_the_kernels(tmp_path: Path) -> None:

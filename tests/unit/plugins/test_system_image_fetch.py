@@ -320,8 +320,12 @@ def test_full_disk(
 def test_other_errors_of_the_disk_name_the_file(
     fetch: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_args: Any) -> None:
-        raise OSError(errno.EIO, "Input/output error")
+    write = _atomic.write_all
+
+    def fail(fd: int, data: bytes) -> None:
+        if "/incoming/" in str(Path(f"/proc/self/fd/{fd}").readlink()):
+            raise OSError(errno.EIO, "Input/output error")
+        write(fd, data)
 
     monkeypatch.setattr(_atomic, "write_all", fail)
     said = fetch()["msg"]

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The backing file of the system volume, with the real mkfs."""
+"""The system volume in a file that is not mounted, with the real mkfs."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _volume
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _volume,
+    _volume_make,
+)
+from loops import is_sound, run
 
 RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
@@ -25,17 +29,22 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a volume may be small."""
+    monkeypatch.setattr(_volume, "MINIMUM_BYTES", SIZE // 2)
     return tmp_path / "lib" / "volume.ext4"
 
 
 def volume(run_module: RunModule, path: Path, **more: Any) -> dict[str, Any]:
-    return run_module("volume", **{"path": str(path), "size_bytes": SIZE, "sparse": True, **more})
+    own = {"path": str(path), "mount_point": str(path.parent / "system")}
+    return run_module("volume", **{**own, "size_bytes": SIZE, "sparse": True, **more})
 
 
-def is_sound(path: Path) -> bool:
-    command = ["e2fsck", "-f", "-n", str(path)]
-    return subprocess.run(command, env={"PATH": PATH}, capture_output=True).returncode == 0
+def test_20_gb_are_the_least(run_module: RunModule, tmp_path: Path) -> None:
+    result = run_module("volume", path=str(tmp_path / "volume"), size_bytes=20 * 10**9 - 1)
+    assert "19999999999" in result["msg"]
+    assert "at least 20000000000 bytes" in result["msg"]
+    assert list(tmp_path.glob("volume*")) == []
 
 
 def test_made_once(run_module: RunModule, path: Path) -> None:
@@ -89,25 +98,17 @@ def test_does_not_shrink(run_module: RunModule, path: Path) -> None:
     assert path.stat().st_size == SIZE
 
 
-def test_does_not_grow_in_use(path: Path, fake_runner: Any, run_module: RunModule) -> None:
-    volume(run_module, path)
-    run = fake_runner(lambda argv: (0, "/dev/loop0: []\n" if argv[0] == "losetup" else "", ""))
-    wanted = _volume.Wanted(path, 2 * SIZE, True, "kubewright")
-    with pytest.raises(Exception, match="only while it is not mounted"):
-        _volume.apply(wanted, _volume.steps(wanted, run), run)
-    assert path.stat().st_size == SIZE
-
-
 def test_other_content_is_refused(run_module: RunModule, path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(bytes(SIZE - 5) + b"diary")
     assert "data of an unknown kind" in volume(run_module, path)["msg"]
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-L", "mine", path], check=True, env={"PATH": PATH})
+    run("mkfs.ext4", "-q", "-F", "-L", "mine", path)
     assert "labelled 'mine'" in volume(run_module, path)["msg"]
     path.write_bytes(b"")
     os.truncate(path, SIZE)
-    subprocess.run(["mkswap", "-q", path], env={"PATH": PATH}, check=True)
-    assert "TYPE=swap" in volume(run_module, path, check=True)["msg"]
+    run("mkswap", "-q", "-L", "theirs", path)
+    refused = volume(run_module, path, check=True)["msg"]
+    assert "holds swap labelled 'theirs'. It is left as it is. Move it away" in refused
     path.unlink()
     path.mkdir()
     assert "not a regular file" in volume(run_module, path)["msg"]
@@ -128,16 +129,45 @@ def test_full_disk_is_explained(run_module: RunModule, path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+def test_full_disk_leaves_a_volume_as_it_was(run_module: RunModule, path: Path) -> None:
+    volume(run_module, path, sparse=False)
+    before = path.stat()
+    assert "Make room" in volume(run_module, path, sparse=False, size_bytes=1 << 60)["msg"]
+    assert (path.stat().st_size, path.stat().st_blocks) == (before.st_size, before.st_blocks)
+    assert is_sound(path)
+
+
+def test_damage_is_repaired_or_told(run_module: RunModule, path: Path) -> None:
+    volume(run_module, path)
+    whole = path.read_bytes()
+    run("debugfs", "-w", "-R", "set_super_value state 2", path)  # as the kernel marks an error
+    assert volume(run_module, path)["steps"] == ["repair"]
+    assert is_sound(path)
+    # The root directory's inode and both of the tables that lead to it.
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * 4096 * 64)
+    assert not is_sound(path)
+    result = volume(run_module, path)
+    assert "is damaged, and repairing it takes decisions" in result["msg"]
+    assert f"e2fsck -f {path}" in result["msg"]
+    assert len(path.read_bytes()) == len(whole)
+
+
 def test_killed_creation_leaves_nothing_under_the_name(path: Path, every_kill: EveryKill) -> None:
-    run = _command.SystemRunner()
-    wanted = _volume.Wanted(path, SIZE, False, "kubewright")
-    for _point in every_kill(lambda: _volume.apply(wanted, _volume.steps(wanted, run), run)):
+    runner = _command.SystemRunner()
+    wanted = _volume.Wanted(path, SIZE, False, "kubewright", mount_point=path.parent / "system")
+
+    def make() -> object:
+        return _volume_make.apply(wanted, _volume.steps(wanted, runner), runner)
+
+    for _point in every_kill(make):
         if path.exists():
-            assert _volume.steps(wanted, run) == []
+            assert _volume.steps(wanted, runner) == []
             path.unlink()
-    assert _volume.steps(wanted, run) == []
+    assert _volume.steps(wanted, runner) == []
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_label_fits(run_module: RunModule, path: Path) -> None:
-    assert "longer than ext4's 16" in volume(run_module, path, label="x" * 17)["msg"]
+    assert "longer than the 15 bytes" in volume(run_module, path, label="x" * 16)["msg"]

@@ -125,6 +125,15 @@ def test_a_bad_cluster(case: str) -> None:
         ("port: 2222", "port: 0", "ssh.port", "0 is not allowed"),
         ("~/.ssh/own", "own", "ssh.private_key_file", "'own' is not allowed"),
         ("size_gb: 40", "size_gb: 19", "pools[1].system_volume.size_gb", "19 is not allowed"),
+        ("size_gb: 40", "type: disk", "pools[1].system_volume.type", "'disk' is not"),
+        ("size_gb: 40", "type: block", "pools[1].system_volume.device", "is missing"),
+        ("size_gb: 40", "device: /dev/vdb", "pools[1].system_volume.device", "local is a file"),
+        (
+            "size_gb: 40",
+            "type: block, device: /dev/vd b",
+            "pools[1].system_volume.device",
+            "'/dev/vd b' is not allowed",
+        ),
         ("size_gb: 40", "size: 40", "pools[1].system_volume.size", "is not a field"),
     ],
 )
@@ -226,6 +235,16 @@ def test_the_volumes_size_is_in_bytes() -> None:
     hosts = built().hosts
     assert hosts["delta"]["system_volume_size_bytes"] == 40_000_000_000
     assert hosts["alpha"]["system_volume_size_bytes"] == 20_000_000_000
+    assert "system_volume_device" not in hosts["delta"]
+
+
+def test_the_volume_is_on_a_device() -> None:
+    text = OWN.replace("size_gb: 40", "type: block, device: /dev/disk/by-id/virtio-system")
+    hosts = built(text).hosts
+    assert hosts["delta"]["system_volume_type"] == "block"
+    assert hosts["delta"]["system_volume_device"] == "/dev/disk/by-id/virtio-system"
+    assert hosts["delta"]["system_volume_size_bytes"] == 20_000_000_000
+    assert "system_volume_type" not in hosts["alpha"]
 
 
 def test_the_file_is_what_there_is_whatever_was_listed() -> None:

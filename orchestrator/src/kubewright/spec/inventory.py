@@ -12,7 +12,7 @@ from kubewright.locations import ClusterPaths
 from kubewright.spec import connection
 from kubewright.spec.images import SystemImage
 from kubewright.spec.machines import Machine, Machines
-from kubewright.spec.models import ControlPlane, Node, Pool, Spec
+from kubewright.spec.models import ControlPlane, Node, Pool, Spec, SystemVolume
 from kubewright.spec.names import pool_group
 from kubewright.spec.own_machines import STATIC
 from kubewright.spec.providers import Provider
@@ -67,7 +67,7 @@ def build(
             "kubewright_provider": place.provider,
             "kubewright_pool": pool,
             "kubewright_role": role,
-            "system_volume_size_bytes": place.system_volume.size_gb * GB,
+            **_volume_variables(place.system_volume),
             **_image_variables((images or {}).get(role)),
         }
         given = {node.name: node for node in place.nodes}
@@ -136,6 +136,13 @@ def _machine_variables(machine: Machine | None) -> dict[str, Any]:
         "ansible_control_path": f"%(directory)s/{socket}",
         "kubewright_machine": machine.as_dict(),
     }
+
+
+def _volume_variables(volume: SystemVolume) -> dict[str, Any]:
+    size = {"system_volume_size_bytes": volume.size_gb * GB}
+    if volume.device is None:
+        return size
+    return {**size, "system_volume_type": volume.type, "system_volume_device": volume.device}
 
 
 def _image_variables(image: SystemImage | None) -> dict[str, Any]:

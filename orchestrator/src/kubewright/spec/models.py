@@ -49,19 +49,57 @@ Cidr = Annotated[str, Field(min_length=1)]
 PLAIN_WORD = r"^[^\s{}%]+$"
 
 
+#: The path of a device, in words that a systemd unit takes as they are.
+DEVICE = r"^(/[A-Za-z0-9_.:+@=-]+)+$"
+
+
 class Strict(BaseModel):
     """Unknown fields are refused, values are never bent into shape, and nothing changes later."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _never_null(schema: JsonDict) -> None:
+    """What is left out is None here, and yet nobody may write null."""
+    kinds = schema.pop("anyOf")
+    assert isinstance(kinds, list) and isinstance(kinds[0], dict)
+    schema.update(kinds[0])
+    del schema["default"]
+
+
+#: As JSON Schema: a device belongs to the type block, and to no other.
+_DEVICE_OF_A_BLOCK: JsonDict = {
+    "if": {"properties": {"type": {"const": "block"}}, "required": ["type"]},
+    "then": {"required": ["device"]},
+    "else": {"properties": {"device": False}},
+}
+
+
 class SystemVolume(Strict):
     """The volume on each machine that holds what Kubernetes needs there."""
 
+    model_config = ConfigDict(json_schema_extra=_DEVICE_OF_A_BLOCK)
+
+    type: Annotated[Literal["local", "block"], Write("local (a file) or block (a device)")] = Field(
+        default="local",
+        description="A file on the machine's disk (local), or a device of its own (block).",
+        examples=["block"],
+    )
+    device: Annotated[
+        str | None, Write("the path of a device, such as /dev/disk/by-id/virtio-system")
+    ] = Field(
+        default=None,
+        pattern=DEVICE,
+        description="With type block: the device on each of these machines. It must be blank, and "
+        "all of it is taken.",
+        examples=["/dev/disk/by-id/virtio-system"],
+        json_schema_extra=_never_null,
+    )
     size_gb: Annotated[int, Write(f"a whole number of GB, {MIN_VOLUME_GB} or more")] = Field(
         default=MIN_VOLUME_GB,
         ge=MIN_VOLUME_GB,
-        description="Size of the volume in GB (10^9 bytes), all of it taken at once.",
+        description="Size of the volume in GB (10^9 bytes), all of it taken at once; of a device, "
+        "what it has at least. It may grow, and never shrinks.",
         examples=[MIN_VOLUME_GB],
     )
 
@@ -109,14 +147,6 @@ class Ssh(Strict):
         description="The only key that is offered. Without it ssh's agent and defaults count.",
         examples=["~/.ssh/id_ed25519"],
     )
-
-
-def _never_null(schema: JsonDict) -> None:
-    """What is left out is None here, and yet nobody may write null."""
-    kinds = schema.pop("anyOf")
-    assert isinstance(kinds, list) and isinstance(kinds[0], dict)
-    schema.update(kinds[0])
-    del schema["default"]
 
 
 def _control_plane_size(schema: JsonDict) -> None:

@@ -73,6 +73,7 @@ def check(data: Any, around: Surroundings) -> list[Finding]:
         *_pool_names(pools),
         *_host_names(data, pools),
         *_kubelet_args(data, pools),
+        *(finding for place in places for finding in _device(place)),
         *found,
         *_version(data, around),
         *_providers(data, pools, around),
@@ -166,6 +167,27 @@ def _kubelet_args(
             refused = kubelet.refusal(str(name))
             if refused:
                 yield Finding((*where, "kubelet_args", str(name)), *refused, at_key=True)
+
+
+def _device(place: own_machines.Place) -> Iterator[Finding]:
+    volume = _get(place.data, "system_volume", dict)
+    kind = volume.get("type", "local") if volume is not None else "local"
+    where: Location = (*place.location, "system_volume", "device")
+    if volume is None or kind not in ("local", "block"):
+        return
+    if kind == "block" and "device" not in volume:
+        yield Finding(
+            where,
+            "is missing: a volume of type block is a device",
+            "add its path, such as /dev/disk/by-id/virtio-system",
+        )
+    if kind == "local" and "device" in volume:
+        yield Finding(
+            where,
+            "can't be set: a volume of type local is a file",
+            "remove it, or write type: block",
+            at_key=True,
+        )
 
 
 def _host_names(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -> Iterator[Finding]:

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The units that keep a node from running without its system volume, as the roles render them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils import _guard, _owned, _volume
+
+Rendered = Callable[[str], dict[str, str]]
+DEVICE = "/dev/disk/by-id/virtio-system"
+READY, CHECK = "kubewright-volume-ready.service", "kubewright-volume-check.service"
+
+
+#: Apart from pytest's process, whose imports Ansible would take over.
+RENDER = """
+import json, sys
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+
+root, roles, hosts = json.load(sys.stdin)
+init_plugin_loader([root])
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired
+
+templar = Templar(DataLoader())
+found = {name: _desired.documents(roles, templar, told) for name, told in hosts.items()}
+json.dump(found, sys.stdout)
+"""
+ROLES = ("preflight", "system_volume", "container_runtime")
+NEEDED = {"preflight_role": "worker", "preflight_ca_certificate": ""}
+HOSTS = {
+    "file": {**NEEDED, "ansible_python_interpreter": "/opt/python/bin/python3.12"},
+    "device": {**NEEDED, "system_volume_type": "block", "system_volume_device": DEVICE},
+    "auto": {**NEEDED, "ansible_python_interpreter": "auto_silent"},
+}
+
+
+@pytest.fixture(scope="module")
+def documents(collections_path: Path) -> dict[str, Any]:
+    """What the roles desire of each host."""
+    done = subprocess.run(
+        [sys.executable, "-c", RENDER],
+        input=json.dumps([str(collections_path), ROLES, HOSTS]),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def rendered(documents: dict[str, Any]) -> Callable[[str], dict[str, str]]:
+    """Contents of a host's files by name."""
+
+    def render(host: str) -> dict[str, str]:
+        return {
+            Path(one["path"]).name: one.get("content", "")
+            for role in ("system_volume", "container_runtime")
+            for one in documents[host][role]["files"]
+        }
+
+    return render
+
+
+def lines(unit: str, name: str) -> list[str]:
+    """The values of a setting."""
+    return [
+        word
+        for line in unit.splitlines()
+        if line.startswith(f"{name}=")
+        for word in line.removeprefix(f"{name}=").split()
+    ]
+
+
+def test_nothing_runs_without_the_volume(rendered: Rendered) -> None:
+    files = rendered("file")
+    for name in ("containerd.service", "kubelet.service"):
+        assert READY in lines(files[name], "Requires")
+        assert READY in lines(files[name], "After")
+        assert "/opt/kubewright" in lines(files[name], "RequiresMountsFor")
+    for name in (READY, "opt-kubewright.mount", "kubewright-image-verify.service"):
+        assert str(_guard.MOUNT_POINT) in lines(files[name], "RequiresMountsFor")
+    mount = files[_owned.VOLUME_MOUNT]
+    assert lines(mount, "Requires") == lines(mount, "After") == [CHECK]
+    assert lines(mount, "ReadWriteOnly") == ["yes"], "or it would be mounted read-only instead"
+    assert lines(mount, "Options") == ["loop,noatime,errors=remount-ro"]
+    assert lines(mount, "What") == ["/var/lib/kubewright/volume.ext4"]
+    # A limit of starts would keep a kubelet down that is restarted often.
+    for name in (READY, CHECK):
+        assert lines(files[name], "StartLimitIntervalSec") == ["0"]
+
+
+def test_the_guard_is_run_by_the_python_that_ansible_uses(rendered: Rendered) -> None:
+    files = rendered("file")
+    assert files["guard.py"] == Path(_guard.__file__).read_text()
+    script = "/opt/python/bin/python3.12 /var/lib/kubewright/guard.py"
+    for name, words in (
+        (CHECK, "check /var/lib/kubewright/volume.ext4"),
+        (READY, "volume"),
+        ("kubewright-image-verify.service", "image"),
+    ):
+        assert f"ExecStart={script} {words}\n" in files[name]
+    elsewhere = rendered("auto")
+    assert f"ExecStart=/usr/bin/python3 {script.split()[1]} volume\n" in elsewhere[READY]
+
+
+def test_a_device_is_waited_for(rendered: Rendered) -> None:
+    files = rendered("device")
+    device = r"dev-disk-by\x2did-virtio\x2dsystem.device"
+    assert lines(files[CHECK], "Requires") == [device]
+    assert device in lines(files[CHECK], "After")
+    assert f"guard.py check {DEVICE}\n" in files[CHECK]
+    mount = files[_owned.VOLUME_MOUNT]
+    assert lines(mount, "What") == [DEVICE]
+    assert lines(mount, "Options") == ["noatime,errors=remount-ro"]
+
+
+def test_preflight_looks_at_the_same_volume(documents: dict[str, Any]) -> None:
+    for host in ("file", "device"):
+        checked, made = documents[host]["preflight"], documents[host]["system_volume"]
+        assert _volume.parse(checked["volume"]) == _volume.parse(made["volume"])
+
+
+def test_the_reset_knows_the_units(rendered: Rendered) -> None:
+    units = {
+        name
+        for name in rendered("file")
+        if name.endswith((".service", ".mount", ".timer", ".path"))
+    }
+    assert units - {_owned.BALANCER} == set(_owned.UNITS) - {_owned.BALANCER}
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
+@pytest.mark.parametrize("host", ["file", "device"])
+def test_systemd_understands_them(rendered: Rendered, tmp_path: Path, host: str) -> None:
+    units = tmp_path / "etc/systemd/system"
+    units.mkdir(parents=True)
+    for program in (
+        "opt/python/bin/python3.12",
+        "usr/bin/python3",
+        "opt/kubewright/bin/containerd",
+        "opt/kubewright/bin/kubelet",
+    ):
+        (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    (tmp_path / "usr/lib/systemd").mkdir(parents=True)
+    shutil.copytree("/usr/lib/systemd/system", tmp_path / "usr/lib/systemd/system", symlinks=True)
+    for name, content in rendered(host).items():
+        if name.endswith((".service", ".mount", ".timer", ".path")):
+            (units / name).write_text(content)
+    names = sorted(unit.name for unit in units.iterdir())
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", *names],
+        capture_output=True,
+        text=True,
+    )
+    told = [line for line in verified.stderr.splitlines() if "kubewright" in line]
+    assert told == []
