@@ -67,7 +67,9 @@ SCENES = (
         "plan",
         ("kubewright", "plan", "--diff"),
         before=_on(
-            "demo-web-1", "echo '# changed by hand' >> /etc/kubewright/containerd/config.toml"
+            "demo-web-1",
+            "kubewright-maintenance sh -c "
+            """'echo "# changed by hand" >>/etc/kubewright/containerd/config.toml'""",
         ),
     ),
     Scene(

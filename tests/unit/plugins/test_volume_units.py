@@ -149,6 +149,9 @@ def test_systemd_understands_them(rendered: Rendered, tmp_path: Path, host: str)
         "usr/bin/python3",
         "opt/kubewright/bin/containerd",
         "opt/kubewright/bin/kubelet",
+        "bin/mkdir",
+        "bin/mount",
+        "bin/umount",
     ):
         (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / program).write_text("#!/bin/sh\n")
