@@ -51,17 +51,29 @@ def good(tree: Path) -> None:
 
 @dataclass
 class Images:
-    """A store below ``directory`` with the ``source``'s images, and what is made of them."""
+    """A ``cache`` with images of its own: those of the real one, and what is made of them.
 
-    source: Path
-    directory: Path
+    All else in it is the real one's, or the command would build everything anew.
+    """
+
+    real: Path
+    cache: Path
 
     def __post_init__(self) -> None:
-        self.directory.mkdir(parents=True)
-        self.entries: list[dict[str, Any]] = json.loads((self.source / "index.json").read_text())
-        for entry in self.entries:
-            shutil.copyfile(self.source / entry["file"], self.directory / entry["file"])
+        for entry in self.real.iterdir():
+            if entry.name != "images":
+                (self.cache / entry.name).symlink_to(entry)
+        source = self.real / "images"
+        self.directory.mkdir()
+        self.entries: list[dict[str, Any]] = json.loads((source / "index.json").read_text())
+        for image in self.entries:
+            shutil.copyfile(source / image["file"], self.directory / image["file"])
         self._write()
+
+    @property
+    def directory(self) -> Path:
+        """Where the images lie."""
+        return self.cache / "images"
 
     def of(self, role: str) -> dict[str, Any]:
         """The newest image of a role: what the tests' cluster runs from."""

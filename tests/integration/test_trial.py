@@ -29,7 +29,7 @@ Containers = dict[str, tuple[str, int]]
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
     """A store of images of the tests' own, for the command too."""
     directory = tmp_path_factory.mktemp("cache")
-    made = Images(cache_dir() / "images", directory / "images")
+    made = Images(cache_dir(), directory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBEWRIGHT_CACHE_DIR", str(directory))
         yield made
@@ -101,7 +101,7 @@ def install(cluster: Cluster, digest: str, node: str) -> None:
     """Bring an image to a node; what runs is not touched."""
     before = active(node)
     words = ["node", "image", "install", digest[:12], "--node", node]
-    cluster.run(*words, "--yes", limit=120).succeeded()
+    cluster.run(*words, limit=120).succeeded()
     assert active(node) == before
 
 
@@ -121,7 +121,7 @@ def listed(cluster: Cluster, node: str) -> list[dict[str, Any]]:
     """What the command says of the node's images."""
     words = ["node", "image", "list", "--node", node, "-o", "json"]
     document = cluster.run(*words).succeeded().document
-    found: list[dict[str, Any]] = document["nodes"][node]["images"]
+    found: list[dict[str, Any]] = document["images"][node]
     return found
 
 
