@@ -98,8 +98,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return local if local.is_file() else None
 
     def _transfer_owner(self) -> str | None:
-        """The user who writes the file when the module itself runs as another one."""
+        """The user who writes the file when the module runs as another; "" if ssh alone knows."""
         if not self._connection.become:
             return None
-        user: str | None = self._get_remote_user()
-        return user
+        return self._get_remote_user() or ""

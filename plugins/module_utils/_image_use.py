@@ -17,7 +17,11 @@ import shutil
 import struct
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _image
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _atomic,
+    _image,
+    _trial,
+)
 
 BLOCK = Path("/sys/block")
 DEVICES = Path("/dev")
@@ -73,12 +77,20 @@ def surplus(store: _image.Store) -> list[str]:
     return sorted(there - needed - in_use(store))
 
 
-def collect(store: _image.Store, digests: list[str]) -> None:
-    """Remove *digests*, and the generations other than the active one and the one before."""
+def surplus_generations(store: _image.Store) -> list[int]:
+    """All but the active one, the one before, and those that say why an image was given up."""
     kept = {one.generation for one in (store.active(), store.previous()) if one}
-    for number in store.numbers():
-        if number not in kept:
-            shutil.rmtree(store.generations / str(number))
+    return [
+        number
+        for number in store.numbers()
+        if number not in kept and not _trial.condemned(store.record(number))
+    ]
+
+
+def collect(store: _image.Store, digests: list[str], generations: list[int]) -> None:
+    """Remove images and generations."""
+    for number in generations:
+        shutil.rmtree(store.generations / str(number))
     for digest in digests:
         _atomic.remove_if_there(store.image(digest))
     _atomic.fsync_directories([store.generations, store.images])

@@ -38,6 +38,8 @@ JOINED = Path("/var/lib/kubelet/config.yaml")
 LOCK = Path("/run/kubewright/node.lock")
 UNITS = ("containerd.service", "kubelet.service", "kubewright-balancer.service")
 MOUNTS = ("opt-kubewright.mount", "etc-kubewright.mount")
+#: What the node's kubelet is told besides, JSON; and where it is healthy unless it says otherwise.
+KUBELET = Path("/etc/kubewright/kubelet.d/10-kubewright.conf")
 HEALTHZ = ("127.0.0.1", 10248)
 
 #: Seconds. Promised is that a node is back within three minutes.
@@ -179,8 +181,22 @@ def _runtime_ready(info: str) -> bool:
     return any(one.get("type") == "RuntimeReady" and one.get("status") for one in conditions)
 
 
+def healthz(configuration: Path) -> tuple[str, int]:
+    """Where the kubelet says whether it is healthy; port 0: nowhere."""
+    try:
+        told = json.loads(configuration.read_bytes())
+        address = str(told.get("healthzBindAddress", HEALTHZ[0]))
+        port = int(told.get("healthzPort", HEALTHZ[1]))
+    except (OSError, ValueError, AttributeError):
+        return HEALTHZ
+    return ("127.0.0.1" if address in ("", "0.0.0.0") else address), port
+
+
 def _kubelet() -> str:
-    connection = http.client.HTTPConnection(*HEALTHZ, timeout=CALL / 2)
+    address, port = healthz(KUBELET)
+    if not port:
+        return ""  # that it runs has to do
+    connection = http.client.HTTPConnection(address, port, timeout=CALL / 2)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
@@ -221,7 +237,11 @@ class Trial:
                 return "nothing"
             order = replace(order, boots=tuple(dict.fromkeys([*order.boots, self.boot()])))
             write_order(self.state, order)
-            reason = self._watch(order)
+            if len(order.boots) > BOOTS:
+                # There may be no time to watch: it would boot again meanwhile.
+                reason = f"the machine has booted {len(order.boots)} times while it was tried"
+            else:
+                reason = self._watch(order)
             if reason != ANOTHER:
                 return self._judge(order, reason)
 
@@ -229,8 +249,6 @@ class Trial:
         if self._active() != order.generation:
             self._end()  # whoever ordered it was cut before he switched
             return "nothing"
-        if len(order.boots) > BOOTS:
-            reason = f"the machine has booted {len(order.boots)} times while it was tried"
         if not reason:
             self.tell(f"generation {order.generation} runs well: it stays")
             self._end()

@@ -79,7 +79,8 @@ options:
     description: The transferred file. Set by the action plugin.
     type: path
   transfer_owner:
-    description: The user who transfers. Set by the action plugin.
+    description:
+      - The user who transfers, empty for the one who has become root. Set by the action plugin.
     type: str
 extends_documentation_fragment:
   - kubewright.cluster.fence
@@ -138,6 +139,7 @@ removed:
   elements: str
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,19 @@ class Bringing:
                     raise
 
 
+def transfer_owner(params: dict[str, Any]) -> str | None:
+    """Who writes the transfer; where the controller does not know, who became root by sudo."""
+    if params["transfer_owner"] != "":
+        owner: str | None = params["transfer_owner"]
+        return owner
+    if not (owner := os.environ.get("SUDO_USER")):
+        raise KubewrightError(
+            "Who logs in to this node is not known, and only he can write the image here. Set "
+            "ansible_user for it in the inventory."
+        )
+    return owner
+
+
 def bring(
     store: _image.Store, params: dict[str, Any], check_mode: bool, run: _command.Runner
 ) -> dict[str, Any]:
@@ -222,7 +237,9 @@ def bring(
     verdict = store.verdict(digest) if there and is_active else None
     damaged = verdict is not None and not verdict.sound
     renews = activate and (damaged or not is_active)
-    if there and not renews:
+    # Whoever asks to have it there wants a sound one.
+    damaged = damaged or (there and not activate and store.is_damaged(digest))
+    if there and not renews and not damaged:
         return {**result, "changed": False, "generation": number}
     if check_mode:
         result.update(installed=damaged or not there, activated=renews)
@@ -237,7 +254,7 @@ def bring(
             bringing.fetch()
             result["installed"] = True
         elif params["size"]:
-            file = store.prepare_transfer(digest, params["size"], params["transfer_owner"])
+            file = store.prepare_transfer(digest, params["size"], transfer_owner(params))
             told = {"transfer": str(file), "offset": file.stat().st_size}
             return {**result, "changed": False, "generation": number, **told}
         else:
@@ -279,15 +296,15 @@ def collect(store: _image.Store, check_mode: bool) -> dict[str, Any]:
     """Remove what nobody needs."""
     store.require_mounted()
     before = store.active()
-    digests = _image_use.surplus(store)
+    digests, generations = _image_use.surplus(store), _image_use.surplus_generations(store)
     if not check_mode:
         store.clean()
-        _image_use.collect(store, digests)
+        _image_use.collect(store, digests, generations)
     return {
         "installed": False,
         "activated": False,
         "generation": before.generation if before else None,
-        "changed": bool(digests),
+        "changed": bool(digests or generations),
         "removed": digests,
     }
 

@@ -297,3 +297,28 @@ def test_one_install_waits_for_the_other(run_module: RunModule, volume: Path, no
         said = run_module("system_image", **arguments)["msg"]
     assert "Another run is at work on this node" in said and f"process {os.getpid()}" in said
     assert "transfer" in run_module("system_image", **arguments)
+
+
+def test_a_damaged_one_is_installed_again(run_module: RunModule, volume: Path) -> None:
+    """What a rollback or an activation that refuses it says is to be done."""
+    bring(run_module, volume, CONTENT)
+    bring(run_module, volume, OTHER)
+    store = _image.Store(volume)
+    store.image(DIGEST).chmod(0o644)
+    store.image(DIGEST).write_bytes(b"rot")
+    refused = run_module("system_image", state="rolled_back", volume=str(volume))
+    assert "node image install" in refused["msg"]
+    assert bring(run_module, volume, CONTENT, state="present")["installed"] is True
+    assert bring(run_module, volume, CONTENT, state="present")["changed"] is False
+    back = run_module("system_image", state="rolled_back", volume=str(volume))
+    assert back["digest"] == DIGEST
+
+
+def test_who_became_root_writes_the_transfer(
+    run_module: RunModule, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"digest": DIGEST, "volume": str(volume), "size": 1, "transfer_owner": ""}
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    assert "ansible_user" in run_module("system_image", **asked)["msg"]
+    monkeypatch.setenv("SUDO_USER", "nobody")
+    assert Path(run_module("system_image", **asked)["transfer"]).owner() == "nobody"

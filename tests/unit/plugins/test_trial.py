@@ -140,7 +140,10 @@ def test_a_machine_that_boots_again_and_again_goes_back(place: Path) -> None:
         tried.node = Reboots("")
         with pytest.raises(KeyboardInterrupt):
             tried.run()
-    assert trial(place, "", boot=lambda: "last").run() == "went back"
+    # It would boot again before anything could be watched.
+    last = trial(place, "", boot=lambda: "last")
+    last.node = Reboots("")
+    assert last.run() == "went back"
     assert "booted 4 times" in _image.Store(place).condemned(OTHER_DIGEST)
 
 
@@ -178,6 +181,34 @@ def test_killed_at_any_moment_the_next_one_goes_back(place: Path, every_kill: Ev
         (place / "active").unlink()
         (place / "active").symlink_to("generations/2")
         (place.parent / _trial.ORDER).write_bytes(kept)
+
+
+def test_where_the_kubelet_says_whether_it_is_healthy(tmp_path: Path) -> None:
+    told = tmp_path / "10-kubewright.conf"
+    assert _trial.healthz(told) == ("127.0.0.1", 10248)
+    for text, place in (
+        ('{"healthzPort": 10300}', ("127.0.0.1", 10300)),
+        ('{"healthzBindAddress": "192.0.2.1", "healthzPort": 0}', ("192.0.2.1", 0)),
+        ('{"healthzBindAddress": "0.0.0.0"}', ("127.0.0.1", 10248)),
+        ("[]", ("127.0.0.1", 10248)),
+        ("half of", ("127.0.0.1", 10248)),
+    ):
+        told.write_text(text)
+        assert _trial.healthz(told) == place
+
+
+def test_a_collection_does_not_forget_what_was_given_up(place: Path, run_module: RunModule) -> None:
+    trial(place, ILL).run()
+    for content in (b"a third one", b"a fourth one", b"a fifth one"):
+        bring(run_module, place, content)
+    collected = run_module("system_image", state="collected", volume=str(place))
+    assert collected["changed"] is True
+    store = _image.Store(place)
+    assert OTHER_DIGEST in collected["removed"] and store.condemned(OTHER_DIGEST) == ILL
+    assert store.numbers() == [2, 4, 5]
+    again = run_module("system_image", state="collected", volume=str(place))
+    assert again["changed"] is False
+    assert ILL in bring(run_module, place, OTHER)["msg"]
 
 
 def test_the_runtimes_own_word_counts() -> None:
