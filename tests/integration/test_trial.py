@@ -70,7 +70,8 @@ def test_a_broken_image_is_given_up_by_the_node(
     assert told["bad"] is True and told["active"] is False
     again = activate_by_apply(cluster, bad, node)
     assert again.status != 0 and "gone back" in again.stdout and reason in again.stdout
-    assert cluster.apply().succeeded().document["changed"] is False
+    # Nothing on any node: the kubeconfig may name another control plane by now.
+    assert cluster.apply().succeeded().document["host_tasks"]["changed"] == 0
 
 
 def test_a_good_one_stays_also_while_the_api_is_away(
