@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kubewright.act.messages import plain
+from kubewright.act.messages import plain, system_error
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,17 @@ def test_a_sequence_without_its_end_hides_no_line(begin: str) -> None:
     begun = time.process_time()
     assert "\x1b" not in plain(begin * 100_000)
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "/near: No space left on device"),
+        (OSError(28, "No space left on device", "/x"), "/x: No space left on device"),
+        (OSError(122, "Disk quota exceeded"), "/near: Disk quota exceeded"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (OSError("a sentence"), ""),
+    ],
+)
+def test_a_full_disk_has_a_place(error: OSError, said: str) -> None:
+    assert system_error(error, "/near") == said

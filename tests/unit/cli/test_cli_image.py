@@ -84,6 +84,20 @@ def test_gc_takes_what_no_cluster_was_given_and_is_not_the_newest(
     assert images["old"].digest[:6] not in left and len(left) == 3
 
 
+def test_gc_keeps_the_newest_whose_file_is_there(
+    world: Any, images: dict[str, Image], command: Callable[..., Any]
+) -> None:
+    Store().path(images["worker"]).unlink()
+    Store().path(images["control_plane"]).write_bytes(b"cut")
+    world.paths.identity.mkdir(parents=True)
+    note(world.paths.images, [images["worker"].digest])
+    gone = json.loads(command("image", "gc", "--yes", "-o", "json").out)
+    assert [one["role"] for one in gone["removed"]] == ["worker", "control_plane"]
+    assert gone["bytes"] == 0
+    assert {one.key for one in Store().list()} == {"old", "older"}
+    assert Store().path(images["old"]).is_file()
+
+
 def test_apply_writes_down_what_nodes_are_given(
     world: Any,
     recorded: Any,
@@ -113,15 +127,53 @@ def test_a_cluster_that_is_gone_needs_nothing_and_a_damaged_record_is_told(
     assert len(Store().list()) == 4
 
 
-def test_sign(world: Any, images: dict[str, Image], command: Callable[..., Any]) -> None:
-    key = world.directory / "key"
-    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me", "-f", str(key)]
+@pytest.fixture
+def key(world: Any) -> Path:
+    path = Path(world.directory / "key")
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me", "-f", str(path)]
     subprocess.run(words, check=True)
+    return path
+
+
+def test_sign(images: dict[str, Image], key: Path, command: Callable[..., Any]) -> None:
     signed = json.loads(command("image", "sign", str(key), "-o", "json").out)
     assert signed["signer"].startswith("ssh-ed25519 ") and len(signed["images"]) == 4
     for one in signed["images"]:
         assert Path(one["signature"]).read_text().startswith("-----BEGIN SSH SIGNATURE")
-    assert command("image", "sign", "gone").code == 1
+    assert command("image", "sign", "gone").code == 2
+
+
+@pytest.mark.parametrize("word", ["/", ".", "..", "gone"])
+def test_what_is_no_key_was_typed_wrong(
+    images: dict[str, Image], command: Callable[..., Any], word: str
+) -> None:
+    ended = command("image", "sign", word)
+    assert (ended.code, "Name a private key of SSH." in ended.err) == (2, True), ended.err
+
+
+def test_sign_without_an_image_or_its_file(
+    world: Any, images: dict[str, Image], key: Path, command: Callable[..., Any]
+) -> None:
+    Store().path(images["old"]).unlink()
+    ended = command("image", "sign", str(key))
+    assert ended.code == 1
+    assert f"There is no {Store().path(images['old'])}" in ended.err
+    assert "kubewright image build" in ended.err and "OpenSSH" not in ended.err
+    (world.directory / "cache/images/index.json").unlink()
+    ended = command("image", "sign", str(key))
+    assert (ended.code, ended.out) == (1, "")
+    assert "Build them first: kubewright image build." in ended.err
+
+
+def test_a_key_that_others_may_read(
+    images: dict[str, Image], key: Path, command: Callable[..., Any]
+) -> None:
+    key.chmod(0o644)
+    ended = command("image", "sign", str(key))
+    assert (ended.code, f"chmod 600 {key}" in ended.err) == (1, True), ended.err
+    key.with_name("key.pub").unlink()
+    ended = command("image", "sign", str(key))
+    assert (ended.code, f"chmod 600 {key}" in ended.err) == (2, True), ended.err
 
 
 def test_serve(
@@ -140,6 +192,10 @@ def test_serve(
     assert ended.code == 0
     assert json.loads(ended.out)["url"].startswith("http://127.0.0.1:")
     assert "1 image not signed: nodes refuse them" in ended.err
+    Store().path(images["worker"]).unlink()
+    ended = command("image", "serve", "--listen", "127.0.0.1:0")
+    assert "1 image without a whole file" in ended.err
+    assert "Serving 3 images on http" in ended.out
     assert command("image", "serve", "--listen", "8440").code == 2
     assert command("image", "serve", "--listen", "192.0.2.1:1").code == 1
     assert commands._place("[::1]:8440") == ("::1", 8440)

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from kubewright.observe import Snapshot
 from kubewright.spec.machines import Machine
 
 OWN = """\
@@ -40,6 +42,37 @@ def own(world: Any, recorded: Any) -> Callable[[str], None]:
         world.paths.machines.write_text(json.dumps(written))
 
     return write
+
+
+def test_status_of_machines_whose_power_nobody_knows(
+    world: Any,
+    own: Callable[[str], None],
+    command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own(STATIC_POOL)
+    world.paths.machines.unlink()
+    ended = command("status")
+    assert ended.code == 3
+    assert "(machines not looked at yet)" in ended.out
+    assert "beta  not looked at yet\n" in ended.out
+    assert "✗ the machines of your own were not looked at yet: run 'kubewright plan'" in ended.out
+    assert "no machine" not in ended.out
+    own(LOCAL_POOL)
+    world.paths.machines.unlink()
+    shown = command("status").out
+    assert "demo-web-1  no machine\n" in shown and "alpha  not looked at yet\n" in shown
+    assert "there are no machines: run 'kubewright apply'" in shown
+    machines = tuple(
+        Machine(f"x://{name}", name, "192.0.2.1", (), provider, "", "", "", "on")
+        for name, provider in (("alpha", "static"), ("demo-web-1", "local"))
+    )
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    seen = Snapshot(cluster="demo", taken_at=now, machines=machines, machines_at=now)
+    monkeypatch.setattr("kubewright.cli.status.take", lambda *_: seen)
+    shown = command("status").out
+    assert "alpha  192.0.2.1\n" in shown
+    assert "demo-web-1  power on  192.0.2.1\n" in shown
 
 
 def test_apply_makes_none_of_them(

@@ -84,8 +84,9 @@ def test_stdout_that_takes_no_help(shell: Shell, words: str) -> None:
     ended = shell(f"{words} >/dev/full")
     assert ended.returncode == 1
     assert ended.stderr.startswith(b"Error: ")
-    assert b"No space left on device" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+    said, *remedy = ended.stderr.splitlines()
+    assert b"stdout" in said and b"No space left on device" in said
+    assert remedy in ([], [b"Make room there (`df -h`), then start again."])
 
 
 def test_stdout_that_takes_no_log(world: Any, shell: Shell) -> None:
@@ -147,10 +148,17 @@ def test_documents_are_right_in_every_encoding(form: Format, parse: Callable[[st
     assert parse(text) == data
 
 
-def test_a_write_that_fails_is_no_fault_of_ours() -> None:
+def test_a_write_that_fails_is_no_fault_of_ours(world: Any) -> None:
+    remedy = "Make room there (`df -h`), then start again."
     told = described(OSError(28, "No space left on device"))
-    assert (told.message, told.remedy, told.code) == ("No space left on device", "", 1)
-    assert described(OSError(13, "no", "/x")).message == "/x: no"
+    near = f"stdout, {world.directory / 'state'} or {world.directory / 'cache'}"
+    assert told.message == f"{near}: No space left on device"
+    assert (told.remedy, told.code) == (remedy, 1)
+    told = described(OSError(122, "Disk quota exceeded", "/x/y"))
+    assert (told.message, told.remedy) == ("/x/y: Disk quota exceeded", remedy)
+    told = described(OSError(13, "no", "/x"))
+    assert (told.message, told.remedy) == ("/x: no", "")
+    assert described(OSError(5, "Input/output error")).message == "Input/output error"
 
 
 def test_hints_can_be_pasted(

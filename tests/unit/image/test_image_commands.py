@@ -105,6 +105,9 @@ def test_pin_then_mirror_then_nothing_is_missing(
     [
         (["build", VERSION, "--source", "mirror"], "none was named"),
         (["build", VERSION, "--mirror", "https://a:hidden-word@example.com"], "credentials"),
+        (["build", VERSION, "--mirror", "http://[::1"], "not a URL"),
+        (["build", VERSION, "--mirror", "~no-such-user/x"], "no home directory"),
+        (["mirror", "~no-such-user/x", VERSION], "no home directory"),
         (["mirror", "x", VERSION, "--to-registry", "https://example.com"], "not of the form"),
         (["pin", VERSION, "--arch", "mips"], "no architecture 'mips'"),
         (["pin", "1.3"], "not in the catalogue"),

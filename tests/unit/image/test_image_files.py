@@ -242,6 +242,31 @@ def test_forms_of_published_checksums(server: ReleaseServer, text: str) -> None:
     assert files.published_sha256("dl.example.org/sums", ADDRESS) == PIN
 
 
+@pytest.mark.parametrize("cut", [0, 20])
+def test_a_checksum_that_was_cut(server: ReleaseServer, cut: int) -> None:
+    server.put("dl.example.org/sums", f"{PIN}\n".encode())
+    server.cuts["dl.example.org/sums"] = [cut]
+    files = Files(Origin("mirror", server.url))
+    error = refused(lambda: files.published_sha256("dl.example.org/sums", ADDRESS))
+    assert "connection was cut while sums came from" in error.message
+    assert f"{cut} of 65 bytes arrived" in error.message
+    assert "begins anew" in error.remedy
+    assert files.published_sha256("dl.example.org/sums", ADDRESS) == PIN
+
+
+def test_what_is_pinned_begins_anew_and_that_is_said(server: ReleaseServer, target: Path) -> None:
+    files = Files(Origin("mirror", server.url), pinning=True)
+    server.cuts[ADDRESS] = [1_000_000, 0, 0, 0]
+    error = refused(lambda: files.fetch(ADDRESS, target, None))
+    assert "begins anew" in error.remedy and "goes on from there" not in error.remedy
+    server.statuses[ADDRESS] = 500
+    error = refused(lambda: files.fetch(ADDRESS, target, None))
+    assert "what was pinned is kept" in error.remedy
+    server.redirects[f"/{ADDRESS}"] = "http://127.0.0.1:1/"
+    error = refused(lambda: files.fetch(ADDRESS, target, None))
+    assert "what was pinned is kept" in error.remedy and "was fetched" not in error.remedy
+
+
 def test_a_page_that_is_no_checksum(server: ReleaseServer) -> None:
     server.put("dl.example.org/sums", b"<html>Sorry!</html>")
     files = Files(Origin("mirror", server.url))
@@ -260,6 +285,8 @@ def test_a_page_that_is_no_checksum(server: ReleaseServer) -> None:
         ("mirror", "https://me:hidden-word@mirror.example.com/k8s", None, "credentials"),
         ("mirror", "https://mirror.example.com/?x=1", None, "not a URL"),
         ("mirror", "ftp://mirror.example.com/", None, "not a URL"),
+        ("mirror", "http://[::1", None, "not a URL"),
+        ("mirror", "~no-such-user/mirror", None, "no home directory for ~no-such-user/mirror"),
         ("mirror", "/no/such/directory", None, "not a directory"),
         ("mirror", "https://mirror.example.com", "https://registry.example.com", "of the form"),
         ("mirror", "https://mirror.example.com", "me:hidden-word@registry", "of the form"),

@@ -125,6 +125,34 @@ def test_anchors_and_merges_of_a_common_size_are_read() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["enableServer", "healthzBindAddress", "healthzPort", "port", "registerNode", "providerID"],
+)
+def test_what_a_node_needs_of_its_kubelet_can_not_be_set(name: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check(f"control_plane: {{kubelet_args: {{{name}: 0}}}}\n", Path("x"), Surroundings())
+    field = f"control_plane.kubelet_args.{name}"
+    (problem,) = (one for one in caught.value.problems if one.field == field)
+    assert f"{name} can't be set: " in problem.message
+    assert problem.remedy == f"remove {name}"
+
+
+def test_no_control_character_of_the_file_reaches_a_terminal() -> None:
+    text = 'name: "de\\x1b[31mmo"\nversion: "1\\n2"\n"po\\x9bols": []\nplugin: "für"\n'
+    with pytest.raises(SpecError) as caught:
+        check(text, Path("cluster.yml"), Surroundings())
+    told = str(caught.value)
+    assert r"name: 'de\x1b[31mmo' is not" in told
+    assert r"version: '1\n2' is not" in told
+    assert r"po\x9bols: is not a field" in told
+    assert "'für' is not" in told
+    assert not any(
+        character < " " or "\x7f" <= character < "\xa0" for character in told.replace("\n", "")
+    )
+    assert len(told.splitlines()) == len(caught.value.problems)
+
+
 @pytest.mark.parametrize("version", ["true", "false"])
 def test_a_version_that_is_no_number(version: str) -> None:
     with pytest.raises(SpecError) as caught:

@@ -134,6 +134,24 @@ def test_a_bad_cluster(case: str) -> None:
             "pools[1].system_volume.device",
             "'/dev/vd b' is not allowed",
         ),
+        (
+            "size_gb: 40",
+            "type: block, device: /dev/../etc/passwd",
+            "pools[1].system_volume.device",
+            "has . or .. in it",
+        ),
+        (
+            "size_gb: 40",
+            'type: block, device: "/dev/vdb\\n"',
+            "pools[1].system_volume.device",
+            "is not allowed",
+        ),
+        (
+            "size_gb: 40",
+            "size_gb: 16000001",
+            "pools[1].system_volume.size_gb",
+            "16000001 is more than",
+        ),
         ("size_gb: 40", "size: 40", "pools[1].system_volume.size", "is not a field"),
     ],
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -98,11 +99,18 @@ def complaint(output: Iterable[str]) -> str:
     return "\n".join(lines[-_LINES:]) or "ansible-playbook ended without a word"
 
 
-def system_error(error: OSError) -> str:
+def system_error(error: OSError, near: str = "") -> str:
     """Return what the system said of which file, empty where it said nothing.
 
-    What is noticed at a descriptor, such as a full disk, has no file's name.
+    What is noticed at a descriptor, such as a full disk, has no file's name: ``near`` says where
+    what was full may be.
     """
     if not error.strerror:
         return ""
-    return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    place = near if error.filename is None and is_full(error) else error.filename
+    return f"{place}: {error.strerror}" if place else error.strerror
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk, or what its user may take of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

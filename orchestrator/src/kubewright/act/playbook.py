@@ -78,7 +78,7 @@ def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
         except Exception as error:
             # Whatever breaks in between, the user gets a sentence, the log has the rest.
             writer.line(traceback.format_exc())
-            recorder.broken = f"the run was lost: {_reason(error)}"
+            recorder.broken = f"the run was lost: {_reason(error, str(order.directory))}"
             status = "error"
         if cancel.is_set():
             status = "canceled"
@@ -145,8 +145,8 @@ def _program(name: str, path: str) -> str:
     raise FileNotFoundError(f"there is no {name} in {path}; install ansible-core beside kubewright")
 
 
-def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and system_error(error)) or repr(error)
+def _reason(error: Exception, near: str = "") -> str:
+    return (isinstance(error, OSError) and system_error(error, near)) or repr(error)
 
 
 def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log: _Log) -> Result:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubewright.act import LeftoverError
-from kubewright.act.messages import system_error
+from kubewright.act.messages import is_full, system_error
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.image import ImageError
+from kubewright.image.paths import cache_dir
 from kubewright.locations import state_root
 from kubewright.observe import CredentialsError
 from kubewright.spec import Problem, SpecError
@@ -49,8 +50,9 @@ def described(error: Exception) -> CommandError:
             return CommandError(str(error), code=ExitCode.UNHEALTHY)
         case LeftoverError() | MachinesError() | ProviderError() | StoreError():
             return CommandError(str(error))
-        case OSError() if said := system_error(error):
-            return CommandError(said)
+        case OSError() if said := system_error(error, f"stdout, {state_root()} or {cache_dir()}"):
+            remedy = "Make room there (`df -h`), then start again." if is_full(error) else ""
+            return CommandError(said, remedy=remedy)
     return _unexpected(error)
 
 

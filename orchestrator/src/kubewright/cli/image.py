@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -35,6 +35,7 @@ from kubewright.image.origin import (
     SOURCE_VARIABLE,
     registry_option,
 )
+from kubewright.image.paths import expanded
 from kubewright.image.serving import server
 from kubewright.image.signing import public_key, sign, signature_of
 from kubewright.locations import state_root
@@ -124,7 +125,7 @@ def mirror_images(
     origin = _origin(None, mirror, registry) or UPSTREAM
     target = _input(lambda: registry_option(to_registry))
     wanted, arches = _wanted(version, file), _arches(arch)
-    place = directory.expanduser().absolute()
+    place = _input(lambda: expanded(directory))
     with Progress(out.notes) as progress:
         done = fill(
             wanted,
@@ -244,7 +245,12 @@ def sign_images(
     out = Output(output)
     store = Store()
     found = store.list()
-    line = public_key(key)
+    if not found:
+        raise CommandError(
+            "there is no image on this machine to sign",
+            remedy="Build them first: kubewright image build.",
+        )
+    line = _input(lambda: public_key(key))
     data = [{**_data(store, one), "signature": str(sign(store.path(one), key))} for one in found]
     out.result(
         {"signer": line, "images": data},
@@ -263,7 +269,14 @@ def serve_images(
     """Serve the images on this machine by HTTP, for nodes that fetch them. Ends with Ctrl-C."""
     out = Output(output)
     store = Store()
-    found = store.list()
+    listed = store.list()
+    found = [one for one in listed if store.present(one)]
+    if missing := len(listed) - len(found):
+        out.note(
+            f"{counted(missing, 'image')} without a whole file: nodes don't get them "
+            "(kubewright image build)",
+            style="yellow",
+        )
     unsigned = [one for one in found if not signature_of(store.path(one)).exists()]
     if unsigned:
         out.note(
@@ -305,32 +318,30 @@ def collect_images(
         bool, typer.Option("--dry-run", help="Only say which images would be removed.")
     ] = False,
 ) -> None:
-    """Remove images that no cluster's nodes were given, but for the newest of each release."""
+    """Remove images that no cluster's nodes were given, but for the newest of each release.
+
+    One whose file is missing or cut is removed in any case.
+    """
     out = Output(output)
     store = Store()
     used = clusters(state_root())
-    gone = unused(store.list(), {digest for digests in used.values() for digest in digests})
+    digests = {digest for given in used.values() for digest in given}
+    gone = unused(store.list(), digests, store.present)
+    size = sum(image.size for image in gone if store.present(image))
+    words = f"{counted(len(gone), 'image')} of {size / 1e6:.0f} MB"
     if not gone:
         out.result({"removed": [], "bytes": 0}, "Nothing to remove.")
         return
     if not dry_run:
         out.notes.print(_table(gone))
-        out.confirm(f"Remove {_counted(gone)}?", yes=yes)
+        out.confirm(f"Remove {words}?", yes=yes)
         for image in gone:
             store.remove(image)
     data = [_data(store, image) for image in gone]
     out.result(
-        {"removed" if not dry_run else "would_remove": data, "bytes": _bytes(gone)},
-        _table(gone) if dry_run else f"{_counted(gone)} removed.",
+        {"removed" if not dry_run else "would_remove": data, "bytes": size},
+        _table(gone) if dry_run else f"{words} removed.",
     )
-
-
-def _counted(images: Sequence[Image]) -> str:
-    return f"{counted(len(images), 'image')} of {_bytes(images) / 1e6:.0f} MB"
-
-
-def _bytes(images: Sequence[Image]) -> int:
-    return sum(image.size for image in images)
 
 
 def _data(store: Store, image: Image) -> dict[str, Any]:

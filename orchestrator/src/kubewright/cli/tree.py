@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rich.text import Text
 from rich.tree import Tree
@@ -15,19 +15,21 @@ from kubewright.spec.models import Spec
 
 def tree(spec: Spec, version: str, snapshot: Snapshot) -> Tree:
     """Return the tree of a cluster."""
-    root = Tree(Text(f"{spec.name}  Kubernetes {version}  {_age(snapshot)}", style="bold"))
+    own = spec.own_hosts()
+    age = _age(snapshot, own=len(own) == spec.machine_count)
+    root = Tree(Text(f"{spec.name}  Kubernetes {version}  {age}", style="bold"))
     hosts = spec.control_plane_hosts()
     ready = len(snapshot.ready_api_servers)
     title = f"control plane  {ready} of {len(hosts)} API servers ready, {_etcd(snapshot.etcd)}"
-    _branch(root, title, hosts, snapshot)
+    _branch(root, title, hosts, snapshot, own)
     for pool in spec.pools:
         hosts = spec.pool_hosts(pool)
         ready = sum(node.ready for node in snapshot.nodes or () if node.name in hosts)
         known = f"{ready} of {len(hosts)} ready" if snapshot.nodes is not None else "not known"
-        _branch(root, f"pool {pool.name}  {known}", hosts, snapshot)
+        _branch(root, f"pool {pool.name}  {known}", hosts, snapshot, own)
     others = _others(spec, snapshot)
     if others:
-        _branch(root, "not in the file", others, snapshot)
+        _branch(root, "not in the file", others, snapshot, own)
     return root
 
 
@@ -37,13 +39,15 @@ def _others(spec: Spec, snapshot: Snapshot) -> list[str]:
     return sorted(names - set(expected_hosts(spec)))
 
 
-def _branch(root: Tree, title: str, hosts: Iterable[str], snapshot: Snapshot) -> None:
+def _branch(
+    root: Tree, title: str, hosts: Iterable[str], snapshot: Snapshot, own: Collection[str]
+) -> None:
     branch = root.add(Text(title))
     for host in hosts:
-        branch.add(_line(host, snapshot))
+        branch.add(_line(host, snapshot, own=host in own))
 
 
-def _line(host: str, snapshot: Snapshot) -> Text:
+def _line(host: str, snapshot: Snapshot, *, own: bool) -> Text:
     """Return a host: its node, its API server, its member of etcd, its machine."""
     line = Text(host)
     node = next((node for node in snapshot.nodes or () if node.name == host), None)
@@ -59,9 +63,10 @@ def _line(host: str, snapshot: Snapshot) -> Text:
             _add(line, word, member.healthy)
     machine = next((found for found in snapshot.machines if found.name == host), None)
     if machine is None:
-        _add(line, "no machine", False)
+        _add(line, "not looked at yet" if own else "no machine", False)
     else:
-        _add(line, f"power {machine.power}", machine.power == "on")
+        if not own:  # nothing here knows whether a machine of one's own has power
+            _add(line, f"power {machine.power}", machine.power == "on")
         line.append(f"  {machine.address}", style="dim")
     return line
 
@@ -91,10 +96,10 @@ def _etcd(etcd: Etcd) -> str:
     return f"etcd {etcd.healthy_voters} of {etcd.voters} healthy ({quorum})"
 
 
-def _age(snapshot: Snapshot) -> str:
+def _age(snapshot: Snapshot, *, own: bool) -> str:
     """Return how old the knowledge of the machines is: their providers are not asked here."""
     if snapshot.machines_at is None:
-        return "(no machines yet)"
+        return "(machines not looked at yet)" if own else "(no machines yet)"
     minutes = max(0, int((snapshot.taken_at - snapshot.machines_at).total_seconds() // 60))
     if minutes >= 48 * 60:
         age = f"{minutes // (24 * 60)} days"

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _TIMEOUT = (20, 60)
 # After so many attempts that brought nothing more, a download is given up.
 _FRUITLESS_ATTEMPTS = 3
+# How a download that was cut goes on when the same command is run again.
+_GOES_ON = "it goes on from there"
+_ANEW = "this file begins anew"
+_NO_RANGES = "it begins anew, since the server can't send a part of a file (it knows no ranges)"
 _BLOCK = 1 << 20
 _LARGEST_TEXT = 1 << 20
 _SHA256 = re.compile(r"^([0-9a-f]{64})(?:\s+\*?(\S+))?$")
@@ -34,8 +38,11 @@ _SHA256 = re.compile(r"^([0-9a-f]{64})(?:\s+\*?(\S+))?$")
 class Files:
     """The files of one origin, by their address ``<host>/<path>``; use it from one thread."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, *, pinning: bool = False) -> None:
+        """``pinning``: the user is told that a file which did not come whole begins anew."""
         self._origin = origin
+        self._pinning = pinning
+        self._kept = "what was pinned is kept" if pinning else "what was fetched is kept"
         self._session: requests.Session | None = None
 
     def fetch(self, address: str, target: Path, sha256: str | None) -> str:
@@ -88,8 +95,14 @@ class Files:
             if not path.is_file():
                 raise self._missing(address)
             return path.read_text(errors="replace")
+        import urllib3
+
         with self._get(address, {}) as response:
-            data = response.raw.read(_LARGEST_TEXT, decode_content=True)
+            try:
+                data = response.raw.read(_LARGEST_TEXT, decode_content=True)
+            except urllib3.exceptions.HTTPError as fault:
+                total = _total(response.headers, 0)
+                raise self._cut(address, response.raw.tell(), total, _ANEW) from fault
         return bytes(data).decode(errors="replace")
 
     def _directory(self) -> Path | None:
@@ -139,9 +152,9 @@ class Files:
                     reached = partial.stat().st_size
                     if not goes_on and headers.get("Accept-Ranges") != "bytes":
                         partial.unlink()
-                        raise self._cut(address, reached, total, resumable=False) from fault
+                        raise self._cut(address, reached, total, _NO_RANGES) from fault
             left = left - 1 if reached <= have else _FRUITLESS_ATTEMPTS
-        raise self._cut(address, have, None, resumable=True)
+        raise self._cut(address, have, None, _ANEW if self._pinning else _GOES_ON)
 
     def _get(self, address: str, headers: dict[str, str]) -> requests.Response:
         import requests
@@ -156,7 +169,7 @@ class Files:
                 url, headers=headers, stream=True, timeout=_TIMEOUT, verify=_authorities()
             )
         except requests.RequestException as fault:
-            raise _unreachable(address, url, fault) from None
+            raise _unreachable(address, url, fault, self._kept) from None
         if response.status_code not in (200, 206, 416):
             response.close()
             raise self._refused(address, response.status_code)
@@ -180,7 +193,7 @@ class Files:
             )
         return ImageError(
             f"{_name(address)} could not be fetched: {url} answers with status {status}.",
-            "Run the same command again; what was fetched is kept. If it stays, ask whoever keeps"
+            f"Run the same command again; {self._kept}. If it stays, ask whoever keeps"
             f" the server {host_of(url)}.",
         )
 
@@ -193,15 +206,12 @@ class Files:
             else "Upstream has moved it: the catalogue (upstream.yml) must say where.",
         )
 
-    def _cut(self, address: str, reached: int, total: int | None, *, resumable: bool) -> ImageError:
+    def _cut(self, address: str, reached: int, total: int | None, again: str) -> ImageError:
         of = f" of {total}" if total is not None else ""
         return ImageError(
             f"The connection was cut while {_name(address)} came from"
             f" {self._origin.place(address)}: {reached}{of} bytes arrived.",
-            "Run the same command again; it goes on from there."
-            if resumable
-            else "Run the same command again; it begins anew, since the server can't send a part"
-            " of a file (it knows no ranges).",
+            f"Run the same command again; {again}.",
         )
 
 
@@ -230,7 +240,7 @@ def _authorities() -> str | bool:
     return paths.cafile or paths.capath or True
 
 
-def _unreachable(address: str, url: str, fault: Exception) -> ImageError:
+def _unreachable(address: str, url: str, fault: Exception, kept: str) -> ImageError:
     """In words of our own: the exception's may hold a redirect's secrets, or a proxy's."""
     import requests
 
@@ -250,6 +260,6 @@ def _unreachable(address: str, url: str, fault: Exception) -> ImageError:
     return ImageError(
         f"{_name(address)} could not be fetched from {url}: {reason}.",
         f"Check the network, the name {host} and the proxy settings (https_proxy, no_proxy) and run"
-        " the same command again; what was fetched is kept. Without the public addresses, take it"
+        f" the same command again; {kept}. Without the public addresses, take it"
         " from a mirror: docs/air-gapped.md.",
     )

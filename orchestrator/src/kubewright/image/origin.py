@@ -16,6 +16,7 @@ from typing import Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from kubewright.image.errors import ImageError
+from kubewright.image.paths import expanded
 
 #: What a user names.
 SourceName = Literal["modules", "mirror", "upstream"]
@@ -121,24 +122,28 @@ def registry_option(text: str) -> str:
 
 def _place(text: str) -> str:
     if "://" not in text:
-        path = Path(text).expanduser().absolute()
+        path = expanded(Path(text))
         if text and not path.is_dir():
             raise ImageError(
                 f"The mirror {path} is not a directory.",
                 "Name a directory that `kubewright image mirror` has filled, or a URL (https://...).",
             )
         return str(path) if text else ""
-    parts = urlsplit(text)
+    no_url = ImageError(
+        f"The mirror {text!r} is not a URL that files can be taken from.",
+        "It looks like https://mirror.example.com/kubernetes, or is a directory.",
+    )
+    try:
+        parts = urlsplit(text)
+    except ValueError as fault:  # such as [ without ], or what is no IPv6 address in them
+        raise no_url from fault
     if parts.username is not None or parts.password is not None:
         raise ImageError(
             "The mirror's URL has credentials in it, which others see in the list of processes.",
             f"Leave them out, and write them into ~/.netrc: machine {parts.hostname} login ...",
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ImageError(
-            f"The mirror {text!r} is not a URL that files can be taken from.",
-            "It looks like https://mirror.example.com/kubernetes, or is a directory.",
-        )
+        raise no_url
     return text.rstrip("/")
 
 

@@ -43,6 +43,16 @@ def pins_dir() -> Path:
     return (Path(base) if base else Path.home() / ".config").absolute() / "kubewright" / "pins"
 
 
+def expanded(path: Path) -> Path:
+    """The absolute path of one that a user typed, which may begin with ~. Raises ImageError."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as fault:
+        raise ImageError(
+            f"There is no home directory for {path}.", "Write it from / on."
+        ) from fault
+
+
 def host_arch() -> str:
     """This machine's architecture in Go's and Debian's word. Images are built natively."""
     machine = platform.machine()

@@ -92,7 +92,7 @@ class _Pin:
         self.added: list[str] = []
         self.work = cache / "downloads" / ".work-pin"
         self._origin = origin
-        self._files = Files(origin)
+        self._files = Files(origin, pinning=True)
         self._cache = cache
         self._log = cache / "logs" / "pin.log"
         self._report = report

@@ -30,11 +30,16 @@ def sign(image: Path, key: Path) -> Path:
         with image.open("rb") as file:
             done = subprocess.run(command, stdin=file, capture_output=True, check=False)
     except FileNotFoundError as fault:
-        missing = f"There is no {fault.filename}."
-        raise ImageError(missing, "Install OpenSSH, or build the image again.") from fault
+        remedy = "Install OpenSSH."
+        if fault.filename == str(image):
+            remedy = (
+                "Build it again (kubewright image build), or remove what has no file"
+                " (kubewright image gc)."
+            )
+        raise ImageError(f"There is no {fault.filename}.", remedy) from fault
     if done.returncode != 0 or not done.stdout:
         said = done.stderr.decode(errors="replace").strip()
-        raise ImageError(
+        raise _too_open(key, said) or ImageError(
             f"{image.name} could not be signed with {key}: {said}.",
             "Name a private key of SSH that this user may read (ssh-keygen -t ed25519 makes one).",
         )
@@ -44,6 +49,8 @@ def sign(image: Path, key: Path) -> Path:
 
 def public_key(key: Path) -> str:
     """The line that nodes are given for ``key``: kind, key and comment. Raises ImageError."""
+    if key.is_dir():
+        raise ImageError(f"{key} is a directory, and no private key.", "Name a private key of SSH.")
     command = ["ssh-keygen", "-y", "-f", str(key)]
     public = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")
     try:
@@ -55,5 +62,14 @@ def public_key(key: Path) -> str:
         raise ImageError(f"{public} can't be read: {fault}.", "Mend it.") from fault
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
-        raise ImageError(f"{key} is no private key: {said}.", "Name a private key of SSH.")
+        raise _too_open(key, said) or ImageError(
+            f"{key} is no private key: {said}.", "Name a private key of SSH."
+        )
     return done.stdout.decode().strip()
+
+
+def _too_open(key: Path, said: str) -> ImageError | None:
+    """The error where ssh-keygen refuses a key because of its mode, else None."""
+    if "UNPROTECTED PRIVATE KEY FILE" not in said:
+        return None
+    return ImageError(f"Others than its owner may read the key {key}.", f"chmod 600 {key}")

@@ -80,6 +80,13 @@ class Store:
         """The squashfs file of an image."""
         return self._directory / image.file
 
+    def present(self, image: Image) -> bool:
+        """Whether an image's file is there, as long as the index says; its bytes may differ."""
+        try:
+            return self.path(image).stat().st_size == image.size
+        except FileNotFoundError:
+            return False
+
     def list(self) -> Images:
         """All images, newest Kubernetes first. Raises ImageError when the index is not readable."""
         images = self._read()
@@ -106,7 +113,7 @@ class Store:
             if any(image.source == kind for image in known):
                 of_kind = catalogue.published(version, arch) if kind == "upstream" else release
                 keys.add(image_key(of_kind, role, locked, arch))
-        found = [image for image in known if image.key in keys and self._present(image)]
+        found = [image for image in known if image.key in keys and self.present(image)]
         return max(found, key=lambda image: image.built_at, default=None)
 
     def prefer(self, images: Images) -> None:
@@ -170,12 +177,6 @@ class Store:
         except ImageError as fault:
             problems.append(fault.message)
         return Verdict(image, problems)
-
-    def _present(self, image: Image) -> bool:
-        try:
-            return self.path(image).stat().st_size == image.size
-        except FileNotFoundError:
-            return False
 
     def _read(self) -> Images:
         try:

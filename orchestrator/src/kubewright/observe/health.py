@@ -31,8 +31,11 @@ def troubles(spec: Spec, snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
+    own = spec.own_hosts()
     if not snapshot.machines:
-        return ["there are no machines: run 'kubewright apply'"]
+        unseen = "the machines of your own were not looked at yet: run 'kubewright plan'"
+        none = "there are no machines: run 'kubewright apply'"
+        return ([none] if len(own) < spec.machine_count else []) + ([unseen] if own else [])
     power = {machine.name: machine.power for machine in snapshot.machines}
     found = []
     for host in expected_hosts(spec):

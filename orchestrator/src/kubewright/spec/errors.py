@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 #: Keys and list indices from the top of the document: ``("pools", 0, "name")``.
 Location = tuple[str | int, ...]
+
+#: What a terminal obeys instead of showing it (C0, DEL and C1).
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def dotted(location: Location) -> str:
@@ -51,11 +55,15 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        """Return ``file:line:column: field: message; remedy``, the form that editors jump to."""
+        """Return ``file:line:column: field: message; remedy``, the form that editors jump to.
+
+        Control characters, which the file may have, are written as Python does it: ``\\x1b``.
+        """
         place = f"{self.file}:{self.line}:{self.column}" if self.line else f"{self.file}"
         subject = f"{self.field}: " if self.field else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{place}: {subject}{self.message}{remedy}"
+        text = f"{place}: {subject}{self.message}{remedy}"
+        return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class SpecError(Exception):

@@ -146,7 +146,12 @@ OURS = {
     "cgroupDriver": "it has to be the container runtime's",
     "clusterDNS": "it follows from service_cidr",
     "containerRuntimeEndpoint": "the system image brings the runtime",
+    "enableServer": "the API server asks the kubelet for logs and for exec",
+    "healthzBindAddress": "a node judges a new image by the kubelet's health at 127.0.0.1:10248",
+    "healthzPort": "a node judges a new image by the kubelet's health at 127.0.0.1:10248",
+    "port": "the API server asks every kubelet at port 10250",
     "providerID": "it is the machine's id at its provider",
+    "registerNode": "a machine becomes a node by registering itself",
     "rotateCertificates": "certificates are always rotated",
     "staticPodPath": "kubeadm decides it",
 }

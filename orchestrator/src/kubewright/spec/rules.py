@@ -16,7 +16,7 @@ from typing import Any
 
 from kubewright.spec import kubelet, own_machines
 from kubewright.spec.errors import Finding, Location, dotted
-from kubewright.spec.models import LABEL, MAX_NODES, Spec
+from kubewright.spec.models import LABEL, MAX_NODES, MIN_VOLUME_GB, Spec
 from kubewright.spec.names import CONTROL_PLANE, MAX_HOST_NAME, host_name
 
 #: The pod network of one node: kube-controller-manager's default --node-cidr-mask-size for IPv4.
@@ -27,6 +27,8 @@ WIDEST_POD_PREFIX = NODE_PREFIX - 16
 WIDEST_SERVICE_PREFIX = 12
 #: ... and at least 10 addresses (MinimumAddressesInServiceSubnet), since DNS takes the tenth.
 NARROWEST_SERVICE_PREFIX = 28
+#: What 64 bits and ext4 take in any case, in GB: 16 PB, with room for what is counted in bytes.
+MAX_VOLUME_GB = 16_000_000
 
 _RESERVED = {
     "0.0.0.0/8": "this network",
@@ -74,6 +76,7 @@ def check(data: Any, around: Surroundings) -> list[Finding]:
         *_host_names(data, pools),
         *_kubelet_args(data, pools),
         *(finding for place in places for finding in _device(place)),
+        *(finding for place in places for finding in _volume_size(place)),
         *found,
         *_version(data, around),
         *_providers(data, pools, around),
@@ -187,6 +190,23 @@ def _device(place: own_machines.Place) -> Iterator[Finding]:
             "can't be set: a volume of type local is a file",
             "remove it, or write type: block",
             at_key=True,
+        )
+    device = _get(volume, "device", str)
+    if kind == "block" and device and {".", ".."} & set(device.split("/")):
+        yield Finding(
+            where,
+            f"'{device}' has . or .. in it",
+            "write its path without them, such as /dev/disk/by-id/virtio-system",
+        )
+
+
+def _volume_size(place: own_machines.Place) -> Iterator[Finding]:
+    size = _get(_get(place.data, "system_volume", dict), "size_gb", int)
+    if size is not None and size > MAX_VOLUME_GB:
+        yield Finding(
+            (*place.location, "system_volume", "size_gb"),
+            f"{size} is more than a file or a device can have",
+            f"write a whole number of GB, {MIN_VOLUME_GB} to {MAX_VOLUME_GB}",
         )
 
 
