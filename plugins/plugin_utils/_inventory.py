@@ -11,11 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _cluster_rules, _nodes
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _cluster_rules,
+    _digest,
+    _fetch,
+    _nodes,
+    _signature,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _image_dir
 from ansible_collections.kubewright.cluster.plugins.plugin_utils._desired import ROLES
 
@@ -92,7 +100,12 @@ def read(
     cluster = _cluster_rules.Cluster(
         name, version, told["pod_cidr"], told["service_cidr"], seen, providers()
     )
-    found = [*_cluster_rules.problems(cluster), *settings.problems, *images.problems]
+    found = [
+        *_cluster_rules.problems(cluster),
+        *settings.problems,
+        *images.problems,
+        *_image_variables(hosts),
+    ]
     stays = hostvars["localhost"] if "kubewright_state_dir" in extra else {}
     barred = [*_state_dir(stays.get("kubewright_state_dir")), *_cluster_rules.insecure(cluster)]
     return Inventory(told, records, images.found, list(dict.fromkeys(found)), barred)
@@ -132,6 +145,27 @@ def _state_dir(given: Any) -> list[str]:
         f"kubewright_state_dir: {given} is no absolute path, and as an extra variable it stays as "
         f"it is. Write {_whole(given)}."
     ]
+
+
+def _image_variables(hosts: Mapping[str, Variables]) -> list[str]:
+    """What nodes would refuse of their images' variables, only after their volumes were made."""
+    wrong: dict[str, list[str]] = {}
+    for host, variables in hosts.items():
+        checks: dict[str, Callable[[], object]] = {}
+        if (digest := variables.get("system_volume_image_digest")) is not None:
+            checks["digest"] = partial(_digest.parse, str(digest))
+        if url := variables.get("system_volume_image_url"):
+            signers = variables.get("system_volume_image_signers") or []
+            # Ansible takes one word for a list of one.
+            listed = [signers] if isinstance(signers, str) else signers
+            checks["url"] = partial(_fetch.check_url, str(url))
+            checks["signers"] = partial(_signature.allowed, [str(signer) for signer in listed])
+        for name, check in checks.items():
+            try:
+                check()
+            except KubewrightError as error:
+                wrong.setdefault(f"system_volume_image_{name}: {error}", []).append(host)
+    return [f"{', '.join(names)}: {problem}" for problem, names in wrong.items()]
 
 
 def _record(variables: Variables) -> dict[str, Any]:

@@ -18,6 +18,8 @@ CHECKOUT = Path(__file__).parents[3]
 TABLE = CHECKOUT / "tests" / "data" / "bad_clusters.yml"
 DATA: dict[str, Any] = yaml.safe_load(TABLE.read_text())
 GOOD, CASES = DATA["good"], DATA["cases"]
+DIGEST = "0123456789abcdef" * 4
+SIGNER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA builder"
 
 
 def no_one(_variables: Any) -> str:
@@ -192,11 +194,42 @@ def test_images_that_nodes_fetch_need_not_be_here(images: Path) -> None:
     for variables in hosts.values():
         del variables["kubewright_image_dir"]
         variables["system_volume_image_url"] = "https://images.example.com"
-        variables["system_volume_image_digest"] = "aa"
+        variables["system_volume_image_digest"] = DIGEST
+        variables["system_volume_image_signers"] = [SIGNER]
     assert _inventory.read(groups, hosts, no_one).problems == []
     for variables in hosts.values():
         del variables["system_volume_image_digest"]
     assert len(_inventory.read(groups, hosts, no_one).problems) == 2, "which ones is not known"
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@192.0.2.10", "ftp://192.0.2.10", "http://["])
+def test_what_nodes_would_refuse_of_an_image_is_said_before_all_at_once(
+    images: Path, url: str
+) -> None:
+    groups, hosts = plain(GOOD, images)
+    for host in ("gamma", "delta"):
+        hosts[host]["system_volume_image_url"] = url
+    hosts["delta"]["system_volume_image_digest"] = DIGEST.upper()
+    hosts["delta"]["system_volume_image_signers"] = ["builder"]
+    problems = _inventory.read(groups, hosts, no_one).problems
+    assert [problem.split(": ")[:2] for problem in problems] == [
+        ["gamma, delta", "system_volume_image_url"],
+        ["gamma", "system_volume_image_signers"],
+        ["delta", "system_volume_image_digest"],
+        ["delta", "system_volume_image_signers"],
+    ]
+    assert "without user, password" in problems[0] and "no signers are named" in problems[1]
+    assert "is not a SHA-256" in problems[2] and "('builder') is no public key" in problems[3]
+    assert "secret@" not in "".join(problems)
+    assert all(problem.endswith(".") for problem in problems)
+
+
+@pytest.mark.parametrize("signers", [SIGNER, [SIGNER]])
+def test_good_variables_of_an_image_are_no_problem(images: Path, signers: Any) -> None:
+    said = {"digest": DIGEST, "url": "https://images.example.com/", "signers": signers}
+    given = {f"system_volume_image_{name}": value for name, value in said.items()}
+    assert read(images, **given).problems == []
+    assert read(images, system_volume_image_url="").problems == [], "as if it were not there"
 
 
 def test_missing_images_of_a_cluster_yml_are_the_packages_concern(images: Path) -> None:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations on hosts that somebody names: a name that means nobody is an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
+INVENTORY = """\
+control_plane: {hosts: {a: {ansible_connection: local}}}
+pool_web: {hosts: {b: {ansible_connection: local}}}
+"""
+# Apart from pytest's process, whose imports Ansible would take over.
+TEMPLATE = """
+import json, sys
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+
+path, cases = json.load(sys.stdin)
+init_plugin_loader()
+target = DataLoader().load_from_file(path, trusted_as_template=True)
+groups = {"all": ["a", "b"], "control_plane": ["a"], "pool_web": ["b"]}
+found = [
+    Templar(DataLoader(), {"groups": groups, **target, **told}).template(target["kubewright_hosts"])
+    for told in cases
+]
+json.dump(found, sys.stdout)
+"""
+
+
+def hosts(*cases: dict[str, Any]) -> Any:
+    """What the plays' `hosts` becomes with the variables of each case."""
+    done = subprocess.run(
+        [sys.executable, "-c", TEMPLATE],
+        input=json.dumps([str(PLAYBOOKS / "vars/target.yml"), cases]),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_hosts_and_groups_that_there_are() -> None:
+    targets = ["b", "a,b", "a, b", "pool_web", "all", "localhost", "pool_*", "all:!a", ["a"], []]
+    assert hosts(*({"kubewright_target": it, "ansible_limit": "a"} for it in targets)) == targets
+
+
+def test_the_limit_counts_where_nobody_is_named() -> None:
+    """And without any it is localhost, which is no node: each operation refuses it."""
+    assert hosts({"ansible_limit": "b"}, {}) == ["b", "localhost"]
+
+
+def test_a_name_that_means_nobody_is_an_error(tmp_path: Path, collections_path: Path) -> None:
+    """Also under a limit, which leaves a play for localhost out."""
+    (tmp_path / "inventory.yml").write_text(INVENTORY)
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    words = ["kubewright.cluster.reset", "-i", "inventory.yml", "-e", "kubewright_target=b,wbe"]
+    done = subprocess.run(
+        [playbook, *words, "--limit", "b"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
+            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+            "ANSIBLE_NOCOLOR": "1",
+            "LC_ALL": "C.UTF-8",
+        },
+        capture_output=True,
+        text=True,
+    )
+    shown = done.stdout + done.stderr
+    assert done.returncode != 0 and "TASK" not in shown, shown
+    assert "no host and no group here is named wbe. Nothing was changed." in shown
+    assert "Hosts are a, b; groups of them are control_plane, pool_web." in shown
+
+
+def test_all_operations_on_named_hosts_find_them_alike() -> None:
+    named = [path for path in PLAYBOOKS.glob("*.yml") if "kubewright_target=" in path.read_text()]
+    assert len(named) == 9
+    for path in named:
+        for play in yaml.safe_load(path.read_text()):
+            assert play["hosts"] == "{{ kubewright_hosts }}", path.name
+            assert "vars/target.yml" in play["vars_files"], path.name
