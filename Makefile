@@ -59,14 +59,15 @@ molecule: install ## One machine prepared as a node, twice
 
 # CHAOS_SEED chooses at which points, hosts and moments an apply is killed.
 
-# Longer tests, of `make drift` and `make servers`.
-DRIFT := sealed trial drift one_writer lost
+# Longer tests, of `make drift`, `make trials` and `make servers`.
+DRIFT := sealed drift one_writer lost
+TRIALS := trial
 SERVERS := servers servers_refused
 
 .PHONY: integration
 integration: install ## Tests on a real cluster of their own
 	kubewright image build 1.37.2
-	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(SERVERS))
+	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS))
 
 .PHONY: servers
 servers: install ## Bare hosts by the command and by plain Ansible, refusals, resets
@@ -74,9 +75,14 @@ servers: install ## Bare hosts by the command and by plain Ansible, refusals, re
 	pytest $(patsubst %,tests/integration/test_%.py,$(SERVERS))
 
 .PHONY: drift
-drift: install ## Maintenance, broken images, foreign changes, lost machines, two commands at once, on a real cluster of their own
+drift: install ## Maintenance, foreign changes, lost machines, two commands at once, on a real cluster of their own
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(DRIFT))
+
+.PHONY: trials
+trials: install ## Broken system images on nodes, which go back by themselves, on a real cluster of their own
+	kubewright image build 1.37.2
+	pytest $(patsubst %,tests/integration/test_%.py,$(TRIALS))
 
 # CHAOS has more options: see python tests/chaos --help.
 .PHONY: chaos
