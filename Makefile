@@ -25,10 +25,9 @@ down: install ## Remove it
 	@rm -f .venv/kubeconfig
 
 .PHONY: test
-test: install ## Lint, types, units, a real cluster of five nodes after a killed apply, one node by molecule
+test: install ## Lint, types, units, a real cluster of five nodes after a killed apply
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 	@$(MAKE) --no-print-directory integration
-	@$(MAKE) --no-print-directory molecule
 
 .PHONY: lint
 lint: install ## Format, lint, types, layers, role defaults, schema
@@ -48,9 +47,16 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 	ANSIBLE_HOME=$(CURDIR)/.venv/ansible ansible-lint --offline
 	shellcheck tools/*.sh roles/*/files/*.sh tests/*/*.sh .ci/run
 
+# Those that fill loop devices again and again.
+DISKS := $(patsubst %,tests/unit/plugins/test_%.py,power_loss image_verified)
+
 .PHONY: unit
 unit: install ## Unit tests
-	pytest tests/unit --numprocesses=auto
+	pytest tests/unit $(DISKS:%=--ignore=%) --numprocesses=auto
+
+.PHONY: disks
+disks: install ## Power that goes at each write, and flipped bits, on volumes of loop devices
+	pytest $(DISKS)
 
 .PHONY: molecule
 molecule: install ## One machine prepared as a node, twice

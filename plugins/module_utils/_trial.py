@@ -155,7 +155,7 @@ class Node:
         self.run("systemctl", "reset-failed", *UNITS)
         self.run("systemctl", "restart", *MOUNTS, timeout=60)
         running = UNITS if JOINED.exists() else UNITS[:1]
-        self.run("systemctl", "start", "--no-block", *running)
+        self.run("systemctl", "start", "--no-block", *running, "kubewright-image-verify.service")
 
 
 NOT_RUN = "nothing was run from it"
