@@ -75,8 +75,8 @@ SCENES = (
     Scene(
         "apply",
         ("kubewright", "apply", "--yes"),
-        when="Prepare the nodes",
-        settle=4.0,
+        when="at work|done",
+        settle=1.0,
         before=_on("demo-web-1", "systemctl stop kubelet containerd"),
     ),
     Scene(
