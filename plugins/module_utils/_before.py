@@ -22,6 +22,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _atomic,
     _command,
     _firewall,
+    _guard,
     _owned,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -188,16 +189,9 @@ def links(machine: Machine) -> list[str]:
 def mount_points(mountinfo: Path) -> list[str]:
     """See `Machine.mounts`."""
     try:
-        lines = mountinfo.read_text("utf-8", "surrogateescape").splitlines()
+        return [mount.point for mount in _guard.mounts(mountinfo)]
     except FileNotFoundError:
         return []
-    return [_unescaped(line.split()[4]) for line in lines]
-
-
-def _unescaped(text: str) -> str:
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text
 
 
 def _paths(machine: Machine) -> Iterator[str]:

@@ -43,9 +43,11 @@ REBOOT = (
 
 @dataclass(frozen=True)
 class Mount:
-    """A mounted file system: its device number and options, not those of this mount alone."""
+    """A mount: its place, the device's number, its own *flags*, the file system's *options*."""
 
+    point: str
     device: int
+    flags: frozenset[str]
     options: frozenset[str]
 
     @property
@@ -69,18 +71,30 @@ class Verdict:
         return (datetime.datetime.now(datetime.UTC) - at).total_seconds()
 
 
-def mount_at(point: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> Mount | None:
-    """What is mounted at *point*, the uppermost; None for nothing. See proc(5)."""
-    wanted = os.path.realpath(point)
-    found = None
+def mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
+    """All mounts in the order in which they were made, see proc(5)."""
+    found = []
     for line in mountinfo.read_text("utf-8", "surrogateescape").splitlines():
         fields = line.split()
-        place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
-        if place == wanted:
-            major, minor = map(int, fields[2].split(":"))
-            beneath = fields[fields.index("-") + 3]
-            found = Mount(os.makedev(major, minor), frozenset(beneath.split(",")))
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
+        major, minor = map(int, fields[2].split(":"))
+        own, beneath = fields[5], fields[fields.index("-") + 3]
+        found.append(
+            Mount(
+                point,
+                os.makedev(major, minor),
+                frozenset(own.split(",")),
+                frozenset(beneath.split(",")),
+            )
+        )
     return found
+
+
+def mount_at(point: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> Mount | None:
+    """What is mounted at *point*, the uppermost; None for nothing."""
+    wanted = os.path.realpath(point)
+    found = [mount for mount in mounts(mountinfo) if mount.point == wanted]
+    return found[-1] if found else None
 
 
 def block_directory(device: int) -> Path:

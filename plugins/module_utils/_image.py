@@ -43,7 +43,6 @@ UNFINISHED = ".new-"
 CONFIGURATION = "configuration"
 # A transfer over SSH goes on at a multiple of this.
 PIECE_BYTES = 1 << 20
-RECORD = "generation.json"
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,8 @@ class Store:
     def record(self, number: int) -> dict[str, Any]:
         """What is written down of a generation; empty when it can't be read."""
         try:
-            found = json.loads((self.generations / str(number) / RECORD).read_text("utf-8"))
+            record = self.generations / str(number) / _trial.RECORD
+            found = json.loads(record.read_text("utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -289,7 +289,7 @@ class Store:
             "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         text = json.dumps(document, indent=1) + "\n"
-        _atomic.write_file(unfinished / RECORD, text.encode(), mode=0o644)
+        _atomic.write_file(unfinished / _trial.RECORD, text.encode(), mode=0o644)
         unfinished.rename(self.generations / str(number))
         _atomic.fsync_directory(self.generations)
         if before and before.digest != digest:
@@ -329,19 +329,15 @@ class Store:
                 )
                 + "Install and activate the image that should run."
             )
-        if _guard.digest_of(self.image(target.digest)) != target.digest:
+        if self.is_damaged(target.digest):
             raise KubewrightError(
                 f"The image {target.digest} of generation {target.generation} is damaged: nothing "
                 "was switched. Install it again (kubewright node image install)."
             )
         if not predict:
-            self._mark_rolled_back(active.generation)
-            _atomic.replace_link(self.volume / "active", f"generations/{target.generation}")
+            mark = {"rolled_back": True}
+            _trial.switch(self.volume, active.generation, target.generation, mark)
         return target
-
-    def _mark_rolled_back(self, number: int) -> None:
-        text = json.dumps({**self.record(number), "rolled_back": True}, indent=1) + "\n"
-        _atomic.write_file(self.generations / str(number) / RECORD, text.encode(), mode=0o644)
 
 
 class NotTheImage(KubewrightError):

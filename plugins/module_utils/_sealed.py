@@ -14,14 +14,13 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.kubewright.cluster.plugins.module_utils import _guard, _owned
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
-VOLUME = "/var/lib/kubewright/system"
-CONFIGURATION = "/etc/kubewright"
-KUBERNETES = "/etc/kubernetes"
+VOLUME = _owned.VOLUME
+CONFIGURATION, KUBERNETES = _owned.MOUNTED
 # In the order in which they are mounted. The image is read-only by its kind.
 PLACES = (VOLUME, KUBERNETES, CONFIGURATION)
 
@@ -33,29 +32,12 @@ MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 0x20, 0x1000, 0x4000, 0x80000
 KEPT_FLAGS = {"nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "noatime": 0x400, "nodiratime": 0x800}
 
 
-@dataclass(frozen=True)
-class Mount:
-    """One line of mountinfo, see proc(5): the place, its flags, those of its file system."""
-
-    point: str
-    device: str
-    flags: frozenset[str]
-    superblock: frozenset[str]
-
-
-def mounts(mountinfo: str) -> dict[str, Mount]:
+def mounts(mountinfo: Path) -> dict[str, _guard.Mount]:
     """Mounts by place; of several at one place the last, which is the one that is seen."""
-    found = {}
-    for line in mountinfo.splitlines():
-        fields = line.split()
-        point, superblock = fields[4], fields[-1]
-        found[point] = Mount(
-            point, fields[2], frozenset(fields[5].split(",")), frozenset(superblock.split(","))
-        )
-    return found
+    return {mount.point: mount for mount in _guard.mounts(mountinfo)}
 
 
-def of_volume(found: dict[str, Mount]) -> list[Mount]:
+def of_volume(found: dict[str, _guard.Mount]) -> list[_guard.Mount]:
     """Those of `PLACES` that show the system volume: somebody's own mount there is not ours."""
     volume = found.get(VOLUME)
     if volume is None:
@@ -67,7 +49,7 @@ def writable(places: Sequence[str], mountinfo: Path | None = None) -> list[str]:
     """Those of *places* that are mounted and not read-only, as all but this process see them."""
     if not places:
         return []
-    found = mounts((mountinfo or SEEN_BY_ALL).read_text("utf-8", "surrogateescape"))
+    found = mounts(mountinfo or SEEN_BY_ALL)
     return [name for name in places if name in found and "ro" not in found[name].flags]
 
 
@@ -77,11 +59,11 @@ def open_for_this_process(mountinfo: Path | None = None) -> list[str]:
     A machine whose places are not mounted yet stays as it is. Raises `KubewrightError` where the
     volume's file system itself has become read-only, `OSError` where the kernel refuses.
     """
-    found = mounts((mountinfo or MOUNTINFO).read_text("utf-8", "surrogateescape"))
+    found = mounts(mountinfo or MOUNTINFO)
     closed = [mount for mount in of_volume(found) if "ro" in mount.flags]
     if not closed:
         return []
-    if "ro" in closed[0].superblock:
+    if "ro" in closed[0].options:
         raise KubewrightError(
             f"The file system of {VOLUME} has become read-only: the kernel does that where it "
             "finds errors. Nothing was changed. Look for the cause (`dmesg`, the disk), then "

@@ -15,7 +15,6 @@ A cut at any moment leaves either generation whole; what is left of an order is 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
 import json
@@ -100,6 +99,7 @@ def condemned(record: Mapping[str, Any]) -> str:
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.kubewright-tmp")
     with temporary.open("w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o644)
         json.dump(document, file, indent=1)
         file.write("\n")
         file.flush()
@@ -282,14 +282,13 @@ class Trial:
     def _go_back(self, order: Order, reason: str) -> None:
         """Make the generation before active again, mark this one, run everything from there."""
         self.tell(f"generation {order.generation} is given up: {reason}")
-        with _lock(LOCK, LOCK_WAIT):
-            # What was never run was not at fault: it may be tried again.
-            mark = {"rolled_back": True, **({} if reason == NOT_RUN else {"condemned": reason})}
-            program = [sys.executable, str(Path(__file__).resolve()), "switch"]
-            words = [str(self.volume), str(order.generation), str(order.previous), json.dumps(mark)]
-            status, said = self.node.run(*OPENING, *program, *words, timeout=60)
-            if status != 0:
-                raise OSError(f"generation {order.previous} could not be made active: {said}")
+        # What was never run was not at fault: it may be tried again.
+        mark = {"rolled_back": True, **({} if reason == NOT_RUN else {"condemned": reason})}
+        program = [*opening(), sys.executable, str(Path(__file__).resolve()), "switch"]
+        words = [str(self.volume), str(order.generation), str(order.previous), json.dumps(mark)]
+        status, said = self.node.run(*program, *words, timeout=60)
+        if status != 0:
+            raise OSError(f"generation {order.previous} could not be made active: {said}")
         self.node.restart()
         self._end()
         self.tell(f"generation {order.previous} is active again")
@@ -304,12 +303,22 @@ class Trial:
         _sync(self.state)
 
 
-#: The volume is read-only to all but those in a mount namespace like this one.
-OPENING = (
-    *("unshare", "--mount", "--propagation", "slave", "sh", "-ec"),
-    f'mount -o remount,bind,rw {VOLUME}; exec "$@"',
-    "trial",
-)
+def opening(
+    volume: Path = VOLUME, lock: Path = LOCK, seconds: float = LOCK_WAIT
+) -> tuple[str, ...]:
+    """What runs a command that may write to *volume*, which is read-only to all others.
+
+    With the node's *lock*, if it is free within so many *seconds*: a run that holds it for longer
+    waits for what this image does not do, and it is gone on without.
+    """
+    script = f"""
+        mkdir -p {lock.parent}
+        exec 9>>{lock}
+        flock --timeout {seconds:g} 9 || true
+        mount -o remount,bind,rw {volume}
+        exec "$@"
+    """
+    return (*("unshare", "--mount", "--propagation", "slave", "sh", "-ec"), script, "trial")
 
 
 def switch(volume: Path, generation: int, previous: int, mark: Mapping[str, Any]) -> None:
@@ -321,26 +330,6 @@ def switch(volume: Path, generation: int, previous: int, mark: Mapping[str, Any]
     temporary.symlink_to(f"generations/{previous}")
     temporary.rename(volume / "active")
     _sync(volume)
-
-
-@contextlib.contextmanager
-def _lock(path: Path, seconds: float) -> Any:
-    """The node's lock, if it is free within *seconds*.
-
-    A run that holds it for longer waits for what this image does not do: it is gone on without.
-    """
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a") as file:
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    break
-                time.sleep(0.2)
-        yield
 
 
 def main(words: list[str]) -> int:

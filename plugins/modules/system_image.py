@@ -238,7 +238,8 @@ def bring(
     damaged = verdict is not None and not verdict.sound
     renews = activate and (damaged or not is_active)
     # Whoever asks to have it there wants a sound one.
-    damaged = damaged or (there and not activate and store.is_damaged(digest))
+    rotten = there and not activate and store.is_damaged(digest)
+    damaged = damaged or rotten
     if there and not renews and not damaged:
         return {**result, "changed": False, "generation": number}
     if check_mode:
@@ -249,7 +250,7 @@ def bring(
     if params["arrived"]:
         bringing.arrived(Path(params["arrived"]))
         result["installed"] = True
-    elif not there or store.is_damaged(digest):
+    elif not there or rotten or store.is_damaged(digest):
         if params["url"]:
             bringing.fetch()
             result["installed"] = True

@@ -15,6 +15,20 @@ OTHER = b"another one"
 OTHER_DIGEST = hashlib.sha256(OTHER).hexdigest()
 
 
+def asked(content: bytes) -> dict[str, Any]:
+    """What the module is told of an image that is to be active."""
+    return {
+        "digest": hashlib.sha256(content).hexdigest(),
+        "state": "active",
+        "url": "",
+        "role": None,
+        "again": False,
+        "size": len(content),
+        "arrived": None,
+        "transfer_owner": None,
+    }
+
+
 def bring(
     run_module: RunModule, volume: Path, content: bytes, digest: str = "", **more: Any
 ) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 )
 from ansible_collections.kubewright.cluster.plugins.modules import system_image
 from loops import bring_to_disk, mounted, run
+from system_images import asked
 
 RunModule = Callable[..., dict[str, Any]]
 SIZE = 128_000_000  # what has to stay free, and some
@@ -63,17 +64,7 @@ def store(file: Path, tmp_path: Path, any_image: None) -> Iterator[_image.Store]
 
 def converge(store: _image.Store, content: bytes, **more: Any) -> dict[str, Any]:
     """One call of the module for the image with this *content*."""
-    params = {
-        "digest": hashlib.sha256(content).hexdigest(),
-        "state": "active",
-        "url": "",
-        "role": None,
-        "again": False,
-        "size": len(content),
-        "arrived": None,
-        "transfer_owner": None,
-    }
-    return system_image.converge(store, {**params, **more}, False, _command.SystemRunner())
+    return system_image.converge(store, {**asked(content), **more}, False, _command.SystemRunner())
 
 
 def bring(store: _image.Store, content: bytes) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 )
 from ansible_collections.kubewright.cluster.plugins.modules import system_image
 from loops import bring_to_disk, mounted
+from system_images import asked
 
 SIZE = 128_000_000
 CHANGES = (
@@ -162,16 +163,7 @@ def _without(patches: Sequence[Any]) -> Iterator[None]:
 
 def bring(store: _image.Store, content: bytes) -> None:
     """Install and activate, as the module does; the transfer is written in two parts."""
-    params: dict[str, Any] = {
-        "digest": hashlib.sha256(content).hexdigest(),
-        "state": "active",
-        "url": "",
-        "role": None,
-        "again": False,
-        "size": len(content),
-        "arrived": None,
-        "transfer_owner": None,
-    }
+    params = asked(content)
     run = _command.SystemRunner()
     transfer = system_image.converge(store, params, False, run).get("transfer")
     if transfer:

@@ -43,7 +43,7 @@ def test_somebody_elses_mount_is_not_ours(tmp_path: Path) -> None:
             (_sealed.VOLUME, 1, "ro", "rw"),
             (_sealed.KUBERNETES, 2, "ro", "rw"),
             (_sealed.CONFIGURATION, 1, "ro", "rw"),
-        ).read_text()
+        )
     )
     ours = [mount.point for mount in _sealed.of_volume(found)]
     assert ours == [_sealed.VOLUME, _sealed.CONFIGURATION]
@@ -86,7 +86,7 @@ PLACES = """
         return False
 
     def flags(place):
-        return _sealed.mounts(pathlib.Path("/proc/self/mountinfo").read_text())[place].flags
+        return _sealed.mounts(pathlib.Path("/proc/self/mountinfo"))[place].flags
 """
 
 

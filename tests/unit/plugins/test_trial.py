@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,9 +53,8 @@ class Time:
 
 
 @pytest.fixture
-def place(volume: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(volume: Path, run_module: RunModule) -> Path:
     """A volume on which a second image was made active."""
-    monkeypatch.setattr(_trial, "LOCK", volume.parent / "run/node.lock")
     bring(run_module, volume, CONTENT)
     assert _trial.read_order(volume.parent) is None, "there is nothing to go back to"
     (volume / "active/configuration/file").write_text("old")
@@ -209,6 +211,38 @@ def test_a_collection_does_not_forget_what_was_given_up(place: Path, run_module:
     again = run_module("system_image", state="collected", volume=str(place))
     assert again["changed"] is False
     assert ILL in bring(run_module, place, OTHER)["msg"]
+
+
+#: A read-only place in a mount namespace of its own, a command that writes to it as a trial does.
+SEALED = """
+    mount -t tmpfs tmpfs "$1"
+    mount -o remount,bind,ro "$1"
+    shift
+    exec "$@"
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a mount namespace")
+@pytest.mark.parametrize("held", [False, True])
+def test_who_switches_may_write_and_holds_the_lock_unless_it_is_held(
+    tmp_path: Path, held: bool
+) -> None:
+    place, lock = tmp_path / "place", tmp_path / "run" / "node.lock"
+    place.mkdir()
+    lock.parent.mkdir()
+    inner = f"touch {place}/written; flock --nonblock {lock} true || echo held"
+    opening = _trial.opening(place, lock, 0.2 if held else 20)
+    with lock.open("w") as file:
+        if held:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        sealed = ("unshare", "--mount", "sh", "-ec", SEALED, "sealed", str(place))
+        done = subprocess.run(
+            [*sealed, *opening, "sh", "-ec", inner],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr
 
 
 def test_the_runtimes_own_word_counts() -> None:
