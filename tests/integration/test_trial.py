@@ -35,15 +35,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
         yield made
 
 
+@pytest.mark.parametrize("role", ["worker", "control_plane"])
 @pytest.mark.parametrize(
-    ("role", "change", "reason"),
+    ("change", "reason"),
     [
-        ("worker", broken_images.exits, "containerd"),
-        ("worker", broken_images.hangs, "kubelet"),
-        ("worker", broken_images.wrong_libc, "containerd"),
-        ("control_plane", broken_images.hangs, "kubelet"),
+        (broken_images.exits, "containerd"),
+        (broken_images.hangs, "kubelet"),
+        (broken_images.wrong_libc, "containerd"),
     ],
-    ids=["worker-exits", "worker-hangs", "worker-wrong-libc", "control-plane-hangs"],
+    ids=["exits", "hangs", "wrong-libc"],
 )
 def test_a_broken_image_is_given_up_by_the_node(
     cluster: Cluster,
