@@ -4,6 +4,9 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/share/kubewright
 
+# Where nothing compiled may be kept, Ansible compiles itself anew at each start: half of its time.
+export PYTHONDONTWRITEBYTECODE :=
+
 # What mypy has read stays outside the checkout, and is known by its content.
 export MYPY_CACHE_DIR := $(or $(KUBEWRIGHT_CACHE_DIR),$(HOME)/.cache/kubewright)/mypy
 
