@@ -90,17 +90,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def event(kind: str, **data: Any) -> dict[str, Any]:
-    """A raw event of ansible-runner."""
-    return {"event": kind, "created": "2026-01-01T00:00:01+00:00", "event_data": data}
-
-
-def ended(host: str, task: str, kind: str = "runner_on_ok", **data: Any) -> dict[str, Any]:
-    """A raw event of a task's end; ``action`` and ``res`` may be given."""
-    action = data.pop("action", "ansible.builtin.command")
-    return event(kind, host=host, task=task, task_action=action, task_uuid="1", **data)
-
-
 @dataclass
 class Recorded:
     """Stands for ansible-playbook: plays raw events by playbook, and notes what was ordered."""
@@ -108,6 +97,27 @@ class Recorded:
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     orders: list[Order] = field(default_factory=list)
+    log_error: str = ""
+
+    def ended(
+        self,
+        playbook: str,
+        task: str,
+        *hosts: str,
+        kind: str = "ok",
+        action: str = "ansible.builtin.command",
+        **result: Any,
+    ) -> None:
+        """A task of a playbook ends on hosts: ``ok``, ``failed`` or ``unreachable``."""
+        for host in hosts:
+            data = {"host": host, "task": task, "task_action": action, "task_uuid": "1"}
+            self.events.setdefault(playbook, []).append(
+                {
+                    "event": f"runner_on_{kind}",
+                    "created": "2026-01-01T00:00:01+00:00",
+                    "event_data": {**data, "res": result},
+                }
+            )
 
     def __call__(self, order: Order, on_event: Callable[[Event], None], cancel: object) -> Result:
         self.orders.append(order)
@@ -129,6 +139,7 @@ class Recorded:
             seconds=1.0,
             phases=(),
             log=order.directory / "log.txt",
+            log_error=self.log_error,
             answers=dict(tally.answers),
             findings=tally.findings,
             unreachable=dict(tally.unreachable),

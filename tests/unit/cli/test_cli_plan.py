@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""plan, through a real ansible-playbook whose nodes say what the test has written down."""
+"""plan, of nodes that say what the test has written down: to a real ansible-playbook, or recorded.
+
+What the recorded runs have is what the real ones here and in test_act_run.py give.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,41 +58,19 @@ PLAYBOOK = """\
       kubewright.cluster.node_state:
         answers: {directory}/answers.json
 """
-#: A play on this machine that fails.
-DECIDE = """\
-- name: Decide
-  hosts: localhost
-  gather_facts: false
-  tasks:
-    - name: Decide what has to be done
-      ansible.builtin.fail:
-        msg: no API server is ready
-"""
 DIFF = {"before_header": "/etc/x", "after_header": "/etc/x", "before": "a\nb\n", "after": "a\nc\n"}
 CP_1, CP_2, CP_3, WEB = "demo-cp-1", "demo-cp-2", "demo-cp-3", "demo-web-1"
+ALL = (CP_1, CP_2, CP_3, WEB)
+LOOK = "Compare the node with what it should be"
 
 
 def answer(phase: str = "joined", **drift: list[str]) -> dict[str, Any]:
     return {"drift": drift, "membership": {"phase": phase}, "unknown": [], "api_ready": False}
 
 
-def prepare(
-    world: Any,
-    answers: Mapping[str, Any],
-    dead: tuple[str, ...] = (),
-    without: tuple[str, ...] = (),
-    after: str = "",
-) -> None:
-    """Give the world four machines but those *without* one, and what each will say.
-
-    ``after``: a play for when they have.
-    """
-    action = world.collection / "plugins" / "action" / "node_state.py"
-    action.parent.mkdir(exist_ok=True)
-    action.write_text(NODE_STATE)
-    (world.directory / "answers.json").write_text(json.dumps(answers))
-    names = [name for name in (CP_1, CP_2, CP_3, WEB) if name not in without]
-    machines = [
+def machines(world: Any, *names: str) -> None:
+    """Let the world know that these machines have been made."""
+    known = [
         asdict(Machine(f"local://{name}", name, "127.0.0.1", (), "local", "", "", "", "on"))
         for name in names
     ]
@@ -98,12 +78,36 @@ def prepare(
         "schema": 1,
         "cluster": "demo",
         "written_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
-        "machines": machines,
+        "machines": known,
     }
     world.paths.state.mkdir(parents=True)
     world.paths.machines.write_text(json.dumps(written))
-    text = PLAYBOOK.format(hosts=names, dead=list(dead), directory=world.directory)
-    world.playbook("plan", text + after)
+
+
+def prepare(
+    world: Any, answers: Mapping[str, Any], dead: tuple[str, ...] = (), names: tuple[str, ...] = ALL
+) -> None:
+    """Give the world the machines that are named, and what each will say to a real run."""
+    action = world.collection / "plugins" / "action" / "node_state.py"
+    action.parent.mkdir(exist_ok=True)
+    action.write_text(NODE_STATE)
+    (world.directory / "answers.json").write_text(json.dumps(answers))
+    machines(world, *names)
+    text = PLAYBOOK.format(hosts=list(names), dead=list(dead), directory=world.directory)
+    world.playbook("plan", text)
+
+
+@pytest.fixture
+def nodes(world: Any, recorded: Any) -> Callable[..., None]:
+    """Let nodes say something in a recorded run, all of which have been made."""
+    machines(world, *ALL)
+
+    def say(*names: str, kind: str = "ok", **result: Any) -> None:
+        recorded.ended(
+            "plan", LOOK, *names, kind=kind, action="kubewright.cluster.node_state", **result
+        )
+
+    return say
 
 
 MIXED = {
@@ -140,7 +144,7 @@ def test_json_tells_every_node_and_nothing_is_changed(
 
 
 def test_diff(world: Any, command: Callable[..., Any]) -> None:
-    prepare(world, MIXED, without=(WEB,))
+    prepare(world, MIXED, names=(CP_1, CP_2, CP_3))
     ended = command("plan", "--diff")
     assert ended.code == 0, ended.err
     diff = "demo-cp-2: /etc/x\n--- is\n+++ should be\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
@@ -154,47 +158,52 @@ def test_diff(world: Any, command: Callable[..., Any]) -> None:
     assert not (world.directory / "changed").exists()
 
 
-def test_nothing_to_do(world: Any, command: Callable[..., Any]) -> None:
-    prepare(world, {name: answer() for name in (CP_1, CP_2, CP_3, WEB)})
+def test_nothing_to_do(nodes: Callable[..., None], command: Callable[..., Any]) -> None:
+    nodes(*ALL, **answer())
     ended = command("plan")
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[-1] == "Nothing to do."
 
 
-def test_when_nobody_answers_there_is_no_plan(world: Any, command: Callable[..., Any]) -> None:
-    prepare(world, {}, dead=(CP_1, CP_2, CP_3, WEB))
+def test_when_nobody_answers_there_is_no_plan(
+    nodes: Callable[..., None], recorded: Any, command: Callable[..., Any]
+) -> None:
+    nodes(*ALL, kind="unreachable", msg="Connection refused")
+    recorded.failed = {"plan"}
     ended = command("plan", "-o", "json")
     assert ended.code == 3
     told = json.loads(ended.out)
     assert told["error"]["exit_code"] == 3
     assert [node["state"] for node in told["nodes"]] == ["unreachable"] * 4
-    assert f"{WEB}: Reach it: " in ended.err
+    assert f"{WEB}: {LOOK}: " in ended.err
 
 
 def test_a_node_that_cannot_say_what_it_is_fails_the_plan(
-    world: Any, command: Callable[..., Any]
+    nodes: Callable[..., None], recorded: Any, command: Callable[..., Any]
 ) -> None:
-    broken = {"failed": True, "msg": "another cluster's kubelet runs here"}
-    prepare(world, {CP_1: broken, **{name: answer() for name in (CP_2, CP_3, WEB)}})
+    nodes(CP_1, kind="failed", msg="another cluster's kubelet runs here")
+    nodes(CP_2, CP_3, WEB, **answer())
+    recorded.failed = {"plan"}
     ended = command("plan")
     assert (ended.code, ended.out) == (1, "")
-    where = f"{CP_1}: Compare the node with what it should be: "
-    assert f"{where}another cluster's kubelet runs here" in ended.err
-    log = ended.err.rpartition("The full log is ")[2].strip()
-    assert Path(log).is_file()
+    assert f"{CP_1}: {LOOK}: another cluster's kubelet runs here" in ended.err
+    (order,) = recorded.orders
+    assert ended.err.rpartition("The full log is ")[2].strip() == f"{order.directory}/log.txt"
 
 
 def test_what_fails_here_after_the_nodes_have_answered_fails_the_plan(
-    world: Any, command: Callable[..., Any]
+    nodes: Callable[..., None], recorded: Any, command: Callable[..., Any]
 ) -> None:
-    prepare(world, {name: answer() for name in (CP_1, CP_2, CP_3, WEB)}, after=DECIDE)
+    nodes(*ALL, **answer())
+    recorded.ended("plan", "Decide", "localhost", kind="failed", msg="no API server is ready")
+    recorded.failed = {"plan"}
     ended = command("plan")
     assert (ended.code, ended.out) == (1, "")
-    assert "Decide what has to be done: no API server is ready" in ended.err
+    assert "Decide: no API server is ready" in ended.err
 
 
 def test_a_plan_before_there_are_machines(world: Any, command: Callable[..., Any]) -> None:
-    prepare(world, {}, without=(CP_1, CP_2, CP_3, WEB))
+    prepare(world, {}, names=())
     ended = command("plan", "-o", "json")
     assert ended.code == 0, ended.err
     told = json.loads(ended.out)
