@@ -148,7 +148,8 @@ class Recorded:
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+def recorded(world: World, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Never without a world: what is run must not take this machine's own cluster for its own."""
     made = Recorded()
     monkeypatch.setattr("kubewright.act.session.playbook.run", made)
     return made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""apply and destroy, through a real ansible-playbook and a small collection."""
+"""apply and destroy of a small collection: by a real ansible-playbook, or recorded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ import pytest
 from kubewright.act.remedies import remedy
 from kubewright.store import Lease, Lock
 from kubewright.store.journal import start_time
-from kubewright.store.runs import new_directory
 
 pytestmark = pytest.mark.timeout(120)
+
+HOSTS = ("demo-cp-1", "demo-cp-2", "demo-cp-3", "demo-web-1")
 
 
 def test_apply(world: Any, command: Callable[..., Any]) -> None:
@@ -37,12 +38,18 @@ def test_apply(world: Any, command: Callable[..., Any]) -> None:
     assert "4 hosts, 4 changed" in ended.err
     assert "Nobody is here" not in ended.err
     assert "\x1b[" not in ended.err
-    assert json.loads(command("apply", "--yes", "-o", "json").out)["epoch"] == 2
+
+
+def test_each_apply_has_the_next_epoch(recorded: Any, command: Callable[..., Any]) -> None:
+    told = [json.loads(command("apply", "--yes", "-o", "json").out) for _ in range(2)]
+    assert [result["epoch"] for result in told] == [1, 2]
+    assert [order.extra_vars["kubewright_epoch"] for order in recorded.orders] == [1, 2]
 
 
 def test_apply_tells_a_person_on_stdout_only_the_result(
-    world: Any, command: Callable[..., Any]
+    recorded: Any, command: Callable[..., Any]
 ) -> None:
+    recorded.ended("site", "Make one", *HOSTS, changed=True)
     ended = command("apply", "--yes")
     assert ended.code == 0
     assert ended.out.splitlines()[0].startswith("demo is as cluster.yml says: 4 changes, ")
@@ -91,13 +98,9 @@ def test_a_failed_apply(world: Any, command: Callable[..., Any]) -> None:
     assert f"demo-web-1: {remedy('the disk is full')}" in ended.err
 
 
-def test_machines_that_cannot_be_reached(world: Any, command: Callable[..., Any]) -> None:
-    world.playbook(
-        "site",
-        "- name: Reach\n  hosts: demo-cp-1\n  gather_facts: false\n"
-        "  vars: {ansible_host: 127.0.0.1, ansible_port: 1}\n"
-        "  tasks: [{name: Try, ansible.builtin.raw: 'true'}]\n",
-    )
+def test_machines_that_cannot_be_reached(recorded: Any, command: Callable[..., Any]) -> None:
+    recorded.ended("site", "Try", HOSTS[0], kind="unreachable", msg="Connection refused")
+    recorded.failed = {"site"}
     ended = command("apply", "--yes", "-o", "json")
     assert ended.code == 3
     assert json.loads(ended.out)["host_tasks"]["unreachable"] == 1
@@ -170,24 +173,24 @@ def test_an_operation_that_was_overtaken_says_by_whom(
     assert json.loads(ended.out)["error"]["exit_code"] == 5
 
 
-def test_destroy_of_nothing_and_twice(world: Any, command: Callable[..., Any]) -> None:
+def test_destroy_of_nothing_and_twice(recorded: Any, command: Callable[..., Any]) -> None:
     for _ in range(2):
         ended = command("destroy", "--yes", "-o", "json")
         assert ended.code == 0, ended.err
         assert json.loads(ended.out)["cluster"] == "demo"
+    assert [order.extra_vars["kubewright_epoch"] for order in recorded.orders] == [1, 2]
 
 
 def test_destroy_does_not_need_what_is_known_of_the_cluster(
-    world: Any, command: Callable[..., Any]
+    world: Any, recorded: Any, command: Callable[..., Any]
 ) -> None:
     world.paths.state.mkdir(parents=True)
     world.paths.machines.write_text("half of it {")
     world.paths.store.write_text("half of it {")
     ended = command("destroy", "--yes", "-o", "json")
-    assert ended.code == 1, "this playbook wants an epoch; the real one does not"
-    world.playbook("destroy", FAILING.replace("demo-web-1", "nobody"))
-    ended = command("destroy", "--yes", "-o", "json")
     assert ended.code == 0, ended.err
+    assert [order.extra_vars for order in recorded.orders] == [{}], "no epoch"
+    assert not world.paths.machines.exists(), "or the inventory plugin would not go on"
     assert (world.paths.state / "machines.json.damaged").exists()
 
 
@@ -210,19 +213,16 @@ def test_a_fault_of_ours_is_a_sentence_and_a_file(
 
 @pytest.mark.parametrize("site", ["good", "failing"])
 def test_a_log_that_is_not_whole_is_told(
-    world: Any, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, site: str
+    recorded: Any, command: Callable[..., Any], site: str
 ) -> None:
-    def directory_with_a_full_log(runs: Path, run: str) -> Path:
-        directory = new_directory(runs, run)
-        (directory / "log.txt").symlink_to("/dev/full")
-        return directory
-
-    monkeypatch.setattr("kubewright.act.session.new_directory", directory_with_a_full_log)
+    recorded.log_error = "No space left on device"
     if site == "failing":
-        world.playbook("site", FAILING)
+        recorded.ended("site", "Look at the disk", HOSTS[3], kind="failed", msg="no")
+        recorded.failed = {"site"}
     ended = command("apply", "--yes", "-o", "json")
     assert ended.code == (0 if site == "good" else 1)
     told = json.loads(ended.out)
     assert told["log_error"] == "No space left on device"
     assert f"the log {told['log']} is incomplete: No space left on device" in ended.err
+    assert ("What there is of the log is" in ended.err) is (site == "failing")
     assert "The full log is" not in ended.err
