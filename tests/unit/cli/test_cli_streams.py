@@ -161,9 +161,7 @@ def test_a_write_that_fails_is_no_fault_of_ours(world: Any) -> None:
     assert described(OSError(5, "Input/output error")).message == "Input/output error"
 
 
-def test_hints_can_be_pasted(
-    world: Any, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hints_can_be_pasted(world: Any, recorded: Any, command: Callable[..., Any]) -> None:
     file = world.directory / "two words" / "cluster.yml"
     file.parent.mkdir()
     file.write_text(world.file.read_text())
