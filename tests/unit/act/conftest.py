@@ -22,9 +22,9 @@ def paths(tmp_path: Path) -> ClusterPaths:
     return ClusterPaths(tmp_path / "demo")
 
 
-@pytest.fixture
-def inventory(tmp_path: Path) -> Path:
-    path = tmp_path / "inventory.yml"
+@pytest.fixture(scope="session")
+def inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inventory") / "inventory.yml"
     path.write_text(INVENTORY)
     return path
 

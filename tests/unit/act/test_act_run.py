@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real runs of ansible-playbook on localhost: results, logs, secrets, failures."""
+"""Runs of ansible-playbook on localhost: results, logs, secrets, failures."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kubewright.act import HostResult, PhaseStarted, Session, Trace
+from kubewright.act import HostResult, PhaseStarted, Result, Session, Trace
 from kubewright.locations import ClusterPaths, collections_path
 from kubewright.store import Journal
 from kubewright.store.runs import new_directory
@@ -23,10 +25,7 @@ pytestmark = [
 ]
 
 
-def test_what_comes_of_a_run(
-    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str]
-) -> None:
-    name = playbook("""\
+GOOD = """\
 - name: Look
   hosts: all
   gather_facts: false
@@ -39,67 +38,17 @@ def test_what_comes_of_a_run(
     - name: Skip this
       ansible.builtin.command: "true"
       when: false
-- name: Think
-  hosts: localhost
-  gather_facts: false
-  tasks:
-    - name: Tell the number
-      ansible.builtin.debug: {msg: "epoch {{ kubewright_epoch }}"}
-""")
-    seen: list[object] = []
-    with Session(paths, "apply") as session:
-        result = session.run(
-            name, inventory=inventory, extra_vars={"kubewright_epoch": 7}, on_event=seen.append
-        )
-    assert result.ok, result.log.read_text()
-    assert result.log_error == ""
-    assert result.changed
-    assert (result.host_tasks.changed, result.host_tasks.ok) == (2, 2)
-    assert (result.host_tasks.failed, result.host_tasks.unreachable) == (0, 0)
-    assert result.host_tasks.total == 4
-    assert result.host_task_counts == {"one": 2, "two": 2}
-    assert [phase.name for phase in result.phases] == ["Look", "Think"]
-    assert 0 < sum(phase.seconds for phase in result.phases) <= result.seconds
-    assert [event.name for event in seen if isinstance(event, PhaseStarted)] == ["Look", "Think"]
-    assert HostResult("Look", "Change something", "one", "changed") in seen
-    log = result.log.read_text()
-    assert "TASK [Change something]" in log
-    assert "epoch 7" in log
-    assert "\x1b[" not in log
-
-
-def test_a_run_leaves_a_private_log_and_trace_and_nothing_else(
-    paths: ClusterPaths,
-    inventory: Path,
-    playbook: Callable[[str], str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CLOUD_PASSWORD", "correct-horse")
-    name = playbook("""\
-- name: Use secrets
+- name: Rescue
   hosts: one
   gather_facts: false
   tasks:
-    - name: Use one
-      ansible.builtin.command: echo battery-staple
-      no_log: true
-""")
-    with Session(paths, "apply") as session:
-        result = session.run(name, inventory=inventory)
-    left = sorted(result.log.parent.iterdir())
-    assert [entry.name for entry in left] == ["log.txt", "trace.json"]
-    assert {entry.stat().st_mode & 0o777 for entry in left} == {0o600}
-    assert paths.state.stat().st_mode & 0o777 == 0o700
-    assert result.log.parent.stat().st_mode & 0o777 == 0o700
-    for file in (entry for entry in paths.state.rglob("*") if entry.is_file()):
-        assert "correct-horse" not in file.read_text(), file
-        assert "battery-staple" not in file.read_text(), file
-
-
-def test_the_trace_of_a_run(
-    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str]
-) -> None:
-    name = playbook("""\
+    - name: Try
+      block:
+        - name: Fail
+          ansible.builtin.fail: {msg: "x"}
+      rescue:
+        - name: Go on
+          ansible.builtin.debug: {msg: "well"}
 - name: Go
   hosts: all
   gather_facts: false
@@ -118,21 +67,109 @@ def test_the_trace_of_a_run(
       delegate_to: localhost
       loop: [1, 2]
       when: inventory_hostname == "one"
-""")
-    with Session(paths, "apply") as session:
-        result = session.run(name, inventory=inventory)
-    assert result.ok, result.log.read_text()
+- name: Use secrets
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Use one
+      ansible.builtin.command: echo battery-staple
+      no_log: true
+    - name: Say something
+      ansible.builtin.command: echo a-result
+    - name: Look into the run's directory
+      ansible.builtin.shell: grep -rl -e correct-horse -e '"a-result"' {{ runs }} || true
+      register: found
+- name: Think
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Tell the number
+      ansible.builtin.debug: {msg: "epoch {{ kubewright_epoch }}, found [{{ found.stdout }}]"}
+"""
+
+
+@dataclass(frozen=True)
+class Good:
+    """A run that ended well, and what it has left."""
+
+    result: Result
+    seen: list[object]
+    paths: ClusterPaths
+    log: str
+
+
+@pytest.fixture(scope="module")
+def good(inventory: Path, tmp_path_factory: pytest.TempPathFactory) -> Good:
+    """One run for all who only look at what came of it: a start takes a second."""
+    directory = tmp_path_factory.mktemp("good")
+    playbook = directory / "playbook.yml"
+    playbook.write_text(GOOD)
+    paths = ClusterPaths(directory / "demo")
+    seen: list[object] = []
+    with pytest.MonkeyPatch.context() as patch, Session(paths, "apply") as session:
+        patch.setenv("CLOUD_PASSWORD", "correct-horse")
+        result = session.run(
+            str(playbook),
+            inventory=inventory,
+            extra_vars={"kubewright_epoch": 7, "runs": str(paths.runs)},
+            on_event=seen.append,
+        )
+    return Good(result, seen, paths, result.log.read_text())
+
+
+def test_what_comes_of_a_run(good: Good) -> None:
+    result = good.result
+    assert result.ok, good.log
+    assert result.log_error == ""
+    assert result.changed
+    tasks = result.host_tasks
+    assert (tasks.changed, tasks.ok, tasks.failed, tasks.unreachable) == (5, 4, 1, 0)
+    assert tasks.total == 10
+    assert result.host_task_counts == {"one": 7, "two": 3}
+    plays = ["Look", "Rescue", "Go", "Use secrets", "Think"]
+    assert [phase.name for phase in result.phases] == plays
+    assert 0 < sum(phase.seconds for phase in result.phases) <= result.seconds
+    assert [event.name for event in good.seen if isinstance(event, PhaseStarted)] == plays
+    assert HostResult("Look", "Change something", "one", "changed") in good.seen
+    assert "TASK [Change something]" in good.log
+    assert "epoch 7" in good.log
+    assert "\x1b[" not in good.log
+
+
+def test_a_run_leaves_a_private_log_and_trace_and_nothing_else(good: Good) -> None:
+    left = sorted(good.result.log.parent.iterdir())
+    assert [entry.name for entry in left] == ["log.txt", "trace.json"]
+    assert {entry.stat().st_mode & 0o777 for entry in left} == {0o600}
+    assert good.paths.state.stat().st_mode & 0o777 == 0o700
+    assert good.result.log.parent.stat().st_mode & 0o777 == 0o700
+    for file in (entry for entry in good.paths.state.rglob("*") if entry.is_file()):
+        assert "correct-horse" not in file.read_text(), file
+        assert "battery-staple" not in file.read_text(), file
+
+
+def test_while_it_runs_no_file_holds_the_environment_or_results(good: Good) -> None:
+    assert "Look into the run's directory" in good.log
+    assert "found []" in good.log
+
+
+def test_rescued_failures_of_a_good_run_are_not_told(good: Good) -> None:
+    assert HostResult("Rescue", "Fail", "one", "failed", "x") in good.seen
+    assert good.result.failures == ()
+
+
+def test_the_trace_of_a_run(good: Good) -> None:
+    result = good.result
     trace = Trace.parse((result.log.parent / "trace.json").read_bytes())
-    assert (trace.run, trace.playbook) == (result.run, name)
+    assert (trace.run, trace.playbook) == (result.run, result.playbook)
     assert trace.seconds == pytest.approx(result.seconds, abs=0.01)
-    assert [phase.name for phase in trace.phases] == ["Go"]
-    assert (trace.changed, trace.host_tasks) == (result.host_tasks.changed, 4)
-    found = {(one.host, one.task): one for one in trace.tasks}
+    assert [phase.name for phase in trace.phases] == [phase.name for phase in result.phases]
+    assert (trace.changed, trace.host_tasks) == (result.host_tasks.changed, result.host_tasks.total)
+    found = {(one.host, one.task): one for one in trace.tasks if one.phase == "Go"}
     slow, quick = found["one", "Sleep on one"], found["two", "Sleep on one"]
     assert 2 <= slow.seconds < trace.seconds
     assert quick.ended < slow.ended <= found["one", "Let the other do it"].began
     assert slow.action == "ansible.builtin.command"
-    delegated = {one.task: one.delegated for one in trace.tasks if one.host == "one"}
+    delegated = {task: one.delegated for (host, task), one in found.items() if host == "one"}
     assert delegated == {
         "Sleep on one": None,
         "Let the other do it": "two",
@@ -140,48 +177,40 @@ def test_the_trace_of_a_run(
     }
 
 
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """In the place of Ansible: a task ends on one host, as ``ok`` or ``failed``."""
+
+    def feed(outcome: str) -> None:
+        def ansible(_: object, recorder: Any) -> str:
+            play = {"event": "playbook_on_play_start", "event_data": {"name": "Go"}}
+            data = {"host": "one", "task": "Work", "task_action": "x.y.z", "task_uuid": "1"}
+            end = {"event": f"runner_on_{outcome}", "stdout": "[one]", "event_data": data}
+            for raw in (play, end):
+                recorder.take({"created": "2026-01-01T00:00:01+00:00", **raw})
+            return "successful" if outcome == "ok" else "failed"
+
+        monkeypatch.setattr("kubewright.act.playbook._ansible", ansible)
+
+    return feed
+
+
 def test_a_trace_that_can_not_be_written_does_not_fail_the_run(
     paths: ClusterPaths,
+    fed: Callable[[str], None],
     inventory: Path,
-    playbook: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kubewright.act.playbook.replace", full)
-    name = playbook("- hosts: one\n  gather_facts: false\n  tasks: [{ansible.builtin.debug: }]\n")
+    fed("ok")
     with Session(paths, "apply") as session:
-        result = session.run(name, inventory=inventory)
+        result = session.run("a.b.c", inventory=inventory)
     assert result.ok, result.failures
     assert "trace.json was not written" in result.log.read_text()
     assert "No space left" in result.log.read_text()
-
-
-def test_while_it_runs_no_file_holds_the_environment_or_results(
-    paths: ClusterPaths,
-    inventory: Path,
-    playbook: Callable[[str], str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CLOUD_PASSWORD", "correct-horse")
-    name = playbook(f"""\
-- name: Wait
-  hosts: one
-  gather_facts: false
-  tasks:
-    - name: Say something
-      ansible.builtin.command: echo a-result
-    - name: Look into the run's directory
-      ansible.builtin.shell: grep -rl -e correct-horse -e '"a-result"' {paths.runs} || true
-      register: found
-    - name: Find nothing
-      ansible.builtin.assert: {{that: [found.stdout == ""]}}
-""")
-    with Session(paths, "apply") as session:
-        result = session.run(name, inventory=inventory)
-    assert result.ok, result.failures
 
 
 def test_the_reason_of_a_failure(
@@ -220,27 +249,6 @@ def test_the_reason_of_a_failure(
     assert not any("nor this" in message for message in failures.values())
 
 
-def test_rescued_failures_of_a_good_run_are_not_told(
-    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str]
-) -> None:
-    name = playbook("""\
-- name: Rescue
-  hosts: one
-  gather_facts: false
-  tasks:
-    - name: Try
-      block:
-        - name: Fail
-          ansible.builtin.fail: {msg: "x"}
-      rescue:
-        - name: Go on
-          ansible.builtin.debug: {msg: "well"}
-""")
-    with Session(paths, "apply") as session:
-        result = session.run(name, inventory=inventory)
-    assert (result.ok, result.failures, result.host_tasks.failed) == (True, (), 1)
-
-
 @pytest.mark.parametrize(
     ("name", "inventory_text", "words"),
     [
@@ -267,16 +275,13 @@ def test_a_run_that_ansible_refuses_says_why(
 
 
 def test_a_slow_or_broken_handler_does_not_hold_up_the_run(
-    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str]
+    paths: ClusterPaths,
+    fed: Callable[[str], None],
+    inventory: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    name = playbook("""\
-- name: Go
-  hosts: all
-  gather_facts: false
-  tasks:
-    - name: Work
-      ansible.builtin.command: "true"
-""")
+    monkeypatch.setattr("kubewright.act.playbook.CATCH_UP", 0.1)
+    fed("ok")
     entered, release = threading.Event(), threading.Event()
 
     def slow(_: object) -> None:
@@ -284,43 +289,36 @@ def test_a_slow_or_broken_handler_does_not_hold_up_the_run(
         release.wait(60)
 
     def broken(_: object) -> None:
+        entered.set()
         raise RuntimeError
 
     try:
         with Session(paths, "apply") as session:
-            result = session.run(name, inventory=inventory, on_event=slow)
-            assert result.ok
-            assert entered.is_set()
-            assert session.run(name, inventory=inventory, on_event=broken).ok
+            for handler in (slow, broken):
+                entered.clear()
+                assert session.run("a.b.c", inventory=inventory, on_event=handler).ok
+                assert entered.wait(60)
+                assert not release.is_set()
     finally:
         release.set()
 
 
-WORK = """\
-- hosts: one
-  gather_facts: false
-  tasks:
-    - name: Work
-      ansible.builtin.command: "{{ program }}"
-"""
-
-
 @pytest.mark.parametrize(
-    ("make", "words", "program"),
+    ("make", "words", "outcome"),
     [
-        (lambda log: log.symlink_to("/dev/full"), "No space left on device", "true"),
-        (lambda log: log.mkdir(), "log.txt: Is a directory", "false"),
+        (lambda log: log.symlink_to("/dev/full"), "No space left on device", "ok"),
+        (lambda log: log.mkdir(), "log.txt: Is a directory", "failed"),
     ],
     ids=["full", "not opened"],
 )
 def test_a_log_that_can_not_be_written_does_not_break_the_run(
     paths: ClusterPaths,
+    fed: Callable[[str], None],
     inventory: Path,
-    playbook: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
     make: Callable[[Path], None],
     words: str,
-    program: str,
+    outcome: str,
 ) -> None:
     ended: list[str] = []
 
@@ -331,9 +329,10 @@ def test_a_log_that_can_not_be_written_does_not_break_the_run(
 
     monkeypatch.setattr("kubewright.act.session.new_directory", directory_with_a_bad_log)
     monkeypatch.setattr("kubewright.act.playbook.leftovers.end", ended.append)
+    fed(outcome)
     with Session(paths, "apply") as session:
-        result = session.run(playbook(WORK), inventory=inventory, extra_vars={"program": program})
-    assert result.ok is (program == "true")
+        result = session.run("a.b.c", inventory=inventory)
+    assert result.ok is (outcome == "ok")
     assert result.host_tasks.total == 1
     assert result.log_error.endswith(words)
     assert result.as_dict()["log_error"] == result.log_error
@@ -343,17 +342,14 @@ def test_a_log_that_can_not_be_written_does_not_break_the_run(
 
 
 def test_a_run_that_is_lost_to_a_full_disk_says_so_in_a_sentence(
-    paths: ClusterPaths,
-    inventory: Path,
-    playbook: Callable[[str], str],
-    monkeypatch: pytest.MonkeyPatch,
+    paths: ClusterPaths, inventory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device", "/state/env/settings")
 
     monkeypatch.setattr("kubewright.act.playbook._ansible", full)
     with Session(paths, "apply") as session:
-        result = session.run(playbook(WORK), inventory=inventory)
+        result = session.run("a.b.c", inventory=inventory)
     assert [failure.message for failure in result.failures] == [
         "the run was lost: /state/env/settings: No space left on device"
     ]
