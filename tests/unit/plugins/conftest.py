@@ -18,6 +18,7 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from real_ansible import Ansible
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 COLLECTION = "ansible_collections.kubewright.cluster.plugins"
@@ -47,6 +48,12 @@ COLLECTIONS_PATH = link_collection(Path(TEMPORARY.name))
 def collections_path() -> Path:
     """For ``ANSIBLE_COLLECTIONS_PATH``."""
     return COLLECTIONS_PATH
+
+
+@pytest.fixture
+def ansible(tmp_path: Path, collections_path: Path) -> Ansible:
+    """A real one, in the test's directory."""
+    return Ansible(tmp_path, collections_path)
 
 
 @pytest.fixture(autouse=True)

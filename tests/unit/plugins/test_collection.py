@@ -20,6 +20,7 @@ import yaml
 from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _fence
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from images import make
+from real_ansible import PLAYBOOK, Ansible
 
 RunModule = Callable[..., dict[str, Any]]
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -217,37 +218,22 @@ PLAY = """
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a mount namespace")
-def test_ansible_runs_them(tmp_path: Path, collections_path: Path) -> None:
+def test_ansible_runs_them(tmp_path: Path, ansible: Ansible) -> None:
     """A play with action plugin, action group, secrets and a real volume, first and second run."""
     (tmp_path / "play.yml").write_text(PLAY)
     make(tmp_path, "worker").path.rename(tmp_path / "image")
-    playbook = Path(sys.executable).with_name("ansible-playbook")
     script = f"""
         set -e
         mount -t tmpfs tmpfs /run && mkdir -p /var/lib/kubewright
         mount -t tmpfs tmpfs /var/lib/kubewright && mkdir /var/lib/kubewright/system
         echo READY
-        {playbook} play.yml -vvv
-        {playbook} play.yml
+        {PLAYBOOK} play.yml -vvv
+        {PLAYBOOK} play.yml
         cat /run/kw/key /var/lib/kubewright/epoch
         sha256sum /var/lib/kubewright/system/active/image.squashfs
         umount /var/lib/kubewright/system
     """
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
-        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
-        "SECRET": "very-secret-text",
-    }
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = ansible.play_apart(script, SECRET="very-secret-text")
     if "READY" not in done.stdout:
         pytest.skip(f"no mount namespace here: {done.stderr}")
     if "could not set up loop device" in done.stdout or "failed to setup loop" in done.stdout:

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _sealed
+from real_ansible import PLAYBOOK, Ansible
 
 from kubewright.locations import ClusterPaths
 from kubewright.spec.images import SystemImage
@@ -22,7 +21,6 @@ from kubewright.spec.machines import Machine, Machines
 from kubewright.spec.models import ControlPlane, Pool, Spec
 
 ROOT = Path(__file__).parents[3]
-PLAYBOOK = Path(sys.prefix) / "bin/ansible-playbook"
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -91,30 +89,17 @@ PLAYS = """\
 
 
 def play(
-    directory: Path, told: Mapping[str, Any] | None = None
+    ansible: Ansible, told: Mapping[str, Any] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run it for a cluster of four, whose worker is *told* more by the inventory."""
-    place = directory / "share/ansible_collections/kubewright"
-    place.mkdir(parents=True)
-    (place / "cluster").symlink_to(ROOT)
+    directory = ansible.directory
     (directory / "action_plugins").mkdir()
     (directory / "action_plugins/recording.py").write_text(RECORDING)
     (directory / "play.yml").write_text(PLAYS)
     (directory / "inventory.json").write_text(json.dumps(inventory(directory, told or {})))
     known = {"identity": IDENTITY, "recorded": str(directory), "checkout": str(ROOT)}
-    return subprocess.run(
-        [PLAYBOOK, "-i", "inventory.json", "-e", json.dumps(known), "play.yml"],
-        cwd=directory,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(directory / "share"),
-            "ANSIBLE_NOCOLOR": "1",
-            "LC_ALL": "C.UTF-8",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["-i", "inventory.json", "-e", json.dumps(known), "play.yml"]
+    return ansible.play(*words)
 
 
 def inventory(directory: Path, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,10 +145,10 @@ def inventory(directory: Path, told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory, collections_path: Path) -> Path:
     """Where a run wrote what each host would be sent, and what it said."""
     directory = tmp_path_factory.mktemp("desired")
-    done = play(directory)
+    done = play(Ansible(directory, collections_path))
     assert done.returncode == 0, done.stdout + done.stderr
     (directory / "stdout").write_text(done.stdout)
     return directory
@@ -318,8 +303,10 @@ def test_the_cluster_and_its_network(directory: Path) -> None:
     assert environment["KUBERNETES_SERVICE_PORT"] == "7443"
 
 
-def test_what_a_role_cannot_read_is_an_error_that_says_what_to_write(tmp_path: Path) -> None:
-    done = play(tmp_path, {"load_balancer_port": "http", "container_runtime_kernel_modules": {}})
+def test_what_a_role_cannot_read_is_an_error_that_says_what_to_write(
+    tmp_path: Path, ansible: Ansible
+) -> None:
+    done = play(ansible, {"load_balancer_port": "http", "container_runtime_kernel_modules": {}})
     assert done.returncode != 0
     assert "Role load_balancer, option load_balancer_port: " in done.stdout
     assert "Write a value of the type int." in done.stdout

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from real_ansible import Ansible
 
 PLAY = """
 - name: Play
@@ -62,23 +60,10 @@ PLAY = """
 
 
 @pytest.fixture
-def results(tmp_path: Path, collections_path: Path) -> dict[str, dict[str, Any]]:
+def results(tmp_path: Path, ansible: Ansible) -> dict[str, dict[str, Any]]:
     """The result of each task by its name."""
     (tmp_path / "play.yml").write_text(PLAY)
-    process = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "play.yml"],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        },
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    process = ansible.play("play.yml", ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
     assert process.returncode == 0, process.stdout + process.stderr
     tasks = json.loads(process.stdout)["plays"][0]["tasks"]
     return {task["task"]["name"]: task["hosts"]["localhost"] for task in tasks}

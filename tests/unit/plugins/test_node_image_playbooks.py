@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import yaml
 from image_server import Signer, serving
 from images import make
+from real_ansible import PLAYBOOK, Ansible
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 OPERATIONS = ("install", "activate", "rollback", "gc")
@@ -56,9 +56,7 @@ def inventory(directory: Path, **web: Any) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a mount namespace")
-def test_fetched_listed_collected_and_then_not_there(
-    tmp_path: Path, collections_path: Path
-) -> None:
+def test_fetched_listed_collected_and_then_not_there(tmp_path: Path, ansible: Ansible) -> None:
     """Plain Ansible: the inventory names digest and server, and nothing is on the controller."""
     image, signer = make(tmp_path, "worker"), Signer.make(tmp_path, "builder")
     with serving(tmp_path) as served:
@@ -71,21 +69,7 @@ def test_fetched_listed_collected_and_then_not_there(
         }
         (tmp_path / "inventory.json").write_text(json.dumps(inventory(tmp_path, **web)))
         (tmp_path / "plays.yml").write_text(PLAYS)
-        playbook = Path(sys.executable).with_name("ansible-playbook")
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", SCRIPT.format(playbook=playbook)],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-                "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
-                "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
-                "ANSIBLE_NOCOLOR": "1",
-                "LC_ALL": "C.UTF-8",
-            },
-            capture_output=True,
-            text=True,
-        )
+        done = ansible.play_apart(SCRIPT.format(playbook=PLAYBOOK))
     shown = done.stdout + done.stderr
     if "READY" not in done.stdout:
         pytest.skip(f"no mount namespace or loop device here: {done.stderr}")

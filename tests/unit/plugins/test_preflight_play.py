@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from real_ansible import PLAYBOOK, Ansible
 
 CHECKOUT = Path(__file__).parents[3]
-PLAYBOOK = Path(sys.prefix) / "bin/ansible-playbook"
 NODES = {"cp-1": "control_plane", "web-1": "pool_web"}
 
 pytestmark = [
@@ -23,7 +20,7 @@ pytestmark = [
 
 
 def test_the_reasons_are_one_table_before_anything_is_elected(
-    tmp_path: Path, collections_path: Path
+    tmp_path: Path, ansible: Ansible
 ) -> None:
     # Nothing listens on port 1.
     dead = {"ansible_host": "127.0.0.1", "ansible_port": 1, "kubewright_provider": "static"}
@@ -43,21 +40,7 @@ def test_the_reasons_are_one_table_before_anything_is_elected(
         }
     }
     (tmp_path / "inventory.json").write_text(json.dumps(inventory))
-    done = subprocess.run(
-        [PLAYBOOK, "-i", "inventory.json", CHECKOUT / "playbooks/probe.yml"],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_RETRY_FILES_ENABLED": "0",
-            "LC_ALL": "C.UTF-8",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ansible.play("-i", "inventory.json", CHECKOUT / "playbooks/probe.yml")
     said = done.stdout + done.stderr
     assert done.returncode == 2, said
     assert "2 findings on cp-1, web-1 must be mended first" in said

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from real_ansible import PLAYBOOK, Ansible
 
 INVENTORY = """\
 all:
@@ -50,7 +50,7 @@ ls /run /var/lib/kubewright
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a mount namespace")
 def test_confirmed_by_name_the_lost_are_left_out_and_the_last_take_the_state_along(
-    tmp_path: Path, collections_path: Path
+    tmp_path: Path, ansible: Ansible
 ) -> None:
     state = tmp_path / "state"
     (state / "identity").mkdir(parents=True)
@@ -58,25 +58,7 @@ def test_confirmed_by_name_the_lost_are_left_out_and_the_last_take_the_state_alo
     (state / "kubeconfig").touch()
     for name, text in (("inventory", INVENTORY), ("lost", LOST)):
         (tmp_path / f"{name}.yml").write_text(text.format(state=state, python=sys.executable))
-    done = subprocess.run(
-        [
-            "unshare",
-            "--mount",
-            "sh",
-            "-c",
-            SCRIPT.format(state=state, playbook=Path(sys.executable).with_name("ansible-playbook")),
-        ],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
-            "ANSIBLE_NOCOLOR": "1",
-            "LC_ALL": "C.UTF-8",
-        },
-        capture_output=True,
-        text=True,
-    )
+    done = ansible.play_apart(SCRIPT.format(state=state, playbook=PLAYBOOK))
     if "READY" not in done.stdout:
         pytest.skip(f"no mount namespace here: {done.stderr}")
     refused, destroyed, confirmed, ended = done.stdout.split("PLAY RECAP")

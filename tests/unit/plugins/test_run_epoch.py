@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _lease
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from real_ansible import PLAYBOOK, Ansible
 
 from kubewright.store import Lease, Lock, Locked, next_epoch
 from kubewright.store.epoch import current_epoch
@@ -284,25 +285,14 @@ all:
 """
 
 
-def play(tmp_path: Path, collections_path: Path, *words: str) -> tuple[int, int, str]:
+def play(ansible: Ansible, *words: str) -> tuple[int, int, str]:
     """Run it: exit code, process id, output."""
-    (tmp_path / "play.yml").write_text(PLAY)
-    (tmp_path / "inventory.yml").write_text(INVENTORY)
+    (ansible.directory / "play.yml").write_text(PLAY)
+    (ansible.directory / "inventory.yml").write_text(INVENTORY)
     process = subprocess.Popen(
-        [
-            Path(sys.executable).with_name("ansible-playbook"),
-            "-i",
-            "inventory.yml",
-            *words,
-            "play.yml",
-        ],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
-            "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
-        },
+        [PLAYBOOK, "-i", "inventory.yml", *words, "play.yml"],
+        cwd=ansible.directory,
+        env=ansible.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -312,8 +302,8 @@ def play(tmp_path: Path, collections_path: Path, *words: str) -> tuple[int, int,
 
 
 @pytest.mark.timeout(120)
-def test_ansible_runs_it(tmp_path: Path, collections_path: Path) -> None:
-    code, pid, shown = play(tmp_path, collections_path)
+def test_ansible_runs_it(tmp_path: Path, ansible: Ansible) -> None:
+    code, pid, shown = play(ansible)
     assert code == 0, shown
     for name in ("one", "two", "three"):
         assert f"number 7 of {name}" in shown
@@ -325,15 +315,13 @@ def test_ansible_runs_it(tmp_path: Path, collections_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_ansible_stops_beside_another_run(
-    tmp_path: Path, collections_path: Path, other: int
-) -> None:
+def test_ansible_stops_beside_another_run(tmp_path: Path, ansible: Ansible, other: int) -> None:
     place = _lease.Place(tmp_path / "state" / "store.json", tmp_path / "state" / "lock")
     take(place, other)
-    code, _pid, shown = play(tmp_path, collections_path)
+    code, _pid, shown = play(ansible)
     assert code == 2, shown
     assert f"Another operation runs on this cluster: ansible-playbook (pid {other}" in shown
-    code, _pid, shown = play(tmp_path, collections_path, "-e", "epoch=0")
+    code, _pid, shown = play(ansible, "-e", "epoch=0")
     assert code == 2, shown
     assert "This run has epoch 0, but" in shown
     assert current_epoch(place.store) == 1

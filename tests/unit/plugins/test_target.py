@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
+from real_ansible import Ansible
 
 PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
 INVENTORY = """\
@@ -58,24 +58,11 @@ def test_the_limit_counts_where_nobody_is_named() -> None:
     assert hosts({"ansible_limit": "b"}, {}) == ["b", "localhost"]
 
 
-def test_a_name_that_means_nobody_is_an_error(tmp_path: Path, collections_path: Path) -> None:
+def test_a_name_that_means_nobody_is_an_error(tmp_path: Path, ansible: Ansible) -> None:
     """Also under a limit, which leaves a play for localhost out."""
     (tmp_path / "inventory.yml").write_text(INVENTORY)
-    playbook = Path(sys.executable).with_name("ansible-playbook")
     words = ["kubewright.cluster.reset", "-i", "inventory.yml", "-e", "kubewright_target=b,wbe"]
-    done = subprocess.run(
-        [playbook, *words, "--limit", "b"],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
-            "ANSIBLE_NOCOLOR": "1",
-            "LC_ALL": "C.UTF-8",
-        },
-        capture_output=True,
-        text=True,
-    )
+    done = ansible.play(*words, "--limit", "b")
     shown = done.stdout + done.stderr
     assert done.returncode != 0 and "TASK" not in shown, shown
     assert "no host and no group here is named wbe. Nothing was changed." in shown
