@@ -121,14 +121,14 @@ def unready(
 ) -> list[str]:
     """Those of `names` whose machine is missing, off or unfinished, by what the providers list.
 
-    `records`: what `cluster_inventory` says. Nobody can log in to a machine without host keys,
-    except where ssh knows them, and not we.
+    `records`: what `cluster_inventory` says. A machine without host keys has not been finished by
+    its provider; of one's own machines ssh says by itself which it does not know.
     """
-    keyless = {name for name in names if records[name]["host_keys"] is None}
+    own = {name for name in names if records[name]["provider"] == _nodes.STATIC}
     ready = {
         machine["name"]
         for machine in machines
-        if machine["power"] == "on" and (machine["host_keys"] or machine["name"] in keyless)
+        if machine["power"] == "on" and (machine["host_keys"] or machine["name"] in own)
     }
     return [name for name in names if name not in ready]
 

@@ -12,7 +12,8 @@ description:
   - Gives each machine as an entry of C(machines.json), with its SSH host keys. Runs on the
     controller.
   - Keys that are not given come from the known_hosts of whoever runs Ansible, also from hashed
-    names. No machine is ever asked for its own key. Machines without any are an error, all at once.
+    names. No machine is ever asked for its own key. One without any is listed without, and ssh
+    refuses to log in to it.
   - An action plugin of the same name does it in Ansible's own process.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
@@ -95,7 +96,6 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._command import
     Runner,
     SystemRunner,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
 
 argument_spec: dict[str, Any] = {
@@ -129,35 +129,17 @@ def run(params: dict[str, Any], check_mode: bool, runner: Runner | None = None) 
     """Look keys up where they are wanted and not given."""
     files = [Path(path).expanduser() for path in params["known_hosts"]]
     present = [path for path in files if path.is_file()]
-    machines, unknown = [], []
+    machines = []
     for node in params["nodes"]:
         keys = node["host_keys"]
         if keys == []:
             keys = _known_hosts.keys(
                 node["address"], node["port"], present, runner or SystemRunner()
             )
-            if not keys:
-                unknown.append(node)
         machines.append(
             _nodes.static_machine(params["cluster"], node["name"], node["address"], keys or ())
         )
-    if unknown:
-        raise KubewrightError(_unknown(unknown, files))
     return {"changed": False, "machines": machines}
-
-
-def _unknown(nodes: list[dict[str, Any]], files: list[Path]) -> str:
-    listed = ", ".join(f"{node['name']} ({node['address']})" for node in nodes)
-    first = nodes[0]
-    port = f"-p {first['port']} " if first["port"] != 22 else ""
-    return (
-        f"No SSH host key is known of {listed}: cluster.yml has no host_keys of them, and none of "
-        f"{', '.join(map(str, files))} names the address. Nothing was asked of the network, where "
-        "anybody could answer. Either read the line in "
-        "/etc/ssh/ssh_host_ed25519_key.pub on each machine's own console and write it as its "
-        f"host_keys, or log in once by address (`ssh {port}{first['address']}`) and compare the "
-        "fingerprint before you say yes."
-    )
 
 
 def main() -> None:

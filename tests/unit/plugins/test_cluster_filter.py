@@ -167,25 +167,24 @@ def test_providers_by_the_names_of_their_roles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "said", "ready"),
+    ("machine", "provider", "ready"),
     [
-        ({"power": "on", "host_keys": ["ssh-ed25519 A"]}, [], True),
-        ({"power": "off", "host_keys": ["ssh-ed25519 A"]}, [], False),
+        ({"power": "on", "host_keys": ["ssh-ed25519 A"]}, "local", True),
+        ({"power": "off", "host_keys": ["ssh-ed25519 A"]}, "local", False),
         # A run was cut before the machine let the cluster's key in: it has to be finished.
-        ({"power": "on", "host_keys": []}, [], False),
-        ({"power": "on", "host_keys": []}, ["ssh-ed25519 A"], False),
-        # A plain inventory: ssh checks it by what its user trusts.
-        ({"power": "on", "host_keys": []}, None, True),
-        ({"power": "off", "host_keys": []}, None, False),
-        (None, None, False),
+        ({"power": "on", "host_keys": []}, "local", False),
+        # Nobody makes it: ssh says whether it knows the machine.
+        ({"power": "on", "host_keys": []}, "static", True),
+        (None, "static", False),
     ],
 )
 def test_which_machines_are_missing_or_unfinished(
-    machine: dict[str, Any] | None, said: list[str] | None, ready: bool
+    machine: dict[str, Any] | None, provider: str, ready: bool
 ) -> None:
     listed = [{"name": "stranger", "power": "on", "host_keys": []}]
     listed += [{"name": "a", **machine}] if machine else []
-    assert cluster.unready({"a": {"host_keys": said}}, ["a"], listed) == ([] if ready else ["a"])
+    records = {"a": {"provider": provider}}
+    assert cluster.unready(records, ["a"], listed) == ([] if ready else ["a"])
 
 
 def test_who_a_run_is_for() -> None:

@@ -6,12 +6,20 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from real_ansible import PLAYBOOK, Ansible
 
 CHECKOUT = Path(__file__).parents[3]
 NODES = {"cp-1": "control_plane", "web-1": "pool_web"}
+#: What OpenSSH says of a host that is not in known_hosts.
+STRANGE = """\
+#!/bin/sh
+echo "No ED25519 host key is known for it and you have requested strict checking." >&2
+echo "Host key verification failed." >&2
+exit 255
+"""
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -19,11 +27,10 @@ pytestmark = [
 ]
 
 
-def test_the_reasons_are_one_table_before_anything_is_elected(
-    tmp_path: Path, ansible: Ansible
-) -> None:
-    # Nothing listens on port 1.
-    dead = {"ansible_host": "127.0.0.1", "ansible_port": 1, "kubewright_provider": "static"}
+def played(
+    directory: Path, collections_path: Path, network: str, host: dict[str, Any], *words: str
+) -> tuple[int, str]:
+    """Run a playbook on two nodes that are like *host*; return its status and what it says."""
     inventory = {
         "all": {
             "vars": {
@@ -31,20 +38,71 @@ def test_the_reasons_are_one_table_before_anything_is_elected(
                 "kubewright_version": "1.37.2",
                 "kubewright_pod_cidr": "10.244.0.0/16",
                 "kubewright_service_cidr": "10.96.0.0/16",
-                "kubewright_state_dir": str(tmp_path / "state"),
+                "kubewright_state_dir": str(directory / "state"),
             },
             "children": {
                 "kubewright": {"children": {group: {} for group in NODES.values()}},
-                **{group: {"hosts": {name: dead}} for name, group in NODES.items()},
+                **{
+                    group: {"hosts": {name: {**host, "ansible_host": f"{network}.{number}"}}}
+                    for number, (name, group) in enumerate(NODES.items(), start=1)
+                },
             },
         }
     }
-    (tmp_path / "inventory.json").write_text(json.dumps(inventory))
-    done = ansible.play("-i", "inventory.json", CHECKOUT / "playbooks/probe.yml")
-    said = done.stdout + done.stderr
-    assert done.returncode == 2, said
+    (directory / "inventory.json").write_text(json.dumps(inventory))
+    (directory / "ansible.cfg").write_text("[defaults]\n")
+    done = subprocess.run(
+        [PLAYBOOK, "-i", "inventory.json", *words],
+        cwd=directory,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
+            "ANSIBLE_LOCAL_TEMP": str(directory / "local"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_RETRY_FILES_ENABLED": "0",
+            "HOME": str(directory),
+            "LC_ALL": "C.UTF-8",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_the_reasons_are_one_table_before_anything_is_elected(
+    tmp_path: Path, collections_path: Path
+) -> None:
+    # Nothing listens on port 1.
+    dead = {"ansible_port": 1, "kubewright_provider": "static"}
+    probe = str(CHECKOUT / "playbooks/probe.yml")
+    status, said = played(tmp_path, collections_path, "127.0.0", dead, probe)
+    assert status == 2, said
     assert "2 findings on cp-1, web-1 must be mended first" in said
     for name in NODES:
         assert re.search(rf"FATAL +{name} +ssh +The machine is there, but nothing listens", said)
         assert re.search(rf"{name} +: ok=1 +changed=0 +unreachable=0 .* ignored=1", said)
     assert "Elect who acts" not in said
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_machines_of_ones_own_whose_host_keys_nobody_knows(
+    tmp_path: Path, collections_path: Path, check: bool
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(STRANGE)
+    ssh.chmod(0o755)
+    strange = {
+        "ansible_ssh_executable": str(ssh),
+        "kubewright_provider": "static",
+        "kubewright_host_keys": [],
+        "system_volume_image_path": "/never/copied",
+    }
+    plan = str(CHECKOUT / "playbooks/plan.yml")
+    words = [plan, "--check"] if check else [plan]
+    status, said = played(tmp_path, collections_path, "192.0.2", strange, *words)
+    assert status == (0 if check else 2), said
+    for name in NODES:
+        told = f"{name}: ssh: " if check else f"FATAL {name} ssh "
+        assert f"{told}Its SSH host key is not known" in said
+    assert "put the key into host_keys in cluster.yml" in said

@@ -14,9 +14,8 @@ from rich.tree import Tree
 from kubewright.act import Change, Finding
 from kubewright.act.events import LOCAL
 from kubewright.cli import differences, findings
-from kubewright.cli.operation import finish
 from kubewright.cli.output import Output, counted, sentence
-from kubewright.cli.plan import WORDS, failed, run_check, why
+from kubewright.cli.plan import WORDS, require_answers, run_check, why
 from kubewright.cli.probe import ProbeReport
 from kubewright.plan import Plan
 from kubewright.spec import Spec
@@ -45,8 +44,7 @@ def run(spec: Spec, file: Path, out: Output, *, diff: bool, extra_vars: Mapping[
         "missing": [node.name for node in decided.nodes if node.state == "missing"],
     }
     shown = picture(spec.name, decided, changes, result.findings)
-    if failed(result):
-        finish(result, out, data, shown)
+    require_answers(result, out, data, shown)
     out.result({**data, **result.as_dict()}, shown)
 
 

@@ -15,6 +15,7 @@ from rich.tree import Tree
 
 from kubewright.act import Finding, Result, Session
 from kubewright.cli import differences, findings
+from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.operation import finish, run_playbook, tell_ended
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, counted, sentence
@@ -74,12 +75,10 @@ def ask_nodes(
     :raises CommandError: something failed, or no node has answered.
     """
     decided, result = run_check(spec, file, out, "plan", PLAYBOOK, diff=diff, extra_vars=extra_vars)
-    if failed(result):
-        if result.findings:
-            out.notes.print(findings.table(result.findings))
-        kubernetes = resolve(spec.version)
-        data = {"cluster": spec.name, "kubernetes": kubernetes, **decided.as_dict()}
-        finish(result, out, data, "")
+    data = {"cluster": spec.name, "kubernetes": resolve(spec.version), **decided.as_dict()}
+    if result.findings and (failed(result) or all_silent(result)):
+        out.notes.print(findings.table(result.findings))
+    require_answers(result, out, data)
     return decided, result
 
 
@@ -121,6 +120,29 @@ def failed(result: Result) -> bool:
     here = any(failure.host == "localhost" for failure in result.failures)
     cut = result.status in ("canceled", "error")
     return here or cut or result.host_tasks.failed > 0 or not result.answers
+
+
+def all_silent(result: Result) -> bool:
+    """Whether there are machines, and not one has answered."""
+    return bool(result.unreachable) and not result.answers
+
+
+def require_answers(
+    result: Result, out: Output, data: Mapping[str, Any], shown: RenderableType = ""
+) -> None:
+    """Go on where a check says enough. ``data`` and ``shown``: what is told where it does not.
+
+    :raises CommandError: something failed, or no node has answered.
+    """
+    if failed(result):
+        finish(result, out, data, shown)
+    if all_silent(result):
+        raise CommandError(
+            "no node answers",
+            remedy=f"Do what the findings say, then start again. The full log is {result.log}",
+            code=ExitCode.UNHEALTHY,
+            data={**data, **result.as_dict()},
+        )
 
 
 def picture(plan: Plan, cluster: str, found: tuple[Finding, ...] = ()) -> RenderableType:
