@@ -36,6 +36,14 @@ IDENTITY = {
     "control_plane_pki": {"ca.crt": CERTIFICATE, "ca.key": KEY, "sa.key": KEY, "sa.pub": "DDDD\n"},
 }
 CONTROL_PLANES = ("demo-cp-1", "demo-cp-2", "demo-cp-3")
+KUBELET_ARGS = {
+    "maxPods": 120,
+    "failSwapOn": False,
+    "systemReserved": {"cpu": "1"},
+    "enforceNodeAllocatable": ["pods"],
+    "imageMinimumGCAge": "1h30m",
+    "memoryThrottlingFactor": 1,
+}
 WORKER = "demo-web-1"
 ADDRESSES = {name: f"192.0.2.{end}" for end, name in enumerate((*CONTROL_PLANES, WORKER), 11)}
 COMMON = ("system_volume", "load_balancer", "container_runtime")
@@ -124,7 +132,7 @@ def inventory(directory: Path, told: Mapping[str, Any]) -> dict[str, Any]:
             name="demo",
             version="1.37",
             control_plane=ControlPlane(provider="local", size=3),
-            pools=[Pool(name="web", provider="local", size=1, kubelet_args={"maxPods": 120})],
+            pools=[Pool(name="web", provider="local", size=1, kubelet_args=KUBELET_ARGS)],
         ),
         version="1.37.2",
         paths=ClusterPaths(directory / "state"),
@@ -239,7 +247,8 @@ def test_the_kubelets_drop_in_has_what_the_pool_wants_over_what_we_want(director
         "kind": "KubeletConfiguration",
         "cgroupDriver": "systemd",
     }
-    assert drop_in(WORKER) == {**ours, "maxPods": 120}
+    assert drop_in(WORKER) == {**ours, **KUBELET_ARGS}
+    assert drop_in(WORKER)["failSwapOn"] is False
     assert drop_in(CONTROL_PLANES[0]) == ours
 
 

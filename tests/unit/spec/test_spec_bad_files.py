@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubewright.spec import source
+from kubewright.spec import kubelet, source
 from kubewright.spec.errors import SpecError
 from kubewright.spec.loading import check, load
 from kubewright.spec.rules import Surroundings, Unresolved
@@ -136,6 +136,19 @@ def test_what_a_node_needs_of_its_kubelet_can_not_be_set(name: str) -> None:
     (problem,) = (one for one in caught.value.problems if one.field == field)
     assert f"{name} can't be set: " in problem.message
     assert problem.remedy == f"remove {name}"
+
+
+@pytest.mark.parametrize(
+    ("duration", "taken"),
+    [
+        *((good, True) for good in ("30s", "1h15m", "1.5h", ".5s", "100us", "0", "-1s")),
+        *((bad, False) for bad in ("30", "1 min", "s", "1d", "1h 2m", "", ".s")),
+    ],
+)
+def test_durations_as_the_kubelet_reads_them(duration: str, taken: bool) -> None:
+    where = ("kubelet_args", "syncFrequency")
+    found = [*kubelet.findings(where, "syncFrequency", duration)]
+    assert [one.location for one in found] == ([] if taken else [where])
 
 
 def test_no_control_character_of_the_file_reaches_a_terminal() -> None:

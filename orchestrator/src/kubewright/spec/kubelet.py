@@ -1,143 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``kubelet_args`` may name. A kubelet that finds another field in its configuration ends.
-
-Source: KubeletConfiguration of k8s.io/kubelet/config/v1beta1, release 0.37.2.
-"""
+"""What ``kubelet_args`` may say: fields that the kubelet has, with values of their kind."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from typing import Any
 
-FIELDS = frozenset(
-    {
-        "address",
-        "allowedUnsafeSysctls",
-        "authentication",
-        "authorization",
-        "cgroupDriver",
-        "cgroupRoot",
-        "cgroupsPerQOS",
-        "clusterDNS",
-        "clusterDomain",
-        "configMapAndSecretChangeDetectionStrategy",
-        "containerLogMaxFiles",
-        "containerLogMaxSize",
-        "containerLogMaxWorkers",
-        "containerLogMonitorInterval",
-        "containerRuntimeEndpoint",
-        "contentType",
-        "cpuCFSQuota",
-        "cpuCFSQuotaPeriod",
-        "cpuManagerPolicy",
-        "cpuManagerPolicyOptions",
-        "cpuManagerReconcilePeriod",
-        "crashLoopBackOff",
-        "defaultPodSysctls",
-        "enableContentionProfiling",
-        "enableControllerAttachDetach",
-        "enableDebugFlagsHandler",
-        "enableDebuggingHandlers",
-        "enableProfilingHandler",
-        "enableServer",
-        "enableSystemLogHandler",
-        "enableSystemLogQuery",
-        "enforceNodeAllocatable",
-        "eventBurst",
-        "eventRecordQPS",
-        "evictionHard",
-        "evictionMaxPodGracePeriod",
-        "evictionMinimumReclaim",
-        "evictionPressureTransitionPeriod",
-        "evictionSoft",
-        "evictionSoftGracePeriod",
-        "failCgroupV1",
-        "failSwapOn",
-        "featureGates",
-        "fileCheckFrequency",
-        "hairpinMode",
-        "healthzBindAddress",
-        "healthzPort",
-        "httpCheckFrequency",
-        "imageGCHighThresholdPercent",
-        "imageGCLowThresholdPercent",
-        "imageMaximumGCAge",
-        "imageMinimumGCAge",
-        "imagePullCredentialsVerificationPolicy",
-        "imageServiceEndpoint",
-        "iptablesDropBit",
-        "iptablesMasqueradeBit",
-        "kernelMemcgNotification",
-        "kubeAPIBurst",
-        "kubeAPIQPS",
-        "kubeReserved",
-        "kubeReservedCgroup",
-        "kubeletCgroups",
-        "localStorageCapacityIsolation",
-        "logging",
-        "makeIPTablesUtilChains",
-        "maxOpenFiles",
-        "maxParallelImagePulls",
-        "maxPods",
-        "memoryManagerPolicy",
-        "memoryReservationPolicy",
-        "memorySwap",
-        "memoryThrottlingFactor",
-        "mergeDefaultEvictionSettings",
-        "nodeLeaseDurationSeconds",
-        "nodeStatusMaxImages",
-        "nodeStatusReportFrequency",
-        "nodeStatusUpdateFrequency",
-        "oomScoreAdj",
-        "podCIDR",
-        "podLogsDir",
-        "podPidsLimit",
-        "podsPerCore",
-        "port",
-        "preloadedImagesVerificationAllowlist",
-        "protectKernelDefaults",
-        "providerID",
-        "qosReserved",
-        "readOnlyPort",
-        "registerNode",
-        "registerWithTaints",
-        "registryBurst",
-        "registryPullQPS",
-        "reservedMemory",
-        "reservedSystemCPUs",
-        "resolvConf",
-        "rotateCertificates",
-        "runOnce",
-        "runtimeRequestTimeout",
-        "seccompDefault",
-        "serializeImagePulls",
-        "serverTLSBootstrap",
-        "showHiddenMetricsForVersion",
-        "shutdownGracePeriod",
-        "shutdownGracePeriodByPodPriority",
-        "shutdownGracePeriodCriticalPods",
-        "singleProcessOOMKill",
-        "staticPodPath",
-        "staticPodURL",
-        "staticPodURLHeader",
-        "streamingConnectionIdleTimeout",
-        "syncFrequency",
-        "systemCgroups",
-        "systemReserved",
-        "systemReservedCgroup",
-        "tlsCertFile",
-        "tlsCipherSuites",
-        "tlsCurvePreferences",
-        "tlsMinVersion",
-        "tlsPrivateKeyFile",
-        "topologyManagerPolicy",
-        "topologyManagerPolicyOptions",
-        "topologyManagerScope",
-        "tracing",
-        "userNamespaces",
-        "volumePluginDir",
-        "volumeStatsAggPeriod",
-    }
-)
+from pydantic import ValidationError
+
+from kubewright.spec.errors import Finding, Location
+from kubewright.spec.kubelet_fields import FIELDS
+from kubewright.spec.messages import describe
 
 #: What Kubewright itself decides, and why: a value here would take the node out of the cluster.
 OURS = {
@@ -157,14 +31,20 @@ OURS = {
 }
 
 
-def refusal(name: str) -> tuple[str, str] | None:
-    """Why a field can't be set, and what to do instead; None for one that can."""
+def findings(where: Location, name: str, value: Any) -> Iterator[Finding]:
+    """Say what is wrong with a field and its value. ``where``: the location of the field."""
     if name in OURS:
-        return f"{name} can't be set: {OURS[name]}", f"remove {name}"
-    if name in FIELDS:
-        return None
-    close = difflib.get_close_matches(name, sorted(FIELDS), 1)
-    return (
-        f"the kubelet has no setting {name}",
-        f"write {close[0]}" if close else "write a field of KubeletConfiguration, such as maxPods",
-    )
+        yield Finding(where, f"{name} can't be set: {OURS[name]}", f"remove {name}", at_key=True)
+    elif name not in FIELDS:
+        close = difflib.get_close_matches(name, FIELDS, 1)
+        known = close[0] if close else "a field of KubeletConfiguration, such as maxPods"
+        what = f"the kubelet has no setting {name}"
+        yield Finding(where, what, f"write {known}", at_key=True)
+    else:
+        kind = FIELDS[name]
+        try:
+            kind.adapter().validate_python(value)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                inside: Location = tuple(detail["loc"])
+                yield Finding((*where, *inside), describe(detail), f"write {kind.words}")

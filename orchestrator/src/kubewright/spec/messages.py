@@ -53,8 +53,12 @@ def _finding(detail: ErrorDetails, raw: Mapping[Location, str]) -> Finding:
     if detail["type"] == "string_too_long":
         limit = detail.get("ctx", {}).get("max_length")
         return Finding(location, f"has {len(value)} characters", f"shorten it to at most {limit}")
-    describe = _DESCRIPTIONS.get(detail["type"], _wrong_kind)
     return Finding(location, describe(detail), remedy)
+
+
+def describe(detail: ErrorDetails) -> str:
+    """Return what is wrong with a value, in words that follow the name of its field."""
+    return _DESCRIPTIONS.get(detail["type"], _wrong_kind)(detail)
 
 
 def _remedy(field: FieldInfo | None) -> str:

@@ -40,7 +40,7 @@ Label = Annotated[
     str,
     Field(min_length=1, max_length=63, pattern=LABEL),
 ]
-#: What ``kubelet_args`` maps to: whatever YAML can say.
+#: What the values of ``kubelet_args`` may be depends on their fields (``kubewright.spec.kubelet``).
 KubeletArgs = Annotated[
     dict[str, Any], Write("fields of KubeletConfiguration, such as {maxPods: 120}")
 ]

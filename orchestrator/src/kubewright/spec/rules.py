@@ -166,10 +166,8 @@ def _kubelet_args(
     places: list[tuple[Location, Any]] = [(("control_plane",), data.get("control_plane"))]
     places += [(("pools", number), pool) for number, pool in pools]
     for where, place in places:
-        for name in _get(place, "kubelet_args", dict) or {}:
-            refused = kubelet.refusal(str(name))
-            if refused:
-                yield Finding((*where, "kubelet_args", str(name)), *refused, at_key=True)
+        for name, value in (_get(place, "kubelet_args", dict) or {}).items():
+            yield from kubelet.findings((*where, "kubelet_args", name), name, value)
 
 
 def _device(place: own_machines.Place) -> Iterator[Finding]:
