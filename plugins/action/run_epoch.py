@@ -19,6 +19,14 @@ class ActionModule(LocalAction):
 
     argument_spec = run_epoch.argument_spec
 
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Keep the number of AWX's job, for `work`."""
+        self._job = int((task_vars or {}).get("awx_job_id", 0))
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        return result
+
     def work(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Give the run's number, which is its own affair: this alone has changed nothing."""
         return {"changed": False, "epoch": self._epoch(arguments)}
@@ -27,7 +35,9 @@ class ActionModule(LocalAction):
         store = self._local(arguments["path"])
         lock = self._local(arguments["lock"]) if arguments["lock"] else store.with_name("lock")
         place = _lease.Place(store, lock)
-        given, seen, check_mode = arguments["epoch"], arguments["seen"], self._task.check_mode
+        # AWX keeps no store, and its jobs have growing numbers: the epoch is at least the job's.
+        seen = [*arguments["seen"], max(0, self._job - 1)]
+        given, check_mode = arguments["epoch"], self._task.check_mode
         if given is None:
             return _lease.take_epoch(place, _main_process(), seen, check_mode=check_mode)
         return _lease.check_epoch(place, given, seen, check_mode=check_mode)

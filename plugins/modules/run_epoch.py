@@ -16,6 +16,8 @@ description:
   - In a plain run of C(ansible-playbook) it takes the number, and with it the cluster's lock for
     the process of C(ansible-playbook). The lock ends with that process, or after two hours.
     A run that finds another one at work fails and says which.
+  - In a job of AWX, which keeps no O(path), the number is at least the job's (C(awx_job_id)), so
+    that the later of two jobs has the higher one.
   - Works on the controller alone, in an action plugin of the same name, whatever host it runs for.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)

@@ -107,21 +107,6 @@ def test_the_directory_is_closed_and_has_awx_files(tmp_path: Path, project: Path
     assert not any("HOST_KEY" in name for name in yaml.safe_load((env / "envvars").read_text()))
 
 
-@pytest.mark.parametrize(
-    ("more", "highest"), [({}, 7), ({"awx_job_id": 42}, 41), ({"awx_job_id": 3}, 7)]
-)
-def test_the_later_of_two_jobs_has_the_higher_epoch(more: dict[str, int], highest: int) -> None:
-    """Without store.json the nodes' epochs count, and AWX's own numbers of jobs."""
-    plays = yaml.safe_load((CHECKOUT / "playbooks/site.yml").read_text())
-    tasks = [task for play in plays for task in play.get("tasks", [])]
-    (epoch,) = [each for each in tasks if "kubewright.cluster.run_epoch" in each]
-    states = {"alpha": {"epoch": 7}, "bravo": {"epoch": 0}}
-    templar = Templar(DataLoader(), variables={"kubewright_states": states, **more})
-    seen = templar.template(trust_as_template(epoch["kubewright.cluster.run_epoch"]["seen"]))
-    assert max(seen) == highest
-    assert all(isinstance(number, int) for number in seen)
-
-
 @pytest.mark.parametrize(("more", "compared"), [({}, True), ({"kubewright_refuse": False}, False)])
 def test_a_reset_compares_nothing_that_the_cluster_keeps(
     more: dict[str, bool], compared: bool

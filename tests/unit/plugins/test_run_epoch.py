@@ -315,6 +315,18 @@ def test_ansible_runs_it(tmp_path: Path, ansible: Ansible) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize(("job", "epoch"), [(42, 42), (3, 7)])
+def test_the_later_of_two_jobs_of_awx_has_the_higher_epoch(
+    ansible: Ansible, job: int, epoch: int
+) -> None:
+    """Without store.json the nodes' epochs count, and AWX's own numbers of jobs."""
+    code, _pid, shown = play(ansible, "-e", f"awx_job_id={job}")
+    assert code == 0, shown
+    for name in ("one", "two", "three"):
+        assert f"number {epoch} of {name}" in shown
+
+
+@pytest.mark.timeout(120)
 def test_ansible_stops_beside_another_run(tmp_path: Path, ansible: Ansible, other: int) -> None:
     place = _lease.Place(tmp_path / "state" / "store.json", tmp_path / "state" / "lock")
     take(place, other)
