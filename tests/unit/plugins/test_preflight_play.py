@@ -106,3 +106,52 @@ def test_machines_of_ones_own_whose_host_keys_nobody_knows(
         told = f"{name}: ssh: " if check else f"FATAL {name} ssh "
         assert f"{told}Its SSH host key is not known" in said
     assert "put the key into host_keys in cluster.yml" in said
+
+
+ROLE = """\
+- hosts: "{{ groups.control_plane + groups.pool_web }}"
+  gather_facts: false
+  tasks:
+    - name: Check the machines
+      ansible.builtin.include_role:
+        name: kubewright.cluster.preflight
+    - name: Go on
+      ansible.builtin.debug: {msg: "went on with {{ inventory_hostname }}"}
+"""
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_role_alone_tells_of_all_hosts_where_the_first_is_dead(
+    tmp_path: Path, collections_path: Path, check: bool
+) -> None:
+    (tmp_path / "play.yml").write_text(ROLE)
+    dead = "{{ 1 if inventory_hostname == 'cp-1' else 22 }}"
+    living = "{{ 'ssh' if inventory_hostname == 'cp-1' else 'local' }}"
+    host = {
+        "ansible_port": dead,
+        "ansible_connection": living,
+        "ansible_python_interpreter": sys.executable,
+        # Whatever this machine is, this speaks against it.
+        "preflight_control_plane_cpus": 10_000,
+        "preflight_worker_cpus": 10_000,
+    }
+    words = ["play.yml", "--check"] if check else ["play.yml"]
+    status, said = played(tmp_path, collections_path, "127.0.0", host, *words)
+    assert status == (0 if check else 2), said
+    nobody = "The machine is there, but nothing listens"
+    if check:
+        assert f"cp-1: ssh: {nobody}" in said and "web-1: cpus: " in said
+        assert said.count("cp-1: ssh: ") == 1, "one host speaks for all"
+    else:
+        assert f"FATAL cp-1 ssh {nobody}" in said and "FATAL web-1 cpus " in said
+        assert re.findall(r"fatal: \[(\S+)\]: FAILED!", said) == ["cp-1"]
+    for name in NODES:
+        assert (f"went on with {name}" in said) is check
+
+
+def test_nothing_depends_on_the_first_host_of_an_inventory() -> None:
+    """Whoever acts for the others is elected among those that are there."""
+    files = [*(CHECKOUT / "playbooks").rglob("*.yml"), *(CHECKOUT / "roles").rglob("*.yml")]
+    words = re.compile(r"run_once|groups(\.|\[')control_plane('\])?( \| first|\[0\])")
+    assert len(files) > 50
+    assert [str(path) for path in files if words.search(path.read_text())] == []
