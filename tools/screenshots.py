@@ -1,8 +1,8 @@
 """Take pictures of commands as a terminal shows them: docs/screens/*.svg.
 
 Each scene runs a command in a terminal of 100 columns and 40 lines, and takes its picture when the
-command has ended, or when some words are on the screen. Without arguments the scenes below are
-taken, in order, on the cluster of ./cluster.yml, which must be up. Usage:
+command has ended, or when the screen shows what the scene waits for. Without arguments the scenes
+below are taken, in order, on the cluster of ./cluster.yml, which must be up. Usage:
     python tools/screenshots.py [SCENE ...]
     python tools/screenshots.py --name NAME [--when WORDS] -- COMMAND...
 Exit code 1 when a scene did not come to the point where its picture is taken.
@@ -14,6 +14,7 @@ import argparse
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -35,22 +36,60 @@ SCREENS = ROOT / "docs" / "screens"
 COLUMNS, LINES = 100, 40
 #: Seconds that a scene may take: a first apply builds the system images.
 LIMIT = 1800.0
+#: Nobody draws when nothing has come for so long (s): a picture is not taken of half a screen.
+STILL = 0.05
+
+
+@dataclass(frozen=True)
+class Words:
+    """Waits for words: any of those with ``|`` between."""
+
+    text: str
+
+    def __call__(self, lines: Sequence[str]) -> bool:
+        """Whether they are on a screen of these lines."""
+        return any(words in line for line in lines for words in self.text.split("|"))
+
+    def __str__(self) -> str:
+        return repr(self.text)
+
+
+@dataclass(frozen=True)
+class Midway:
+    """Waits until a run is in the middle of a phase, for a second or longer, with nodes at work.
+
+    Above it are ``ended`` phases or more; it has ``nodes`` rows or more.
+    """
+
+    phase: str
+    ended: int
+    nodes: int
+
+    def __call__(self, lines: Sequence[str]) -> bool:
+        """Whether a screen of these lines shows it, as ``kubewright.cli.board`` draws it."""
+        head = re.compile(rf"\S {re.escape(self.phase)}.*  (?!0:00\b)\d+:\d\d\b")
+        at = next((number for number, line in enumerate(lines) if head.match(line)), len(lines))
+        ended = [line for line in lines[:at] if re.match(r"\[ *[\d:]+\] .+: \d+ s(,|$| )", line)]
+        rows = [line for line in lines[at:] if re.fullmatch(r"    \S+  .+ \d+:\d\d", line)]
+        return len(ended) >= self.ended and len(rows) >= self.nodes
+
+    def __str__(self) -> str:
+        return f"{self.nodes} nodes in the middle of {self.phase!r}"
 
 
 @dataclass(frozen=True)
 class Scene:
     """A command, and when its picture is taken.
 
-    ``when``: at the first moment when these words are on the screen; else at the end.
-    ``answer``: what is typed at the first question. ``settle``: seconds to wait after ``when``.
-    ``before`` and ``after``: commands that are not shown.
+    ``when``: as soon as the lines of the screen are as it wants them; else at the end.
+    ``answer``: what is typed at the first question. ``before`` and ``after``: commands that are
+    not shown.
     """
 
     name: str
     command: tuple[str, ...]
-    when: str = ""
+    when: Words | Midway | None = None
     answer: str = ""
-    settle: float = 0.0
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
@@ -75,9 +114,15 @@ SCENES = (
     Scene(
         "apply",
         ("kubewright", "apply", "--yes"),
-        when="at work|done",
-        settle=1.0,
-        before=_on("demo-web-1", "systemctl stop kubelet containerd"),
+        when=Midway("Prepare the nodes", ended=4, nodes=2),
+        before=(
+            *(
+                "sh",
+                "-c",
+                'for node; do podman exec "$node" systemctl stop kubelet containerd; done',
+            ),
+            *("sh", "kubewright-demo-web-1", "kubewright-demo-web-2"),
+        ),
     ),
     Scene(
         "failure",
@@ -102,24 +147,25 @@ def play(scene: Scene, limit: float = LIMIT) -> pyte.Screen:
     child, terminal = pty.fork()
     if child == 0:
         _become(scene.command)
-    wanted = scene.when.split("|") if scene.when else []
     deadline = time.monotonic() + limit
     unanswered = bool(scene.answer)
     try:
         while (data := _read(terminal, deadline)) is not None:
             stream.feed(data)
-            shown = "\n".join(screen.display)
-            if unanswered and "[y/N]" in shown:
+            if unanswered and Words("[y/N]")(screen.display):
                 os.write(terminal, f"{scene.answer}\n".encode())
                 unanswered = False
-            if wanted and any(words in shown for words in wanted):
-                _feed_for(terminal, stream, scene.settle)
+            if scene.when and not _more(terminal) and scene.when(_lines(screen)):
                 return screen
     finally:
         _end(child, terminal)
-    if wanted:
-        raise SceneError(f"{scene.name}: it ended without {scene.when!r} on the screen")
+    if scene.when and not scene.when(_lines(screen)):
+        raise SceneError(f"{scene.name}: it ended without {scene.when} on the screen")
     return screen
+
+
+def _lines(screen: pyte.Screen) -> list[str]:
+    return [line.rstrip() for line in screen.display]
 
 
 def _become(command: tuple[str, ...]) -> None:
@@ -148,16 +194,9 @@ def _read(terminal: int, deadline: float) -> bytes | None:
         return None
 
 
-def _feed_for(terminal: int, stream: pyte.ByteStream, seconds: float) -> None:
-    """Take what comes within some seconds too: the picture is of the middle, not of the first."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        if not select.select([terminal], [], [], left)[0]:
-            return
-        data = _read(terminal, deadline)
-        if data is None:
-            return
-        stream.feed(data)
+def _more(terminal: int) -> bool:
+    """Whether more comes at once: the screen is still being drawn."""
+    return bool(select.select([terminal], [], [], STILL)[0])
 
 
 def _end(child: int, terminal: int) -> None:
@@ -260,7 +299,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, default=SCREENS, help="directory of the pictures")
     options = parser.parse_args(arguments)
     if options.name:
-        wanted = [Scene(options.name, tuple(options.scenes), when=options.when)]
+        when = Words(options.when) if options.when else None
+        wanted = [Scene(options.name, tuple(options.scenes), when=when)]
     else:
         known = {scene.name: scene for scene in SCENES}
         if unknown := [name for name in options.scenes if name not in known]:

@@ -13,7 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 
 import screenshots
-from screenshots import Scene, SceneError, main, picture, play, take
+from screenshots import Midway, Scene, SceneError, Words, main, picture, play, take
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -51,10 +51,52 @@ def test_the_screen_in_the_middle_and_the_command_is_ended(tmp_path: Path) -> No
     words = (
         f"trap 'touch {mark}; exit 130' INT; echo begin; echo at work; while :; do sleep 0.1; done"
     )
-    screen = play(Scene("middle", shell(words), when="never|at work"))
+    screen = play(Scene("middle", shell(words), when=Words("never|at work")))
     assert "at work" in "\n".join(screen.display)
     assert mark.exists(), "as by Ctrl-C"
     assert time.monotonic() - begun < 30
+
+
+#: A run as ansible-runner would tell it, on the board of the command; its clock runs faster.
+RUN = """\
+import sys, time
+from rich.console import Console
+from kubewright.act import HostResult, HostStarted, PhaseStarted, TaskStarted
+from kubewright.cli.progress import Progress
+
+with Progress(Console(), clock=lambda: 10 * time.monotonic()) as tell:
+    for phase in sys.argv[1:]:
+        tell(PhaseStarted(phase))
+        tell(TaskStarted(phase, "Work"))
+        for node in ("web-1", "web-2"):
+            tell(HostStarted("Work", node))
+        if phase != sys.argv[-1]:
+            for node in ("web-1", "web-2"):
+                tell(HostResult(phase, "Work", node, "changed"))
+    while True:
+        time.sleep(0.05)
+"""
+
+
+def test_the_middle_of_a_run() -> None:
+    phases = ["Machines", "Look at the nodes", "Decide", "Prepare the nodes"]
+    run = (sys.executable, "-c", RUN, *phases)
+    screen = play(Scene("run", run, when=Midway("Prepare", ended=3, nodes=2)), limit=30)
+    told = [line.rstrip() for line in screen.display if line.strip()]
+    assert [line.partition("] ")[2].partition(":")[0] for line in told[:3]] == phases[:3]
+    assert re.match(r"\S Prepare the nodes  0:0[1-9]", told[3])
+    for line, node in zip(told[4:], ("web-1", "web-2"), strict=True):
+        assert re.fullmatch(rf" +{node}  Work +0:0\d", line)
+    # One more phase has to end; another one; one more node has to be at work.
+    for other in (Midway("Prepare", 4, 2), Midway("Look", 1, 2), Midway("Prepare", 3, 3)):
+        assert not other([line.rstrip() for line in screen.display])
+
+
+def test_the_first_second_of_a_phase_is_no_middle() -> None:
+    lines = ["[ 0:02] Machines: 1 s, 1 host", "* Look  0:00  2 hosts", "    a  Work  0:00"]
+    assert not Midway("Look", 1, 1)(lines)
+    lines[1] = "* Look  0:01  2 hosts"
+    assert Midway("Look", 1, 1)(lines)
 
 
 def test_a_question_is_answered() -> None:
@@ -64,9 +106,9 @@ def test_a_question_is_answered() -> None:
 
 def test_a_scene_that_does_not_come() -> None:
     with pytest.raises(SceneError, match="ended without 'never'"):
-        play(Scene("x", shell("echo no"), when="never"))
+        play(Scene("x", shell("echo no"), when=Words("never")))
     with pytest.raises(SceneError, match="the time was over"):
-        play(Scene("x", shell("sleep 60"), when="never"), limit=0.2)
+        play(Scene("x", shell("sleep 60"), when=Words("never")), limit=0.2)
 
 
 def test_a_command_that_is_not_there() -> None:
