@@ -139,6 +139,13 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         main(["nothing-of-the-kind"])
 
 
+def test_the_phases_that_scenes_wait_for_are_plays() -> None:
+    site = Path(screenshots.ROOT, "playbooks/site.yml").read_text()
+    waited = [scene.when.phase for scene in screenshots.SCENES if isinstance(scene.when, Midway)]
+    assert waited
+    assert [phase for phase in waited if f"\n- name: {phase}" not in site] == []
+
+
 def test_each_scene_has_its_own_name() -> None:
     names = [scene.name for scene in screenshots.SCENES]
     assert sorted(set(names)) == sorted(names)

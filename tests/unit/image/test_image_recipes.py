@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -258,6 +260,22 @@ def test_unreachable_server_is_told_apart(tmp_path: Path) -> None:
 def test_missing_program(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="there is no program no-such-program"):
         Commands().run(["no-such-program"], what="packing", log=tmp_path / "x.log")
+
+
+def test_ctrl_c_ends_what_it_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds, pins and mirrors rely on it: programs are of another group than the terminal's."""
+    wait = subprocess.Popen.wait
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(process: subprocess.Popen[bytes], *_: Any) -> int:
+        begun.append(process)
+        monkeypatch.setattr(subprocess.Popen, "wait", wait)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Commands().run(["sleep", "600"], what="x", log=tmp_path / "log")
+    assert [process.returncode for process in begun] == [-signal.SIGKILL]
 
 
 def test_stop_ends_the_whole_group(tmp_path: Path) -> None:

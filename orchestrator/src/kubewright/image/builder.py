@@ -74,11 +74,7 @@ def build(
         cache / "build.lock",
         lambda holder: report.line(f"another build (process {holder}) is running; waiting for it"),
     ):
-        try:
-            return run.make(roles)
-        except KeyboardInterrupt:
-            run.commands.stop()
-            raise
+        return run.make(roles)
 
 
 class _Build:
@@ -91,7 +87,7 @@ class _Build:
         report: Report,
         origin: Origin,
     ) -> None:
-        self.commands = Commands()
+        self._commands = Commands()
         self._release = release
         self._arch = arch
         self._cache = cache
@@ -144,7 +140,7 @@ class _Build:
             locked,
             self._arch,
             self._cache,
-            self.commands,
+            self._commands,
             self._report,
             self._origin,
         )
@@ -174,7 +170,7 @@ class _Build:
         if any(isinstance(parts[name], DebianPart) for name in missing):
             self._report.line("reading Debian's package lists")
             looked_up = lookup.debian_packages(
-                self._cache, self._release, self._arch, self.commands
+                self._cache, self._release, self._arch, self._commands
             )
             # Of the other source's parts, what was found when they were made still holds.
             found["debian"] = {**known.debian, **looked_up}
@@ -192,7 +188,7 @@ class _Build:
         work = images_dir / f".work-{self._release.kubernetes}"
         images = []
         try:
-            assembly = Assembly(self._release, self._arch, self._cache, parts, work, self.commands)
+            assembly = Assembly(self._release, self._arch, self._cache, parts, work, self._commands)
             for role in roles:
                 if (found := self._one(role)) is None:
                     found = self._pack_role(assembly, role, work, locked, parts)
@@ -217,7 +213,7 @@ class _Build:
         tree = assembly.tree(role)
         target = work / f"{role}.squashfs"
         log = self._cache / "logs" / f"pack-{self._release.kubernetes}.log"
-        squashfs.pack(tree, target, log=log, commands=self.commands)
+        squashfs.pack(tree, target, log=log, commands=self._commands)
         # Read back: what a bad disk or a damaged cache spoils must not reach a node.
         if problems := compare(target):
             raise self._damaged(problems, parts)

@@ -60,12 +60,8 @@ def fill(
         directory / ".kubewright.lock",
         lambda holder: report.line(f"process {holder} fills this mirror; waiting for it"),
     ):
-        try:
-            for arch, release in releases.items():
-                run.all_of(release, arch)
-        except KeyboardInterrupt:
-            run.commands.stop()
-            raise
+        for arch, release in releases.items():
+            run.all_of(release, arch)
     return run.done
 
 
@@ -73,7 +69,7 @@ class _Fill:
     def __init__(
         self, directory: Path, origin: Origin, to_registry: str, logs: Path, report: Report
     ) -> None:
-        self.commands = Commands()
+        self._commands = Commands()
         self.done = Mirrored([], [], [])
         self._directory = directory
         self._origin = origin
@@ -129,4 +125,4 @@ class _Fill:
         self._report.done(f"{part.name} for {arch} mirrored", time.monotonic() - started)
 
     def _copy(self, source: str, target: str, what: str) -> None:
-        registry.copy(source, target, what=what, log=self._log, commands=self.commands)
+        registry.copy(source, target, what=what, log=self._log, commands=self._commands)

@@ -77,9 +77,6 @@ def pin(
         try:
             for arch, release in releases.items():
                 run.all_of(release, arch)
-        except KeyboardInterrupt:
-            run.commands.stop()
-            raise
         finally:
             shutil.rmtree(run.work, ignore_errors=True)
     return Pinned(run.file, run.added)
@@ -87,7 +84,7 @@ def pin(
 
 class _Pin:
     def __init__(self, origin: Origin, cache: Path, file: Path, report: Report) -> None:
-        self.commands = Commands()
+        self._commands = Commands()
         self.file = file
         self.added: list[str] = []
         self.work = cache / "downloads" / ".work-pin"
@@ -146,7 +143,7 @@ class _Pin:
             self._origin.image(name),
             scratch=self.work / "manifest.json",
             log=self._log,
-            commands=self.commands,
+            commands=self._commands,
         )
         digest = registry.platform_digest(raw, arch, name)
         # Looks at the platform that the image itself claims; layers are left where they are.
@@ -155,7 +152,7 @@ class _Pin:
             arch,
             scratch=self.work / "config.json",
             log=self._log,
-            commands=self.commands,
+            commands=self._commands,
         )
         self._add(Pins(schema=1, images={name: {arch: digest}}), f"{name} for {arch}")
         self._report.done(f"{name} for {arch} pinned", time.monotonic() - started)
