@@ -18,13 +18,16 @@ CHANGED = (
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        (f"{SSH}ssh: connect to host 192.0.2.1 port 22: Connection refused", "no SSH server"),
-        (f"{SSH}ssh: connect to host 192.0.2.1 port 22: Connection timed out", "turn the machine"),
-        (f"{SSH}Connection timed out during banner exchange", "turn the machine"),
-        (f"{SSH}ssh: connect to host 192.0.2.1 port 22: No route to host", "no way to that"),
-        (f"{SSH}ssh: Could not resolve hostname nowhere: Name or service not known", "No name"),
-        (f"{SSH}kex_exchange_identification: Connection closed by remote host", "its log"),
-        (CHANGED, "is another one than the known one"),
+        (f"{SSH}ssh: connect to host 192.0.2.1 port 22: Connection refused", "Start sshd"),
+        (f"{SSH}ssh: connect to host 192.0.2.1 port 22: Connection timed out", "Power it on"),
+        (f"{SSH}Connection timed out during banner exchange", "Power it on"),
+        (f"{SSH}ssh: connect to host 192.0.2.1 port 22: No route to host", "no way to its address"),
+        (f"{SSH}ssh: Could not resolve hostname nowhere: Name or service not known", "DNS"),
+        (
+            f"{SSH}kex_exchange_identification: Connection closed by remote host",
+            "journalctl -u ssh",
+        ),
+        (CHANGED, "another SSH host key"),
         (f"{SSH}Host key verification failed.", "is not known"),
         (f"{SSH}No ED25519 host key is known for 192.0.2.1 and you ...", "is not known"),
         (f"{SSH}root@192.0.2.1: Permission denied (publickey,password).", "authorized_keys"),
@@ -32,10 +35,10 @@ CHANGED = (
         ("Timeout (12s) waiting for privilege escalation prompt: ", "sudo did not answer in time"),
         ("sudo: a password is required", "NOPASSWD"),
         ("kim is not in the sudoers file.", "sudoers"),
-        ("/bin/sh: 1: /usr/bin/python3: not found", "install python3"),
-        ("bash: line 1: /usr/bin/python3: No such file or directory", "install python3"),
-        ("write /var/lib/x: No space left on device", "make room"),
-        ("open /etc/x: Read-only file system", "mount it writable"),
+        ("/bin/sh: 1: /usr/bin/python3: not found", "Install python3"),
+        ("bash: line 1: /usr/bin/python3: No such file or directory", "Install python3"),
+        ("write /var/lib/x: No space left on device", "Make room"),
+        ("open /etc/x: Read-only file system", "Mount it writable"),
     ],
 )
 def test_each_has_its_remedy(message: str, words: str) -> None:
@@ -54,6 +57,8 @@ def test_each_has_its_remedy(message: str, words: str) -> None:
         "no API server answers (192.0.2.11: [Errno 110] Connection timed out)",
         "no API server answers (192.0.2.11: [Errno 113] No route to host)",
         "no API server answers (192.0.2.11: [Errno 104] Connection reset by peer)",
+        # kubeadm's, as Go says it.
+        "dial tcp 192.0.2.11:6443: connect: connection refused",
     ],
 )
 def test_of_others_nothing_is_claimed(message: str) -> None:

@@ -402,4 +402,4 @@ def test_failures_have_their_remedy_once_and_are_not_endless(
     assert len(told.splitlines()) < 25
     assert "and 180 failures more" in told
     hosts = "host-000, host-001, host-002, host-003, host-004 and 195 more"
-    assert f"{hosts}: The machine is up, but no SSH server" in told
+    assert f"{hosts}: The machine is there, but nothing listens" in told

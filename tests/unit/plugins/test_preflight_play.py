@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,7 @@ pytestmark = [
 ]
 
 
-def played(
-    directory: Path, collections_path: Path, network: str, host: dict[str, Any], *words: str
-) -> tuple[int, str]:
+def played(ansible: Ansible, network: str, host: dict[str, Any], *words: str) -> tuple[int, str]:
     """Run a playbook on two nodes that are like *host*; return its status and what it says."""
     inventory = {
         "all": {
@@ -38,7 +37,7 @@ def played(
                 "kubewright_version": "1.37.2",
                 "kubewright_pod_cidr": "10.244.0.0/16",
                 "kubewright_service_cidr": "10.96.0.0/16",
-                "kubewright_state_dir": str(directory / "state"),
+                "kubewright_state_dir": str(ansible.directory / "state"),
             },
             "children": {
                 "kubewright": {"children": {group: {} for group in NODES.values()}},
@@ -49,34 +48,16 @@ def played(
             },
         }
     }
-    (directory / "inventory.json").write_text(json.dumps(inventory))
-    (directory / "ansible.cfg").write_text("[defaults]\n")
-    done = subprocess.run(
-        [PLAYBOOK, "-i", "inventory.json", *words],
-        cwd=directory,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-            "ANSIBLE_LOCAL_TEMP": str(directory / "local"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_RETRY_FILES_ENABLED": "0",
-            "HOME": str(directory),
-            "LC_ALL": "C.UTF-8",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    (ansible.directory / "inventory.json").write_text(json.dumps(inventory))
+    done = ansible.play("-i", "inventory.json", *words)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
-def test_the_reasons_are_one_table_before_anything_is_elected(
-    tmp_path: Path, collections_path: Path
-) -> None:
+def test_the_reasons_are_one_table_before_anything_is_elected(ansible: Ansible) -> None:
     # Nothing listens on port 1.
     dead = {"ansible_port": 1, "kubewright_provider": "static"}
     probe = str(CHECKOUT / "playbooks/probe.yml")
-    status, said = played(tmp_path, collections_path, "127.0.0", dead, probe)
+    status, said = played(ansible, "127.0.0", dead, probe)
     assert status == 2, said
     assert "2 findings on cp-1, web-1 must be mended first" in said
     for name in NODES:
@@ -87,7 +68,7 @@ def test_the_reasons_are_one_table_before_anything_is_elected(
 
 @pytest.mark.parametrize("check", [False, True])
 def test_machines_of_ones_own_whose_host_keys_nobody_knows(
-    tmp_path: Path, collections_path: Path, check: bool
+    tmp_path: Path, ansible: Ansible, check: bool
 ) -> None:
     ssh = tmp_path / "ssh"
     ssh.write_text(STRANGE)
@@ -100,12 +81,12 @@ def test_machines_of_ones_own_whose_host_keys_nobody_knows(
     }
     plan = str(CHECKOUT / "playbooks/plan.yml")
     words = [plan, "--check"] if check else [plan]
-    status, said = played(tmp_path, collections_path, "192.0.2", strange, *words)
+    status, said = played(ansible, "192.0.2", strange, *words)
     assert status == (0 if check else 2), said
     for name in NODES:
         told = f"{name}: ssh: " if check else f"FATAL {name} ssh "
         assert f"{told}Its SSH host key is not known" in said
-    assert "put the key into host_keys in cluster.yml" in said
+    assert "into host_keys in cluster.yml" in said
 
 
 ROLE = """\
@@ -122,7 +103,7 @@ ROLE = """\
 
 @pytest.mark.parametrize("check", [False, True])
 def test_the_role_alone_tells_of_all_hosts_where_the_first_is_dead(
-    tmp_path: Path, collections_path: Path, check: bool
+    tmp_path: Path, ansible: Ansible, check: bool
 ) -> None:
     (tmp_path / "play.yml").write_text(ROLE)
     dead = "{{ 1 if inventory_hostname == 'cp-1' else 22 }}"
@@ -136,7 +117,7 @@ def test_the_role_alone_tells_of_all_hosts_where_the_first_is_dead(
         "preflight_worker_cpus": 10_000,
     }
     words = ["play.yml", "--check"] if check else ["play.yml"]
-    status, said = played(tmp_path, collections_path, "127.0.0", host, *words)
+    status, said = played(ansible, "127.0.0", host, *words)
     assert status == (0 if check else 2), said
     nobody = "The machine is there, but nothing listens"
     if check:

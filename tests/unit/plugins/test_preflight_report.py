@@ -12,6 +12,8 @@ from ansible_collections.kubewright.cluster.plugins.action import preflight_repo
 from ansible_collections.kubewright.cluster.plugins.module_utils import _refusals
 from ansible_collections.kubewright.cluster.plugins.modules import preflight_report
 
+from kubewright.act.remedies import remedy
+
 SWAP = {"check": "swap", "severity": "fatal", "text": "Swap is on.", "remedy": "Off with it."}
 ON_TIME = {"least": -0.6, "most": 0.7, "tolerated": 1.0}
 CHANGED = "@@@\nWARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed."
@@ -252,6 +254,8 @@ def test_a_machine_that_is_not_there() -> None:
             "ssh",
             "ended the connection",
         ),
+        ("Timeout, server x not responding.", "ssh", "timed out"),
+        ("Timeout (12s) waiting for privilege escalation prompt:", "sudo", "in time"),
         ("Missing sudo password", "sudo", "asks for a password"),
         ("sudo: a password is required", "sudo", "asks for a password"),
         ("me is not in the sudoers file.", "sudo", "may not become root"),
@@ -266,6 +270,7 @@ def test_why_a_host_does_not_answer(said: str, check: str, words: str) -> None:
     assert found is not None
     assert (found.check, words in found.text) == (check, True), found
     assert found.remedy.endswith(".")
+    assert remedy(said) == f"{found.text} {found.remedy}", "the command says the same"
 
 
 def test_a_reason_that_is_not_known_is_told_as_it_is() -> None:
