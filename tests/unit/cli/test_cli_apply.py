@@ -214,27 +214,6 @@ def test_the_question_names_who_does_not_answer(
     assert recorded.orders[1].extra_vars["kubewright_skip_unreachable"] is True
 
 
-@pytest.mark.parametrize("words", [("apply",), ("apply", "--check"), ("plan",)])
-def test_where_nobody_answers_the_table_says_why(
-    machines: None,
-    recorded: Any,
-    asked: list[str],
-    command: Callable[..., Any],
-    words: tuple[str, ...],
-) -> None:
-    """The playbook itself ends well: in a check whoever does not answer is passed over."""
-    unknown = {"check": "ssh", "severity": "fatal", "text": "no key", "remedy": "connect once"}
-    found = [{"host": host, **unknown} for host in HOSTS]
-    said = [*map(silent, HOSTS), report(*found)]
-    recorded.events = {"plan": said, "site": said}
-    ended = command(*words)
-    assert (ended.code, ended.out, asked) == (3, "", [])
-    assert ended.err.count("connect once") == 1
-    assert "Error: no node answers\nDo what the findings say" in ended.err
-    told = json.loads(command(*words, "-o", "json").out)
-    assert [one["host"] for one in told["findings"]] == [*HOSTS]
-
-
 def test_a_file_that_changes_before_the_yes(
     world: Any, machines: None, recorded: Any, command: Callable[..., Any], monkeypatch: Any
 ) -> None:

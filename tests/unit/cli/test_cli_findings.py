@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,34 @@ def test_machines_that_answer_and_are_unfit_are_no_matter_of_waiting(
 def test_a_run_that_went_well_has_said_all() -> None:
     assert not failed(ended("successful", failed=1)), "one that was rescued"
     assert failed(ended("failed", failed=1))
+
+
+@pytest.mark.parametrize("words", [("apply",), ("apply", "--check"), ("plan",)])
+def test_where_nobody_answers_the_table_says_why(
+    recorded: Any,
+    command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    """The playbook itself ends well: whoever does not answer is passed over. Nobody is asked."""
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    hosts = ["demo-cp-1", "demo-web-1"]
+    unknown = {"check": "ssh", "severity": "fatal", "text": "no key", "remedy": "connect once"}
+    found = [{"host": host, **unknown} for host in hosts]
+    said = [
+        *(raw("runner_on_unreachable", host, "kubewright.cluster.node_state") for host in hosts),
+        raw("runner_on_ok", "localhost", "kubewright.cluster.preflight_report", findings=found),
+    ]
+    recorded.events = {"plan": said, "site": said}
+    run = command(*words)
+    assert (run.code, run.out) == (3, "")
+    assert run.err.count("connect once") == 1
+    assert "Error: no node answers\nDo what the findings say" in run.err
+    told = json.loads(command(*words, "-o", "json").out)
+    assert [one["host"] for one in told["findings"]] == hosts
+
+
+def raw(kind: str, host: str, action: str, **res: Any) -> dict[str, Any]:
+    """An event of ansible-runner."""
+    data = {"host": host, "task": "Look", "task_action": action, "task_uuid": "1", "res": res}
+    return {"event": kind, "created": "2026-01-01T00:00:01+00:00", "event_data": data}
