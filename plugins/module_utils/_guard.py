@@ -5,9 +5,11 @@
 This very file also lies on each node, outside the image, where systemd runs it without the
 collection. So it needs nothing but Python's standard library::
 
-    guard.py check PATH   repair the file system of the file or device PATH before it is mounted
+    guard.py check PATH   repair the file system of the file or device PATH before it is mounted,
+                          and let it grow
     guard.py volume       end with 1, and say why, when the mounted volume can't be relied on
     guard.py image        hash the active image as it lies on the disk, and write the verdict
+    guard.py report       say what is wrong with volume and image, a JSON list of sentences
 """
 
 from __future__ import annotations
@@ -28,10 +30,14 @@ from pathlib import Path
 from typing import Any
 
 MOUNT_POINT = Path("/var/lib/kubewright/system")
+UNIT = Path("/etc/systemd/system/var-lib-kubewright-system.mount")
+CHECK_UNIT = "kubewright-volume-check.service"
 VERDICT = "verdict.json"  # beside the mount point, so that it can be written when the volume can't
 CHUNK_BYTES = 1 << 20
 FORGET_BYTES = 64 << 20  # what a verification takes of the page cache at most
 FULL_BYTES = 1 << 20
+# mkfs and resize2fs leave out a last block group that is too small for its own tables.
+LAST_GROUP_BYTES = 16 << 20
 # Of e2fsck(8): 0 nothing to do, 1 errors were corrected.
 SOUND = (0, 1)
 REBOOT = (
@@ -111,29 +117,63 @@ def loop_file(device: int) -> Path | None:
     return Path(text.removesuffix("\n"))
 
 
+def source() -> Path | None:
+    """The file or device that is to be mounted as the volume, None where there never was one."""
+    unit = UNIT.read_text("utf-8") if UNIT.exists() else ""
+    found = re.search("^What=(.+)$", unit, re.MULTILINE)
+    return Path(found[1]) if found else None
+
+
+def lost(place: Path) -> str:
+    """What to say where nothing is at *place*, and a volume was."""
+    kind, back = ("file", "Put") if MOUNT_POINT.parent in place.parents else ("device", "Attach")
+    return (
+        f"The {kind} {place} of the system volume is missing. {back} it there and apply. Where it "
+        "is lost, reset the node and apply: all that was on it can be made again."
+    )
+
+
+def _unmounted(point: Path) -> str:
+    place = source()
+    if place is None:
+        return f"{point} is not mounted; apply makes and mounts it."
+    if not place.exists():
+        return lost(place)
+    if _run(["systemctl", "is-failed", "--quiet", CHECK_UNIT]).returncode == 0:
+        return f"{damaged(place)}."
+    why = f"`systemctl status {UNIT.name} {CHECK_UNIT}` tells why"
+    return f"{point} is not mounted, and {place} is there. Apply mounts it; {why} it was not."
+
+
 def troubles(point: Path) -> list[str]:
     """Why the volume mounted at *point* can't be relied on, each with what to do. Reads only."""
+    return unreliable(point) or _full(point)
+
+
+def unreliable(point: Path) -> list[str]:
+    """Like `troubles`, but for a full volume, from which all can run."""
     mount = mount_at(point)
     if mount is None:
-        return [
-            f"{point} is not mounted. `systemctl status kubewright-volume-check.service` tells "
-            "whether its file system could be repaired, `findmnt` and `lsblk` what is there."
-        ]
-    found = []
+        return [_unmounted(point)]
     # A kernel from 6.13 on leaves "rw" there after an error, and says emergency_ro as well.
     if mount.options & {"ro", "emergency_ro"}:
-        found.append(f"{point} is read-only, which errors of its disk make it. {REBOOT}")
-    elif "shutdown" in mount.options:
-        found.append(f"{point} was shut down by the kernel. {REBOOT}")
-    elif count := _errors(mount):
-        found.append(f"{point}: the kernel has met {count} error(s) in its file system. {REBOOT}")
+        return [f"{point} is read-only, which errors of its disk make it. {REBOOT}"]
+    if "shutdown" in mount.options:
+        return [f"{point} was shut down by the kernel. {REBOOT}"]
+    if count := _errors(mount):
+        return [f"{point}: the kernel has met {count} error(s) in its file system. {REBOOT}"]
+    return []
+
+
+def _full(point: Path) -> list[str]:
     place = os.statvfs(point)
-    if place.f_bavail * place.f_frsize < FULL_BYTES or place.f_favail == 0:
-        found.append(
-            f"{point} is full. Remove what does not belong there (`du -xh {point} | sort -h | tail`"
-            " shows what is large), or give it a larger size."
-        )
-    return found
+    if place.f_bavail * place.f_frsize >= FULL_BYTES and place.f_favail:
+        return []
+    large = f"`du -xh {point} | sort -h | tail` shows what is large"
+    gone = (
+        f"images that nobody needs (kubewright node image gc), what does not belong there ({large})"
+    )
+    return [f"{point} is full. Remove {gone}, or give it a larger size."]
 
 
 def _errors(mount: Mount) -> int:
@@ -153,7 +193,9 @@ def write_troubles(point: Path) -> list[str]:
             os.fsync(file.fileno())
         probe.unlink()
     except OSError as error:
-        return [f"{point} can't be written: {error.strerror}. {REBOOT}"]
+        if error.errno != errno.ENOSPC:
+            return [f"{point} can't be written: {error.strerror}. {REBOOT}"]
+        probe.unlink(missing_ok=True)
     return []
 
 
@@ -291,14 +333,40 @@ def check(path: Path) -> int:
 
     In use means: mounted, also where a lazy unmount has hidden it. Then it was checked before.
     """
+    if not path.exists():
+        print(lost(path), file=sys.stderr)
+        return 1
     if is_used(path):
         print(f"{path} is in use, so it is not checked.")
         return 0
-    status = _run(["e2fsck", "-p", str(path)]).returncode
+    grows = _has_room(path)
+    status = _run(["e2fsck", "-p", *(["-f"] if grows else []), str(path)]).returncode
     if status not in SOUND:
         print(f"{damaged(path)} (e2fsck ended with {status}).", file=sys.stderr)
         return 1
+    if grows and (status := _run(["resize2fs", str(path)]).returncode):
+        print(f"{path} has room to grow, and resize2fs ended with {status}.", file=sys.stderr)
     return 0
+
+
+def _has_room(path: Path) -> bool:
+    told = _run(["dumpe2fs", "-h", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    found = dict(re.findall(rb"^Block (count|size): +(\d+)$", told.stdout, re.MULTILINE))
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+    taken = int(found.get(b"count", size)) * int(found.get(b"size", 1))
+    return taken + LAST_GROUP_BYTES <= size
+
+
+def report(point: Path) -> list[str]:
+    """What is wrong with the volume and with its active image, as the node last found."""
+    found = troubles(point)
+    verdict = read_verdict(point.parent / VERDICT)
+    image = (point / "active" / "image.squashfs").resolve().stem
+    if verdict and not verdict.sound and verdict.image == image:
+        again = "Apply brings it again; if this comes back, check the node's disk and memory."
+        found.append(f"The active system image {image[:12]} is damaged on the disk. {again}")
+    return found
 
 
 def main(words: Sequence[str], point: Path = MOUNT_POINT) -> int:
@@ -306,10 +374,13 @@ def main(words: Sequence[str], point: Path = MOUNT_POINT) -> int:
     if words[:1] == ["check"] and len(words) == 2:
         return check(Path(words[1]))
     if words == ["volume"]:
-        found = troubles(point) or write_troubles(point)
-        for trouble in found:
+        found = unreliable(point) or write_troubles(point)
+        for trouble in found or _full(point):
             print(trouble, file=sys.stderr)
         return 1 if found else 0
+    if words == ["report"]:
+        print(json.dumps(report(point)))
+        return 0
     if words == ["image"]:
         verdict = verify(point, point.parent / VERDICT)
         if verdict is None:
@@ -317,7 +388,7 @@ def main(words: Sequence[str], point: Path = MOUNT_POINT) -> int:
             return 1
         print(f"image {verdict.image}: {'sound' if verdict.sound else verdict.found}")
         return 0 if verdict.sound else 1
-    print(f"usage: {sys.argv[0]} check PATH | volume | image", file=sys.stderr)
+    print(f"usage: {sys.argv[0]} check PATH | volume | image | report", file=sys.stderr)
     return 2
 
 

@@ -26,8 +26,6 @@ SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES, EXT4_MAGIC = 1024, 1024, 0xEF53
 # ext4's limit, less the mark that a device has while its file system is being made.
 LABEL_BYTES, UNFINISHED = 15, "~"
 READ_BYTES = 1 << 20
-# mkfs and resize2fs leave out a last block group that is too small for its own tables.
-LAST_GROUP_BYTES = 16 << 20
 # Now and then the kernel zeroes a few blocks through the loop device, which frees them in the file.
 TOLERATED_LOSS = 0.01
 
@@ -105,6 +103,7 @@ def steps(wanted: Wanted, run: _command.Runner) -> list[str]:
     size, held = _place(wanted)
     mounted = mounted_device(wanted)
     if size is None:
+        _refuse_lost(wanted)
         return ["create"]
     # The kernel's view: in the file, the superblock may be older.
     superblock = read_superblock(mounted or wanted.path)
@@ -112,6 +111,7 @@ def steps(wanted: Wanted, run: _command.Runner) -> list[str]:
         mark = wanted.label + UNFINISHED
         if not (wanted.is_device and superblock and superblock.label == mark):
             _refuse_foreign(wanted, superblock, run)
+            _refuse_lost(wanted)
         _refuse_used(wanted)
         return ["create"]
     if not wanted.is_device and size > wanted.size:
@@ -120,7 +120,7 @@ def steps(wanted: Wanted, run: _command.Runner) -> list[str]:
             "shrink.",
             f"Ask for {size} bytes, or make the node anew.",
         )
-    if superblock.size + LAST_GROUP_BYTES <= (size if wanted.is_device else wanted.size):
+    if superblock.size + _guard.LAST_GROUP_BYTES <= (size if wanted.is_device else wanted.size):
         return ["grow"]
     if not wanted.is_device and not wanted.sparse and held < wanted.size * (1 - TOLERATED_LOSS):
         return ["preallocate"]
@@ -193,6 +193,20 @@ def _refuse_used(wanted: Wanted) -> None:
             f"{wanted.path} is in use: mounted, or part of a RAID, of LVM or of swap.",
             f"`lsblk {wanted.path}` tells which. Free it, or name another device.",
         )
+
+
+def _refuse_lost(wanted: Wanted) -> None:
+    """Raise `Refused` where the machine has had a volume there: its node needs what was on it."""
+    if wanted.path != _guard.source():
+        return
+    if wanted.path.exists():
+        raise Refused(
+            f"{wanted.path} was the system volume, and is blank.",
+            f"If the disk was not replaced, `e2fsck -f {wanted.path}` may find it again. Otherwise "
+            "reset the node and apply: all that was on it can be made again.",
+        )
+    text, _, remedy = _guard.lost(wanted.path).partition(". ")
+    raise Refused(f"{text}.", remedy)
 
 
 def _refuse_foreign(wanted: Wanted, superblock: Superblock | None, run: _command.Runner) -> None:

@@ -152,8 +152,7 @@ def _grow(wanted: Wanted, run: _command.Runner) -> None:
     _command.check(
         grown,
         f"{wanted.path} could not be grown. Where the kernel refuses that while it is mounted: "
-        "drain the node, stop what is on it (systemctl stop kubelet containerd opt-kubewright.mount"
-        " var-lib-kubewright-system.mount) and run again",
+        "drain the node and reboot it, it grows before it is mounted",
     )
 
 

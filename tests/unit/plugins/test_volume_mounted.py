@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -173,11 +174,11 @@ def test_grows_while_it_is_mounted(run_module: RunModule, small: Path) -> None:
             assert place.f_blocks * place.f_frsize > 2 * SIZE
             assert volume(run_module, file, point, size_bytes=3 * SIZE)["changed"] is False
         else:
-            assert "drain the node, stop what is on it" in result["msg"]
+            assert "drain the node and reboot it" in result["msg"]
         told = volume(run_module, file, point)["msg"]
         assert f"has {3 * SIZE} bytes and {SIZE} were asked for: a volume does not shrink" in told
         assert (point / "file").read_text() == "kept"
-    volume(run_module, file, point, size_bytes=3 * SIZE)
+    assert _guard.main(["check", str(file)]) == 0, "what a boot does"
     assert volume(run_module, file, point, size_bytes=3 * SIZE)["changed"] is False
     assert is_sound(file)
 
@@ -213,9 +214,11 @@ def test_a_volume_does_not_move(run_module: RunModule, small: Path, disk: Path) 
         assert f"{point} is on {small}/disk" in volume(run_module, file, point)["msg"]
 
 
-def test_it_can_not_be_relied_on(run_module: RunModule, small: Path) -> None:
+def test_it_can_not_be_relied_on(
+    run_module: RunModule, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, point = small / "volume", small / "system"
-    assert "is not mounted" in _guard.troubles(point)[0]
+    assert "is not mounted; apply makes and mounts it" in _guard.troubles(point)[0]
     volume(run_module, file, point)
     with mounted(file, point, "loop,noatime,errors=remount-ro"):
         assert _guard.troubles(point) == []
@@ -224,10 +227,80 @@ def test_it_can_not_be_relied_on(run_module: RunModule, small: Path) -> None:
         with (point / "big").open("wb") as big:
             subprocess.run(["dd", "if=/dev/zero", "bs=1M"], stdout=big, stderr=subprocess.DEVNULL)
         assert [f"{point} is full" in one for one in _guard.troubles(point)] == [True]
-        assert _guard.main(["volume"], point) == 1
+        assert _guard.main(["volume"], point) == 0, "what runs from it does not write there"
+        told = capsys.readouterr().err
+        assert f"{point} is full. Remove" in told
         assert f"du -xh {point}" in volume(run_module, file, point)["msg"]
         (point / "big").unlink()
         assert _guard.troubles(point) == []
+
+
+@pytest.fixture
+def unit(small: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Writes the mount's unit, as on a machine that has had a volume."""
+    monkeypatch.setattr(_guard, "UNIT", small / "unit")
+    return lambda place: (small / "unit").write_text(f"[Mount]\nWhat={place}\nWhere=x\n") and None
+
+
+def test_a_volume_that_was_there_is_not_made_anew(
+    run_module: RunModule, small: Path, disk: Path, unit: Callable[[Path], None]
+) -> None:
+    file, point = small / "volume", small / "system"
+    unit(file)
+    told = f"The device {file} of the system volume is missing. Attach it there and apply."
+    assert told in volume(run_module, file, point)["msg"]
+    assert told in _guard.troubles(point)[0]
+    assert not file.exists()
+    unit(disk)
+    for check in (True, False):
+        told = volume(run_module, disk, point, check=check)["msg"]
+        assert f"{disk} was the system volume, and is blank." in told
+        assert "reset the node and apply" in told
+    assert disk.read_bytes().strip(b"\0") == b""
+    assert volume(run_module, file, point)["steps"] == ["create"], "it is no other's business"
+
+
+def test_why_it_is_not_mounted(
+    small: Path,
+    disk: Path,
+    unit: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    point = small / "system"
+    unit(disk)
+    status = 0
+
+    def run_it(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        assert command == ["systemctl", "is-failed", "--quiet", "kubewright-volume-check.service"]
+        return subprocess.CompletedProcess(command, status, b"", b"")
+
+    monkeypatch.setattr(_guard, "_run", run_it)
+    assert _guard.main(["report"], point) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told.startswith(f"{disk} is damaged, and repairing it takes decisions. Run `e2fsck -f")
+    status = 1
+    (told,) = _guard.report(point)
+    assert told.startswith(f"{point} is not mounted, and {disk} is there. Apply mounts it")
+
+
+def test_the_report_knows_the_verdict_on_the_active_image(
+    run_module: RunModule, small: Path
+) -> None:
+    file, point, digest = small / "volume", small / "system", "a" * 64
+    volume(run_module, file, point)
+    with mounted(file, point):
+        (point / "active").mkdir()
+        (point / "active/image.squashfs").symlink_to(f"{digest}.squashfs")
+        _guard.write_verdict(small / "verdict.json", _guard.judged(digest, digest))
+        assert _guard.report(point) == []
+        _guard.write_verdict(small / "verdict.json", _guard.judged(digest, "other"))
+        (told,) = _guard.report(point)
+        assert told.startswith(
+            f"The active system image {digest[:12]} is damaged on the disk. Apply"
+        )
+        _guard.write_verdict(small / "verdict.json", _guard.judged("b" * 64, "other"))
+        assert _guard.report(point) == [], "it is not active any more"
 
 
 def test_read_only_after_an_error(
@@ -280,8 +353,8 @@ def test_the_check_before_the_mount(
     assert _guard.main(["check", str(file)]) == 1
     assert f"Run `e2fsck -f {file}` on the node" in capsys.readouterr().err
     assert _guard.main(["check"]) == 2
-    with pytest.raises(FileNotFoundError):
-        _guard.main(["check", str(small / "none")])
+    assert _guard.main(["check", str(small / "none")]) == 1
+    assert f"The device {small}/none of the system volume is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
