@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from kubewright.cli.exits import EXIT_CODES, ExitCode
-from kubewright.observe import ApiServer, Condition, Etcd, EtcdMember, Node, Snapshot
+from kubewright.observe import ApiServer, Condition, Etcd, EtcdMember, Node, Snapshot, Volume
 from kubewright.spec import json_schema
 from kubewright.spec.machines import Machine
 
@@ -150,6 +150,10 @@ def test_status_of_an_ailing_cluster(
                 *good.api_servers[1:],
             ),
             nodes=(*good.nodes[:3], replace(good.nodes[3], ready=False, cordoned=True), stray),
+            volumes=(
+                Volume("demo-cp-1", reason="no answer within 10 s"),
+                Volume("demo-web-1", ("The device /dev/x is missing. Attach it.",)),
+            ),
         )
     )
     ended = command("status")
@@ -161,11 +165,19 @@ def test_status_of_an_ailing_cluster(
         "not in the file",
         "demo-web-2",
         "✗ the node demo-web-1 is not ready",
+        "volume not known: no answer within 10 s",
+        "volume failed",
+        "✗ the system volume of demo-web-1: The device /dev/x is missing. Attach it.",
     ):
         assert words in ended.out
     told = json.loads(command("status", "-o", "json").out)
     assert told["healthy"] is False
-    assert len(told["troubles"]) == 2
+    assert len(told["troubles"]) == 3
+    assert told["volumes"][1] == {
+        "host": "demo-web-1",
+        "troubles": ["The device /dev/x is missing. Attach it."],
+        "reason": "",
+    }
 
 
 def test_status_before_the_first_apply(world: Any, command: Callable[..., Any]) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from kubewright.observe import ApiServer, Condition, Etcd, EtcdMember, Node, Snapshot, troubles
+from kubewright.observe import (
+    ApiServer,
+    Condition,
+    Etcd,
+    EtcdMember,
+    Node,
+    Snapshot,
+    Volume,
+    troubles,
+)
 from kubewright.spec.machines import Machine
 from kubewright.spec.models import ControlPlane, Pool, Spec
 
@@ -127,6 +136,10 @@ def test_no_machines_is_said_once() -> None:
             ["the node demo-web-1 has DiskPressure: full"],
         ),
         ({"nodes": None, "nodes_reason": "why"}, ["the nodes can't be read: why"]),
+        (
+            {"volumes": (Volume("demo-web-1", ("It is full. Do this.",)), Volume("x", (), "why"))},
+            ["the system volume of demo-web-1: It is full. Do this."],
+        ),
     ],
 )
 def test_what_is_wrong(changes: dict[str, Any], words: list[str]) -> None:

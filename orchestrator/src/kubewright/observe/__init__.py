@@ -6,7 +6,15 @@ from __future__ import annotations
 from kubewright.observe.control_plane import living_control_plane
 from kubewright.observe.credentials import CredentialsError, pointed_at, read_kubeconfig
 from kubewright.observe.health import troubles
-from kubewright.observe.model import ApiServer, Condition, Etcd, EtcdMember, Node, Snapshot
+from kubewright.observe.model import (
+    ApiServer,
+    Condition,
+    Etcd,
+    EtcdMember,
+    Node,
+    Snapshot,
+    Volume,
+)
 from kubewright.observe.snapshot import take
 
 __all__ = [
@@ -17,6 +25,7 @@ __all__ = [
     "EtcdMember",
     "Node",
     "Snapshot",
+    "Volume",
     "living_control_plane",
     "pointed_at",
     "read_kubeconfig",

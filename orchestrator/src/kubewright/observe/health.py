@@ -20,13 +20,19 @@ def troubles(spec: Spec, snapshot: Snapshot) -> tuple[str, ...]:
     """Return what keeps the cluster from being healthy, one sentence each; none: it is healthy.
 
     Healthy: every host of the spec has a machine that is on and a ready node without pressure,
-    every control plane a ready API server, and every member of etcd is healthy with a leader.
+    every control plane a ready API server, every member of etcd is healthy with a leader, and no
+    node that could be asked finds anything wrong with its system volume.
     """
     return (
         *_machines(spec, snapshot),
         *_api_servers(snapshot),
         *_etcd(spec, snapshot),
         *_nodes(spec, snapshot),
+        *(
+            f"the system volume of {volume.host}: {trouble}"
+            for volume in snapshot.volumes
+            for trouble in volume.troubles
+        ),
     )
 
 

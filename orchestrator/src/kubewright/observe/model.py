@@ -101,6 +101,18 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """A node's system volume. ``troubles``: what is wrong, and what to do, in the node's own words.
+
+    ``reason``: why it could not be asked.
+    """
+
+    host: str
+    troubles: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A cluster at ``taken_at``.
 
@@ -116,6 +128,7 @@ class Snapshot:
     nodes_reason: str = ""
     machines: tuple[Machine, ...] = ()
     machines_at: datetime | None = None
+    volumes: tuple[Volume, ...] = ()
 
     @property
     def ready_api_servers(self) -> tuple[ApiServer, ...]:
@@ -137,6 +150,7 @@ class Snapshot:
             "etcd": etcd,
             "nodes": None if self.nodes is None else [asdict(node) for node in self.nodes],
             "nodes_reason": self.nodes_reason,
+            "volumes": [asdict(volume) for volume in self.volumes],
             "machines": [machine.as_dict() for machine in self.machines],
             "machines_at": self.machines_at.isoformat(timespec="seconds")
             if self.machines_at

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubewright.locations import ClusterPaths
-from kubewright.observe import control_plane, etcd, nodes
+from kubewright.observe import control_plane, etcd, nodes, volumes
 from kubewright.observe.credentials import (
     CredentialsError,
     client_trust,
@@ -16,6 +16,7 @@ from kubewright.observe.credentials import (
     read_kubeconfig,
     server_trust,
 )
+from kubewright.observe.health import expected_hosts
 from kubewright.observe.model import ApiServer, Etcd, Node, Snapshot
 from kubewright.spec import Spec
 from kubewright.spec.machines import Machine, read
@@ -42,12 +43,14 @@ def api_servers(spec: Spec, paths: ClusterPaths) -> tuple[ApiServer, ...]:
 
 
 def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
-    """Read machines, API servers, etcd and nodes. What can't be read has a reason instead.
+    """Read machines, API servers, etcd, nodes and volumes. What can't be read has a reason instead.
 
     :raises kubewright.spec.machines.MachinesError: machines.json can't be used.
     """
     listed = read(paths.machines, spec.name)
     machines = control_plane_machines(spec, listed.machines)
+    hosts = expected_hosts(spec)
+    expected = [machine for machine in listed.machines if machine.name in hosts]
     servers: tuple[ApiServer, ...] = ()
     nodes_reason = ""
     try:
@@ -64,6 +67,7 @@ def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
         nodes_reason=nodes_reason or reason,
         machines=listed.machines,
         machines_at=listed.written_at,
+        volumes=volumes.ask(spec, paths, expected),
     )
 
 

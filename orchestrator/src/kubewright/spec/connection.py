@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from kubewright.locations import ClusterPaths
-from kubewright.spec.models import Node, Ssh
+from kubewright.spec.machines import Machine
+from kubewright.spec.models import Node, Spec, Ssh
 
 
 def shared(paths: ClusterPaths) -> dict[str, Any]:
@@ -53,6 +55,23 @@ def variables(name: str, ssh: Ssh, node: Node | None, paths: ClusterPaths) -> di
     if ssh.user != "root":
         found["ansible_become"] = True
     return found
+
+
+def command(spec: Spec, machine: Machine, paths: ClusterPaths, script: str) -> list[str]:
+    """Return the ssh that runs a shell's script as root on a machine.
+
+    It asks nobody for a password, and leaves no connection open.
+    """
+    places = (spec.control_plane, *spec.pools)
+    own = next((one for place in places for one in place.nodes if one.name == machine.name), None)
+    told = variables(machine.name, spec.ssh, own, paths)
+    words = ["ssh", "-o", "BatchMode=yes", "-o", "ControlPath=none", "-o", "ConnectTimeout=5"]
+    words += shlex.split(told["ansible_ssh_common_args"])
+    words += ["-l", told["ansible_user"], "-p", str(told.get("ansible_port", 22))]
+    if key := told.get("ansible_ssh_private_key_file"):
+        words += ["-i", str(Path(key).expanduser())]
+    become = ["sudo", "-n"] if told.get("ansible_become") else []
+    return [*words, "--", machine.address, shlex.join([*become, "sh", "-c", script])]
 
 
 def host_keys(node: Node) -> tuple[str, ...]:

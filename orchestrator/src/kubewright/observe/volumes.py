@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nodes say of their own system volumes: each is asked over SSH, as the last way that is left.
+
+A node whose volume failed has no kubelet that could tell the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Sequence
+
+from kubewright.locations import ClusterPaths
+from kubewright.observe.model import Volume
+from kubewright.spec import Spec
+from kubewright.spec.connection import command
+from kubewright.spec.machines import Machine
+
+GUARD = "/var/lib/kubewright/guard.py"
+#: Says nothing on a machine that was never prepared.
+ASK = f"test ! -e {GUARD} || exec /usr/bin/python3 {GUARD} report"
+#: A node answers in half a second; one without power never does.
+SECONDS = 10.0
+#: So many ssh at once.
+AT_ONCE = 32
+
+
+def ask(
+    spec: Spec, paths: ClusterPaths, machines: Sequence[Machine], *, seconds: float = SECONDS
+) -> tuple[Volume, ...]:
+    """Ask the machines of the spec that are on; what can't be asked has a reason instead.
+
+    Takes ``seconds`` for every AT_ONCE machines at most, however many are dead.
+    """
+    ssh = {one.name: command(spec, one, paths, ASK) for one in machines if one.power == "on"}
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def ask_one(host: str) -> Volume:
+        async with gate:
+            return await _ask(host, ssh[host], seconds)
+
+    async def ask_all() -> tuple[Volume, ...]:
+        return tuple(await asyncio.gather(*(ask_one(host) for host in ssh)))
+
+    return asyncio.run(ask_all())
+
+
+async def _ask(host: str, argv: Sequence[str], seconds: float) -> Volume:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Volume(host, reason=f"{argv[0]}: {error.strerror}")
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), seconds)
+    except TimeoutError:
+        # Its whole group: who is left of it would keep the pipes open, and so the wait.
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        return Volume(host, reason=f"no answer within {seconds:g} s")
+    if process.returncode:
+        said = err.decode(errors="replace").strip().splitlines()
+        return Volume(host, reason=_shown(said[-1]) if said else f"status {process.returncode}")
+    return _volume(host, out)
+
+
+def _volume(host: str, answer: bytes) -> Volume:
+    if not answer.strip():
+        return Volume(host, reason="it has none yet")
+    try:
+        told = json.loads(answer)
+        return Volume(host, tuple(_shown(one) for one in told))
+    except (ValueError, TypeError):
+        return Volume(host, reason="what it answers is no list of sentences")
+
+
+def _shown(text: str) -> str:
+    """Text of a machine without what a terminal would obey."""
+    return "".join(one if one.isprintable() else " " for one in text)
