@@ -68,15 +68,16 @@ molecule: install ## One machine prepared as a node, twice
 
 # CHAOS_SEED chooses at which points, hosts and moments an apply is killed.
 
-# Longer tests, of `make drift`, `make trials` and `make servers`.
+# Longer tests, of `make drift`, `make trials`, `make servers` and `make volumes`.
 DRIFT := sealed drift one_writer lost
 TRIALS := trial
 SERVERS := servers servers_refused
+VOLUMES := volumes node_images
 
 .PHONY: integration
 integration: install ## Tests on a real cluster of their own
 	kubewright image build 1.37.2
-	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS))
+	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(VOLUMES))
 
 .PHONY: servers
 servers: install ## Bare hosts by the command and by plain Ansible, refusals, resets
@@ -92,6 +93,11 @@ drift: install ## Maintenance, foreign changes, lost machines, two commands at o
 trials: install ## Broken system images on nodes, which go back by themselves, on a real cluster of their own
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(TRIALS))
+
+.PHONY: volumes
+volumes: install ## Volumes on devices, broken and full ones, images by HTTP, on a real cluster of their own
+	kubewright image build 1.37.2
+	pytest $(patsubst %,tests/integration/test_%.py,$(VOLUMES))
 
 # CHAOS has more options: see python tests/chaos --help.
 .PHONY: chaos

@@ -125,15 +125,18 @@ class Cluster:
 
     def play_site(self, *arguments: str) -> Ended:
         """Run the playbook of ``apply`` by ansible-playbook alone; its stdout is Ansible's JSON."""
+        return self.begin_playbook("site", *arguments).ended(APPLY_LIMIT)
+
+    def begin_playbook(self, name: str, *arguments: str) -> Running:
+        """Start a playbook of the collection by ansible-playbook alone."""
         environment = {
             **self.environment(),
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
             "LC_ALL": "C.UTF-8",
         }
-        command = [str(ANSIBLE_PLAYBOOK), "-i", "cluster.yml", "kubewright.cluster.site"]
-        running = Running([*command, *arguments], self.directory, environment)
-        return running.ended(APPLY_LIMIT)
+        command = [str(ANSIBLE_PLAYBOOK), "-i", "cluster.yml", f"kubewright.cluster.{name}"]
+        return Running([*command, *arguments], self.directory, environment)
 
     def destroy(self) -> Ended:
         """Run ``destroy`` to its end."""

@@ -24,6 +24,7 @@ import workload
 from cluster import VERSION, Cluster, Ended
 from kube import Kube
 from servers import PlainAnsible
+from volumes import Volumes, detach, make_disk
 from waiting import until
 
 from kubewright.image.paths import cache_dir
@@ -36,7 +37,7 @@ import lab  # noqa: E402
 from points import Kill, kills, read_recording, select  # noqa: E402
 
 #: The order of the files. Each may rely on the cluster being whole, and leaves it so; the last
-#: one removes it.
+#: one removes it. Those after it have a cluster of their own.
 ORDER = (
     "test_servers",
     "test_servers_refused",
@@ -52,6 +53,8 @@ ORDER = (
     "test_lost",
     "test_failover",
     "test_destroy",
+    "test_volumes",
+    "test_node_images",
 )
 #: What an ``apply`` of this cluster changes, written by `make chaos-points`.
 RECORDING = CHAOS / "create.jsonl"
@@ -151,6 +154,35 @@ def creation(
 def cluster(creation: Creation) -> Cluster:
     """The cluster, whole."""
     return creation.cluster
+
+
+@pytest.fixture(scope="session")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volumes]:
+    """A small cluster, written down, for tests that break its volumes; its device is blank."""
+    directory = tmp_path_factory.mktemp("volumes")
+    made = Volumes("kwvol", directory, control_plane_size=1, disk=make_disk(directory))
+    try:
+        made.write()
+        made.destroy().succeeded()
+        yield made
+    finally:
+        made.destroy().succeeded()
+        detach(made.disk)
+
+
+@pytest.fixture(scope="session")
+def whole(volumes: Volumes, kubectl: Path, tmp_path_factory: pytest.TempPathFactory) -> Kube:
+    """Clients of that cluster, with all its nodes Ready."""
+    if not volumes.state.joinpath("machines.json").exists():
+        volumes.apply()  # makes the machines, and is refused: there is no device yet
+    volumes.plug()
+    volumes.wipe()
+    volumes.apply().succeeded()
+    path = tmp_path_factory.mktemp("kubeconfig") / "volumes.yaml"
+    path.write_text(volumes.run("kubeconfig").succeeded().stdout)
+    clients = Kube(path, kubectl)
+    until("Ready", api.all_ready(clients, frozenset(volumes.nodes)), limit=60)
+    return clients
 
 
 @pytest.fixture(scope="session")

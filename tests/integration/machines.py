@@ -57,6 +57,11 @@ def power_on(*machines: str) -> None:
     _podman("start", *map(container, machines))
 
 
+def halt(*machines: str) -> None:
+    """Shut machines down in good order; power_on() starts them."""
+    _podman("stop", "--time=90", *map(container, machines))
+
+
 def lose(*machines: str) -> None:
     """Take machines away with their disks, as no tool of ours does."""
     for name in map(container, machines):

@@ -9,7 +9,7 @@ from typing import Any
 
 from kubewright.locations import ClusterPaths
 from kubewright.spec.machines import Machine
-from kubewright.spec.models import Node, Spec, Ssh
+from kubewright.spec.models import ControlPlane, Node, Pool, Spec, Ssh
 
 
 def shared(paths: ClusterPaths) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def command(spec: Spec, machine: Machine, paths: ClusterPaths, script: str) -> l
 
     It asks nobody for a password, and leaves no connection open.
     """
-    places = (spec.control_plane, *spec.pools)
+    places: list[ControlPlane | Pool] = [spec.control_plane, *spec.pools]
     own = next((one for place in places for one in place.nodes if one.name == machine.name), None)
     told = variables(machine.name, spec.ssh, own, paths)
     words = ["ssh", "-o", "BatchMode=yes", "-o", "ControlPath=none", "-o", "ConnectTimeout=5"]
