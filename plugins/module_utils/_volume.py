@@ -118,7 +118,7 @@ def steps(wanted: Wanted, run: _command.Runner) -> list[str]:
         raise Refused(
             f"{wanted.path} has {size} bytes and {wanted.size} were asked for: a volume does not "
             "shrink.",
-            f"Ask for {size} bytes, or make the node anew.",
+            f"Ask for that or more (size_gb: {-(-size // 10**9)}), or reset the node and apply.",
         )
     if superblock.size + _guard.LAST_GROUP_BYTES <= (size if wanted.is_device else wanted.size):
         return ["grow"]

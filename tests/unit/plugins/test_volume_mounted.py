@@ -177,6 +177,7 @@ def test_grows_while_it_is_mounted(run_module: RunModule, small: Path) -> None:
             assert "drain the node and reboot it" in result["msg"]
         told = volume(run_module, file, point)["msg"]
         assert f"has {3 * SIZE} bytes and {SIZE} were asked for: a volume does not shrink" in told
+        assert "Ask for that or more (size_gb: 1)" in told, "GB is what cluster.yml has"
         assert (point / "file").read_text() == "kept"
     assert _guard.main(["check", str(file)]) == 0, "what a boot does"
     assert volume(run_module, file, point, size_bytes=3 * SIZE)["changed"] is False
