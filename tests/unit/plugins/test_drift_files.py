@@ -190,7 +190,7 @@ def test_the_volume(tmp_path: Path) -> None:
     assert reasons({"volume": volume(path)}) == [f"{path} is missing"]
     _volume_make.apply(_volume.parse(volume(path)), ["create"], run)
     (told,) = reasons({"volume": volume(path)})
-    assert told.startswith(f"{tmp_path}/system is not mounted. `systemctl status")
+    assert told.startswith(f"{tmp_path}/system is not mounted; apply makes")
     with mounted(path, tmp_path / "system"):
         assert reasons({"volume": volume(path)}) == []
         assert reasons({"volume": volume(path, size_bytes=2 * SIZE)}) == [
