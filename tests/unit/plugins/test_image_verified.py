@@ -245,7 +245,7 @@ def test_it_runs_on_a_node_without_the_collection(tmp_path: Path) -> None:
     script = shutil.copy(str(_guard.__file__), tmp_path / "guard.py")
     done = subprocess.run([sys.executable, "-I", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"usage: {script} check PATH | volume | image\n"
+    assert done.stderr == f"usage: {script} check PATH | volume | image | report\n"
 
 
 def test_two_installs_at_once(
