@@ -57,6 +57,12 @@ class Volumes(Cluster):
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "cluster.yml").write_text(yaml.safe_dump(spec, sort_keys=False))
 
+    def web(self) -> dict[str, Any]:
+        """What cluster.yml says of the pool whose volumes are files."""
+        found: dict[str, Any] = yaml.safe_load((self.directory / "cluster.yml").read_text())
+        pool: dict[str, Any] = found["pools"][0]
+        return pool
+
     def plug(self) -> None:
         """Give the machine its device; it keeps it through reboots."""
         run_on(self.on_device, ["ln", "-sfn", str(self.disk), DEVICE])
