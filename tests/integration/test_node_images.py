@@ -266,11 +266,12 @@ def collect(volumes: Volumes, node: str) -> None:
 
 
 def anew(kube: Kube, node: str, before: set[str]) -> None:
-    """A look for pods that are all new, and run; raises NotYet."""
+    """A look for a node whose pods are all new, and run; raises NotYet.
+
+    Only those of DaemonSets come back to it.
+    """
     now = containers(kube, node)
-    if len(now) != len(before) or set(now) & before:
-        raise NotYet(str(now))
-    if any(not identity for identity, _ in now.values()):
+    if not now or set(now) & before or not all(identity for identity, _ in now.values()):
         raise NotYet(str(now))
 
 
