@@ -38,8 +38,8 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 	ruff check .
 	mypy
 	mypy tools tests/integration/*.py tests/chaos/*.py tests/chaos/callback/*.py tests/bench/*.py
-	@# The collection's modules are checked under their full names, as Ansible imports them.
-	cd .venv/share/kubewright && MYPYPATH=$$PWD mypy --config-file $(CURDIR)/mypy.ini --cache-dir $(MYPY_CACHE_DIR)/collection \
+	@# The collection's modules are checked under their full names, as Ansible imports them, and for the oldest Python of nodes.
+	cd .venv/share/kubewright && MYPYPATH=$$PWD mypy --config-file $(CURDIR)/mypy.ini --cache-dir $(MYPY_CACHE_DIR)/collection --python-version 3.10 \
 		--namespace-packages --explicit-package-bases \
 		$(foreach kind,module_utils modules action filter,--package ansible_collections.kubewright.cluster.plugins.$(kind))
 	cd orchestrator && lint-imports

@@ -74,7 +74,7 @@ class Verdict:
     def age(self) -> float:
         """Seconds since it was found, by this machine's clock."""
         at = datetime.datetime.fromisoformat(self.at)
-        return (datetime.datetime.now(datetime.UTC) - at).total_seconds()
+        return (datetime.datetime.now(datetime.timezone.utc) - at).total_seconds()
 
 
 def mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
@@ -316,7 +316,7 @@ def verify(point: Path, verdict: Path) -> Verdict | None:
 
 def judged(image: str, found: str) -> Verdict:
     """The verdict of now on *image*, of which *found* is the digest, or what went wrong."""
-    at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return Verdict(image, image == found, found, at)
 
 

@@ -76,7 +76,7 @@ def ensure(
     with _locked(path.parent, check_mode):
         missing = not path.exists() or (path.is_dir() and not any(path.iterdir()))
         if missing and brought is None:
-            now = datetime.datetime.now(datetime.UTC)
+            now = datetime.datetime.now(datetime.timezone.utc)
             created = now.isoformat(timespec="seconds")
             identity = Identity(
                 str(uuid.uuid4()), cluster_name, created, initial_node, begun, dict(fixed)

@@ -286,7 +286,9 @@ class Store:
             "generation": number,
             "image": digest,
             "previous": before.generation if before else None,
-            "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "created_at": datetime.datetime.now(datetime.timezone.utc).isoformat(
+                timespec="seconds"
+            ),
         }
         text = json.dumps(document, indent=1) + "\n"
         _atomic.write_file(unfinished / _trial.RECORD, text.encode(), mode=0o644)

@@ -45,7 +45,7 @@ class Lease:
     renewed: float
 
     def __str__(self) -> str:
-        since = datetime.datetime.fromisoformat(self.since).astimezone(datetime.UTC)
+        since = datetime.datetime.fromisoformat(self.since).astimezone(datetime.timezone.utc)
         return f"{self.operation} (pid {self.pid}, since {since:%Y-%m-%d %H:%M:%S} UTC)"
 
     def is_held(self) -> bool:
@@ -214,7 +214,7 @@ def _lease_of(pid: int) -> Lease:
     started = _started(pid)
     if started is None:
         raise KubewrightError(f"ansible-playbook (pid {pid}) has ended; its run writes nothing.")
-    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return Lease(pid, started, _boot_id(), OPERATION, since, TTL_SECONDS, _uptime())
 
 

@@ -154,7 +154,7 @@ def converge(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         authority.certificate,
         params["user"],
     )
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.timezone.utc)
     before = path.read_text("utf-8", "replace") if path.is_file() else None
     client, renewed = _kubeconfig.client_in(before or ""), "there was none"
     if client is not None:

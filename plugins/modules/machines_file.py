@@ -73,7 +73,7 @@ machines:
 """
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     before = _machines.machines_of(text_of(directory / "machines.json"), cluster)
     changed = before != machines or text_of(directory / "known_hosts") != known_hosts
     if not check_mode:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         try:
             write(directory, _machines.machines_json(cluster, now, machines), known_hosts)
         except OSError as error:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +244,12 @@ def test_ansible_runs_them(tmp_path: Path, ansible: Ansible) -> None:
     shown, stored = done.stdout.rsplit("PLAY RECAP", 1)
     assert "very-secret-text" not in shown
     assert "very-secret-text5\n" in stored
+
+
+def test_what_runs_on_nodes_is_checked_for_the_oldest_python_that_they_may_have() -> None:
+    """A name that only a newer one has would be met on the node: the linters know them."""
+    defaults = yaml.safe_load((CHECKOUT / "roles/preflight/defaults/main.yml").read_text())
+    oldest = defaults["preflight_minimum_python"]
+    assert f" --python-version {oldest} " in (CHECKOUT / "Makefile").read_text()
+    ruff = tomllib.loads((CHECKOUT / "ruff.toml").read_text())
+    assert ruff["per-file-target-version"]["plugins/**/*.py"] == f"py{oldest.replace('.', '')}"
