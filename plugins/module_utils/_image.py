@@ -269,6 +269,8 @@ class Store:
         Where another image was active, the node is ordered to try it, see `_trial`.
         """
         before = self.active()
+        # One that is brought again, being damaged, is no place to go back to from itself.
+        back = self.previous() if before and before.digest == digest else before
         _atomic.make_directories(self.generations)
         number = max(self.numbers(), default=0) + 1
         unfinished = self.generations / f"{UNFINISHED}{number}"
@@ -285,7 +287,7 @@ class Store:
             "schema": 1,
             "generation": number,
             "image": digest,
-            "previous": before.generation if before else None,
+            "previous": back.generation if back else None,
             "created_at": datetime.datetime.now(datetime.timezone.utc).isoformat(
                 timespec="seconds"
             ),

@@ -22,6 +22,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _guard,
     _image,
+    _image_use,
     _volume,
     _volume_make,
 )
@@ -160,6 +161,9 @@ def test_a_damaged_active_image_is_replaced_beside_the_old_one(store: _image.Sto
     assert image.read_bytes() == CONTENT
     assert store.verdict(DIGEST) == verify(store)
     assert bring(store, CONTENT)["changed"] is False
+    assert OTHER_DIGEST not in _image_use.surplus(store)
+    target = store.roll_back()
+    assert target is not None and target.digest == OTHER_DIGEST, "the way back is the same"
 
 
 def test_a_replacement_that_was_cut_is_finished(store: _image.Store) -> None:
