@@ -43,7 +43,7 @@ def test_export(identity: Any, command: Callable[..., Any]) -> None:
     assert ended.code == 0, ended.err
     assert json.loads(ended.out) == identity
     refused = command("identity", "export", "-o", "yaml")
-    assert refused.code != 0 and "JSON alone" in refused.err
+    assert refused.code == 2 and "JSON alone" in refused.err
     for form in ("json", "text"):
         assert json.loads(command("identity", "export", "-o", form).out) == identity
 

@@ -69,7 +69,11 @@ def export(
 ) -> None:
     """Print the cluster's identity as one JSON document. It holds private keys."""
     if output is Format.YAML:
-        raise CommandError("an identity is taken as JSON alone", remedy="Leave -o yaml out.")
+        raise CommandError(
+            "an identity is taken as JSON alone",
+            remedy="Leave -o yaml out.",
+            code=ExitCode.BAD_INPUT,
+        )
     out = Output(Format.JSON)
     spec = load(file)
     if sys.stdout.isatty() and not force:
