@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.kubewright.cluster.plugins.module_utils import _trial
 from image_server import Signer, serving
 from images import make
 from real_ansible import PLAYBOOK, Ansible
@@ -101,3 +102,10 @@ def test_what_changes_nodes_begins_alike_and_has_the_epoch(name: str) -> None:
 def test_one_node_after_another_runs_from_a_new_image() -> None:
     plays = yaml.safe_load((CHECKOUT / "playbooks/node_image_activate.yml").read_text())
     assert (plays[1]["serial"], plays[1]["max_fail_percentage"]) == (1, 0)
+    *_, runtime, wait, look, refuse = plays[1]["tasks"]
+    assert runtime["ansible.builtin.include_role"]["name"] == "kubewright.cluster.container_runtime"
+    order = {"path": str(_trial.STATE / _trial.ORDER), "state": "absent"}
+    assert order.items() <= wait["ansible.builtin.wait_for"].items()
+    assert wait["ansible.builtin.wait_for"]["timeout"] > _trial.LIMIT + _trial.LOCK_WAIT + 2 * 60
+    assert look["register"] in refuse["vars"]["active"]
+    assert refuse["ansible.builtin.assert"]["that"] == "kubewright_wanted_digest == active"
