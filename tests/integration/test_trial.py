@@ -33,13 +33,19 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
         yield made
 
 
+def activate_by_apply(cluster: Cluster, digest: str, node: str) -> Ended:
+    """Run a node from an image that the cluster means."""
+    variable = f"system_volume_image_digest={digest}"
+    return cluster.play_site("--limit", f"{node},localhost", "-e", variable)
+
+
 @pytest.mark.parametrize("role", ["worker", "control_plane"])
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "reason", "by"),
     [
-        (broken_images.exits, "containerd"),
-        (broken_images.hangs, "kubelet"),
-        (broken_images.wrong_libc, "containerd"),
+        (broken_images.exits, "containerd", activate),
+        (broken_images.hangs, "kubelet", activate_by_apply),
+        (broken_images.wrong_libc, "containerd", activate),
     ],
     ids=["exits", "hangs", "wrong-libc"],
 )
@@ -51,12 +57,15 @@ def test_a_broken_image_is_given_up_by_the_node(
     role: str,
     change: Callable[[Path], None],
     reason: str,
+    by: Callable[[Cluster, str, str], Ended],
 ) -> None:
     node = cluster.workers[0] if role == "worker" else cluster.control_planes[-1]
     bad, before = images.make(role, change), containers(kube, node)
     install(cluster, bad, node)
     begun, cut = api.now(), time.monotonic()
-    activate(cluster, bad, node)  # it may fail, or be over before anything is noticed
+    ended = by(cluster, bad, node)
+    said = ended.stdout + ended.stderr
+    assert ended.status != 0 and ("has gone back" in said or reason in said), said
     until(
         "back", lambda: runs(node, images.of(role)["digest"]), limit=cut + BACK - time.monotonic()
     )
@@ -94,9 +103,3 @@ def test_a_good_one_stays_also_while_the_api_is_away(
     assert cluster.apply().succeeded().document["changed"] is True
     until("decided", lambda: decided(node), limit=BACK)
     assert runs(node, images.of("worker")["digest"])
-
-
-def activate_by_apply(cluster: Cluster, digest: str, node: str) -> Ended:
-    """An ``apply`` whose cluster means an image that was given up."""
-    variable = f"system_volume_image_digest={digest}"
-    return cluster.play_site("--limit", f"{node},localhost", "-e", variable)

@@ -102,10 +102,16 @@ def test_what_changes_nodes_begins_alike_and_has_the_epoch(name: str) -> None:
 def test_one_node_after_another_runs_from_a_new_image() -> None:
     plays = yaml.safe_load((CHECKOUT / "playbooks/node_image_activate.yml").read_text())
     assert (plays[1]["serial"], plays[1]["max_fail_percentage"]) == (1, 0)
-    *_, runtime, wait, look, refuse = plays[1]["tasks"]
+    *_, runtime, tried = plays[1]["tasks"]
     assert runtime["ansible.builtin.include_role"]["name"] == "kubewright.cluster.container_runtime"
+    assert tried["ansible.builtin.include_tasks"] == "tasks/image_tried.yml"
+    assert tried["vars"]["digest"] == "{{ kubewright_wanted_digest }}"
+
+
+def test_a_nodes_verdict_is_awaited_longer_than_it_may_take() -> None:
+    wait, look, refuse = yaml.safe_load((CHECKOUT / "playbooks/tasks/image_tried.yml").read_text())
     order = {"path": str(_trial.STATE / _trial.ORDER), "state": "absent"}
     assert order.items() <= wait["ansible.builtin.wait_for"].items()
     assert wait["ansible.builtin.wait_for"]["timeout"] > _trial.LIMIT + _trial.LOCK_WAIT + 2 * 60
     assert look["register"] in refuse["vars"]["active"]
-    assert refuse["ansible.builtin.assert"]["that"] == "kubewright_wanted_digest == active"
+    assert refuse["ansible.builtin.assert"]["that"] == "digest == active"
