@@ -1,6 +1,6 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Private to kubewright.cluster: SHA-256 as the name of an image. How it is made: `_guard`."""
+"""Private to kubewright.cluster: SHA-256 as the name of an image. How it is made: `_verify`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Private to kubewright.cluster: what a node checks of its own system volume and its image.
+"""Private to kubewright.cluster: what a node checks of its own system volume.
 
 This very file also lies on each node, outside the image, where systemd runs it without the
 collection. So it needs nothing but Python's standard library::
@@ -8,33 +8,29 @@ collection. So it needs nothing but Python's standard library::
     guard.py check PATH   repair the file system of the file or device PATH before it is mounted,
                           and let it grow
     guard.py volume       end with 1, and say why, when the mounted volume can't be relied on
-    guard.py image        hash the active image as it lies on the disk, and write the verdict
-    guard.py report       say what is wrong with volume and image, a JSON list of sentences
+    guard.py report       say what is wrong with the volume, and what `_verify` found wrong with
+                          the image: a JSON list of sentences
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import errno
-import hashlib
 import json
 import os
 import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MOUNT_POINT = Path("/var/lib/kubewright/system")
 UNIT = Path("/etc/systemd/system/var-lib-kubewright-system.mount")
 CHECK_UNIT = "kubewright-volume-check.service"
-VERDICT = "verdict.json"  # beside the mount point, so that it can be written when the volume can't
-CHUNK_BYTES = 1 << 20
-FORGET_BYTES = 64 << 20  # what a verification takes of the page cache at most
+LABEL = "kubewright"
+VERDICT = "verdict.json"  # of `_verify`
 FULL_BYTES = 1 << 20
 # mkfs and resize2fs leave out a last block group that is too small for its own tables.
 LAST_GROUP_BYTES = 16 << 20
@@ -60,21 +56,6 @@ class Mount:
     def name(self) -> str:
         """The kernel's name of the device, such as loop0."""
         return block_directory(self.device).resolve().name
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the last verification found of the image with digest *image*; *found*: in words."""
-
-    image: str
-    sound: bool
-    found: str
-    at: str
-
-    def age(self) -> float:
-        """Seconds since it was found, by this machine's clock."""
-        at = datetime.datetime.fromisoformat(self.at)
-        return (datetime.datetime.now(datetime.timezone.utc) - at).total_seconds()
 
 
 def mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
@@ -140,7 +121,7 @@ def _unmounted(point: Path) -> str:
     if not place.exists():
         return lost(place)
     if _run(["systemctl", "is-failed", "--quiet", CHECK_UNIT]).returncode == 0:
-        return f"{damaged(place)}."
+        return foreign(place) or f"{damaged(place)}."
     why = f"`systemctl status {UNIT.name} {CHECK_UNIT}` tells why"
     return f"{point} is not mounted, and {place} is there. Apply mounts it; {why} it was not."
 
@@ -219,107 +200,6 @@ def is_used(path: Path) -> bool:
     return bool(_run(command, check=True, stdout=subprocess.PIPE).stdout.strip())
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of *path* as it lies on the disk, in hex.
-
-    It is brought there, and what memory holds of it is forgotten: also what a loop device beneath
-    holds of its own file, or it would be read from there.
-    """
-    digest = hashlib.sha256()
-    buffer = bytearray(CHUNK_BYTES)
-    view = memoryview(buffer)
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        with _layers(fd) as layers:
-            _forget(layers)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            read = 0
-            while count := os.readv(fd, [buffer]):
-                digest.update(view[:count])
-                read += count
-                if read % FORGET_BYTES < count:
-                    _forget(layers)
-            _forget(layers)
-    finally:
-        os.close(fd)
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _layers(fd: int) -> Iterator[list[int]]:
-    """*fd*, and a descriptor of each file beneath it that is the disk of the one before."""
-    layers = [fd]
-    with contextlib.ExitStack() as opened:
-        while below := loop_file(os.fstat(layers[-1]).st_dev):
-            try:
-                layers.append(os.open(below, os.O_RDONLY))
-            except FileNotFoundError:  # of the machine around a container, which can't reach it
-                break
-            opened.callback(os.close, layers[-1])
-        yield layers
-
-
-def _forget(layers: Sequence[int]) -> None:
-    for fd in layers:
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            if error.errno != errno.EROFS:  # after an error there is nothing to bring to the disk
-                raise
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def read_verdict(path: Path) -> Verdict | None:
-    """The last verdict, None where there is none that can be read: the next one is written anew."""
-    try:
-        data = json.loads(path.read_bytes())
-        verdict = Verdict(**{name: data[name] for name in Verdict.__dataclass_fields__})
-        verdict.age()  # or its time is none
-        return verdict
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_verdict(path: Path, verdict: Verdict) -> None:
-    """Replace the verdict by one rename; after a cut it is the old or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(verdict), file)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def verify(point: Path, verdict: Path) -> Verdict | None:
-    """Hash the active image of the volume at *point*; None when there is none."""
-    image = (point / "active" / "image.squashfs").resolve()
-    if not image.is_file():
-        return None
-    before = image.stat()
-    try:
-        found = digest_of(image)
-    except OSError as error:
-        found = f"reading it failed: {error.strerror}"
-    try:
-        if not os.path.samestat(before, image.stat()):
-            return verify(point, verdict)  # it was replaced meanwhile
-    except FileNotFoundError:
-        return verify(point, verdict)
-    now = judged(image.stem, found)
-    write_verdict(verdict, now)
-    return now
-
-
-def judged(image: str, found: str) -> Verdict:
-    """The verdict of now on *image*, of which *found* is the digest, or what went wrong."""
-    at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return Verdict(image, image == found, found, at)
-
-
 def damaged(path: Path) -> str:
     """What to say where e2fsck needs a person; without a full stop."""
     return (
@@ -328,13 +208,56 @@ def damaged(path: Path) -> str:
     )
 
 
+def foreign(path: Path) -> str:
+    """What to say where *path* holds what is not the system volume, "" where it may be it.
+
+    A superblock that can't be read is e2fsck's to repair. Nobody is sent to e2fsck for another
+    format, since it might bring back an older ext4 from the copies of its superblock.
+    """
+    if header := _header(path):
+        label = header.get("volume name", "")
+        holds = "" if label == LABEL else f"a file system labelled {label!r}"
+    else:
+        holds = _other_format(path)
+    if not holds:
+        return ""
+    return (
+        f"{path} holds {holds}, not the system volume, which is labelled {LABEL!r}. It is left as "
+        "it is. A name such as /dev/sdb may be another disk after a boot: `blkid` shows which disk "
+        "has the volume, and `ls -l /dev/disk/by-id` a name for it that stays. Name that one as "
+        "the device and apply."
+    )
+
+
+def _header(path: Path) -> dict[str, str]:
+    """What the superblock of *path* says, empty where there is none."""
+    command = ["dumpe2fs", "-h", str(path)]
+    told = _run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if told.returncode:
+        return {}
+    text = told.stdout.decode("utf-8", "replace")
+    return dict(re.findall(r"^(?:Filesystem )?([\w ]+): +(.*)$", text, re.MULTILINE))
+
+
+def _other_format(path: Path) -> str:
+    """The name of the format that *path* has, "" for ext4 and for none."""
+    told = _run(["blkid", "-p", "-o", "export", str(path)], stdout=subprocess.PIPE)
+    found = dict(re.findall(r"^(\w+)=(.*)$", told.stdout.decode("utf-8", "replace"), re.MULTILINE))
+    kind = found.get("TYPE") or found.get("PTTYPE") or ""
+    return "" if kind.startswith("ext") else kind
+
+
 def check(path: Path) -> int:
     """Repair the file system of *path* unless it is in use; gives an exit status.
 
     In use means: mounted, also where a lazy unmount has hidden it. Then it was checked before.
+    What is not the system volume is refused, in use or not: it must not be mounted as such.
     """
     if not path.exists():
         print(lost(path), file=sys.stderr)
+        return 1
+    if refusal := foreign(path):
+        print(refusal, file=sys.stderr)
         return 1
     if is_used(path):
         print(f"{path} is in use, so it is not checked.")
@@ -350,23 +273,29 @@ def check(path: Path) -> int:
 
 
 def _has_room(path: Path) -> bool:
-    told = _run(["dumpe2fs", "-h", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    found = dict(re.findall(rb"^Block (count|size): +(\d+)$", told.stdout, re.MULTILINE))
+    header = _header(path)
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-    taken = int(found.get(b"count", size)) * int(found.get(b"size", 1))
+    taken = int(header.get("Block count", size)) * int(header.get("Block size", 1))
     return taken + LAST_GROUP_BYTES <= size
 
 
 def report(point: Path) -> list[str]:
     """What is wrong with the volume and with its active image, as the node last found."""
     found = troubles(point)
-    verdict = read_verdict(point.parent / VERDICT)
     image = (point / "active" / "image.squashfs").resolve().stem
-    if verdict and not verdict.sound and verdict.image == image:
+    if _is_damaged(image, point.parent / VERDICT):
         again = "Apply brings it again; if this comes back, check the node's disk and memory."
         found.append(f"The active system image {image[:12]} is damaged on the disk. {again}")
     return found
+
+
+def _is_damaged(image: str, verdict: Path) -> bool:
+    try:
+        found = json.loads(verdict.read_bytes())
+        return bool(found["image"] == image and not found["sound"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # the next one is written anew
+        return False
 
 
 def main(words: Sequence[str], point: Path = MOUNT_POINT) -> int:
@@ -381,14 +310,7 @@ def main(words: Sequence[str], point: Path = MOUNT_POINT) -> int:
     if words == ["report"]:
         print(json.dumps(report(point)))
         return 0
-    if words == ["image"]:
-        verdict = verify(point, point.parent / VERDICT)
-        if verdict is None:
-            print(f"{point}/active leads to no image; apply brings one.", file=sys.stderr)
-            return 1
-        print(f"image {verdict.image}: {'sound' if verdict.sound else verdict.found}")
-        return 0 if verdict.sound else 1
-    print(f"usage: {sys.argv[0]} check PATH | volume | image | report", file=sys.stderr)
+    print(f"usage: {sys.argv[0]} check PATH | volume | report", file=sys.stderr)
     return 2
 
 

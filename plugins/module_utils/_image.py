@@ -32,8 +32,8 @@ from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _atomic,
-    _guard,
     _trial,
+    _verify,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
@@ -222,7 +222,7 @@ class Store:
             raise KubewrightError(
                 f"{arrived} is gone: another run removed the transfer. Run again."
             ) from error
-        found = _guard.digest_of(arrived) if got == size else f"{got} bytes"
+        found = _verify.digest_of(arrived) if got == size else f"{got} bytes"
         if found != digest:
             arrived.unlink()
             wanted = digest if got == size else f"{size} bytes"
@@ -248,20 +248,20 @@ class Store:
 
         Whoever has it mounted or runs from it keeps the old bytes until the end.
         """
-        return _guard.digest_of(self.image(digest)) != digest
+        return _verify.digest_of(self.image(digest)) != digest
 
     @property
     def _verdict(self) -> Path:
-        return self.volume.parent / _guard.VERDICT
+        return self.volume.parent / _verify.VERDICT
 
-    def verdict(self, digest: str) -> _guard.Verdict | None:
+    def verdict(self, digest: str) -> _verify.Verdict | None:
         """What the node's own last verification says of this image, None when it was another."""
-        verdict = _guard.read_verdict(self._verdict)
+        verdict = _verify.read_verdict(self._verdict)
         return verdict if verdict and verdict.image == digest else None
 
     def acquit(self, digest: str) -> None:
         """Record that this image has been hashed, and is sound."""
-        _guard.write_verdict(self._verdict, _guard.judged(digest, digest))
+        _verify.write_verdict(self._verdict, _verify.judged(digest, digest))
 
     def activate(self, digest: str) -> int:
         """Make a generation of the image and switch ``active`` to it; gives its number.

@@ -16,10 +16,10 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _drift,
     _files,
-    _guard,
     _image,
     _kubeadm,
     _node,
+    _verify,
     _volume,
     _volume_make,
 )
@@ -233,22 +233,22 @@ def test_the_image_that_is_active_and_mounted(system: Path) -> None:
 
 
 def test_the_image_is_damaged(system: Path) -> None:
-    verdict = _guard.judged(DIGEST, OTHER)
-    _guard.write_verdict(verdict_of(system), verdict)
+    verdict = _verify.judged(DIGEST, OTHER)
+    _verify.write_verdict(verdict_of(system), verdict)
     (told,) = image(system)
     assert told.startswith(
         f"system image aaaaaaaaaaaa is damaged on the disk, as the node found at {verdict.at} "
         f"({OTHER}): it is brought again"
     )
-    _guard.write_verdict(verdict_of(system), _guard.judged(OTHER, DIGEST))
+    _verify.write_verdict(verdict_of(system), _verify.judged(OTHER, DIGEST))
     assert image(system) == [], "it was another one"
 
 
 def test_nobody_has_verified_the_image(system: Path) -> None:
     document = {"image": {"digest": DIGEST, "volume": str(system)}}
     assert compare(role=document).unknown == []
-    old = dataclasses.replace(_guard.judged(DIGEST, DIGEST), at="2026-01-02T03:04:05+00:00")
-    _guard.write_verdict(verdict_of(system), old)
+    old = dataclasses.replace(_verify.judged(DIGEST, DIGEST), at="2026-01-02T03:04:05+00:00")
+    _verify.write_verdict(verdict_of(system), old)
     (unknown,) = compare(role=document).unknown
     assert "last verified at 2026-01-02T03:04:05+00:00. `systemctl status" in unknown
     verdict_of(system).unlink()
@@ -258,7 +258,7 @@ def test_nobody_has_verified_the_image(system: Path) -> None:
 
 
 def verdict_of(system: Path) -> Path:
-    return system.parent / _guard.VERDICT
+    return system.parent / _verify.VERDICT
 
 
 def test_another_image_is_active_or_none(system: Path) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _guard,
     _image,
     _image_use,
+    _verify,
     _volume,
     _volume_make,
 )
@@ -77,8 +79,8 @@ def bring(store: _image.Store, content: bytes) -> dict[str, Any]:
     return result
 
 
-def verify(store: _image.Store) -> _guard.Verdict:
-    verdict = _guard.verify(store.volume, store.volume.parent / _guard.VERDICT)
+def verify(store: _image.Store) -> _verify.Verdict:
+    verdict = _verify.verify(store.volume, store.volume.parent / _verify.VERDICT)
     assert verdict is not None
     return verdict
 
@@ -134,7 +136,7 @@ def test_nothing_of_it_stays_in_memory(file: Path, store: _image.Store) -> None:
     image.read_bytes()
     assert cached(image) > 0
     assert cached(file) > 0, "what the loop device has read of its file"
-    assert _guard.digest_of(image) == DIGEST
+    assert _verify.digest_of(image) == DIGEST
     assert cached(image) == 0
     assert cached(file) == 0
 
@@ -194,22 +196,22 @@ def test_an_image_that_can_not_be_read(
     def failing(_path: Path) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(_guard, "digest_of", failing)
-    assert _guard.main(["image"], store.volume) == 1
+    monkeypatch.setattr(_verify, "digest_of", failing)
+    assert _verify.main([], store.volume) == 1
     assert f"image {DIGEST}: reading it failed: Input/output error" in capsys.readouterr().out
     verdict = store.verdict(DIGEST)
     assert verdict is not None and not verdict.sound
     monkeypatch.undo()
-    assert _guard.main(["image"], store.volume) == 0
+    assert _verify.main([], store.volume) == 0
     (store.volume / "active").unlink()
-    assert _guard.main(["image"], store.volume) == 1
+    assert _verify.main([], store.volume) == 1
     assert "leads to no image" in capsys.readouterr().err
 
 
 def test_an_image_that_is_replaced_meanwhile(
     store: _image.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image, real = store.image(DIGEST), _guard.digest_of
+    image, real = store.image(DIGEST), _verify.digest_of
     flip(image, 5, 1)
     calls = []
 
@@ -222,21 +224,21 @@ def test_an_image_that_is_replaced_meanwhile(
             beside.rename(image)
         return found
 
-    monkeypatch.setattr(_guard, "digest_of", replaced)
+    monkeypatch.setattr(_verify, "digest_of", replaced)
     assert verify(store).sound
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"image": "a"}'])
 def test_a_verdict_that_was_spoilt_is_none(tmp_path: Path, text: str) -> None:
-    path = tmp_path / _guard.VERDICT
-    assert _guard.read_verdict(path) is None
+    path = tmp_path / _verify.VERDICT
+    assert _verify.read_verdict(path) is None
     path.write_text(text)
-    assert _guard.read_verdict(path) is None
-    verdict = _guard.judged("a", "b")
+    assert _verify.read_verdict(path) is None
+    verdict = _verify.judged("a", "b")
     path.write_text(json.dumps({**vars(verdict), "at": "yesterday"}))
-    assert _guard.read_verdict(path) is None
-    _guard.write_verdict(path, verdict)
-    assert _guard.read_verdict(path) == verdict
+    assert _verify.read_verdict(path) is None
+    _verify.write_verdict(path, verdict)
+    assert _verify.read_verdict(path) == verdict
     assert list(tmp_path.iterdir()) == [path]
     assert 0 <= verdict.age() < 60
     old = replace(
@@ -246,11 +248,18 @@ def test_a_verdict_that_was_spoilt_is_none(tmp_path: Path, text: str) -> None:
     assert old.age() > 3 * 86400
 
 
-def test_it_runs_on_a_node_without_the_collection(tmp_path: Path) -> None:
-    script = shutil.copy(str(_guard.__file__), tmp_path / "guard.py")
-    done = subprocess.run([sys.executable, "-I", script], capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("script", "usage"),
+    [(_guard, " check PATH | volume | report"), (_verify, "")],
+)
+def test_it_runs_on_a_node_without_the_collection(
+    tmp_path: Path, script: ModuleType, usage: str
+) -> None:
+    copy = shutil.copy(str(script.__file__), tmp_path / "script.py")
+    words = [sys.executable, "-I", copy, "nonsense"]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"usage: {script} check PATH | volume | image | report\n"
+    assert done.stderr == f"usage: {copy}{usage}\n"
 
 
 def test_two_installs_at_once(

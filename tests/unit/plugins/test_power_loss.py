@@ -24,6 +24,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _guard,
     _image,
+    _verify,
     _volume,
     _volume_make,
 )
@@ -214,7 +215,7 @@ def test_a_damaged_one_is_not_lost_before_it_is_replaced(disk: Disk, eager: bool
         bring(store, OLD)
         store.image(OLD_DIGEST).write_bytes(damaged)
         bring_to_disk(disk.point)
-        verdict = _guard.verify(disk.point, disk.point.parent / _guard.VERDICT)
+        verdict = _verify.verify(disk.point, disk.point.parent / _verify.VERDICT)
         assert verdict is not None and not verdict.sound
         disk.watch(lambda: bring(store, OLD), eager)
         disk.copy("the sound one is active")

@@ -17,6 +17,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _guard,
     _survey,
+    _verify,
     _volume,
     _volume_make,
 )
@@ -273,6 +274,8 @@ def test_why_it_is_not_mounted(
     status = 0
 
     def run_it(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        if command[0] in ("dumpe2fs", "blkid"):
+            return subprocess.CompletedProcess(command, 1, b"", b"")
         assert command == ["systemctl", "is-failed", "--quiet", "kubewright-volume-check.service"]
         return subprocess.CompletedProcess(command, status, b"", b"")
 
@@ -293,14 +296,14 @@ def test_the_report_knows_the_verdict_on_the_active_image(
     with mounted(file, point):
         (point / "active").mkdir()
         (point / "active/image.squashfs").symlink_to(f"{digest}.squashfs")
-        _guard.write_verdict(small / "verdict.json", _guard.judged(digest, digest))
+        _verify.write_verdict(small / "verdict.json", _verify.judged(digest, digest))
         assert _guard.report(point) == []
-        _guard.write_verdict(small / "verdict.json", _guard.judged(digest, "other"))
+        _verify.write_verdict(small / "verdict.json", _verify.judged(digest, "other"))
         (told,) = _guard.report(point)
         assert told.startswith(
             f"The active system image {digest[:12]} is damaged on the disk. Apply"
         )
-        _guard.write_verdict(small / "verdict.json", _guard.judged("b" * 64, "other"))
+        _verify.write_verdict(small / "verdict.json", _verify.judged("b" * 64, "other"))
         assert _guard.report(point) == [], "it is not active any more"
 
 

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _guard, _owned, _volume
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _guard,
+    _owned,
+    _verify,
+    _volume,
+)
 
 Rendered = Callable[[str], dict[str, str]]
 DEVICE = "/dev/disk/by-id/virtio-system"
@@ -102,13 +107,15 @@ def test_nothing_runs_without_the_volume(rendered: Rendered) -> None:
 def test_the_guard_is_run_by_the_python_that_ansible_uses(rendered: Rendered) -> None:
     files = rendered("file")
     assert files["guard.py"] == Path(_guard.__file__).read_text()
+    assert files["verify.py"] == Path(_verify.__file__).read_text()
     script = "/opt/python/bin/python3.12 /var/lib/kubewright/guard.py"
     for name, words in (
         (CHECK, "check /var/lib/kubewright/volume.ext4"),
         (READY, "volume"),
-        ("kubewright-image-verify.service", "image"),
     ):
         assert f"ExecStart={script} {words}\n" in files[name]
+    verify = f"ExecStart={script.replace('guard', 'verify')}\n"
+    assert verify in files["kubewright-image-verify.service"]
     elsewhere = rendered("auto")
     assert f"ExecStart=/usr/bin/python3 {script.split()[1]} volume\n" in elsewhere[READY]
 
@@ -128,6 +135,8 @@ def test_preflight_looks_at_the_same_volume(documents: dict[str, Any]) -> None:
     for host in ("file", "device"):
         checked, made = documents[host]["preflight"], documents[host]["system_volume"]
         assert _volume.parse(checked["volume"]) == _volume.parse(made["volume"])
+        assert made["volume"]["label"] == _guard.LABEL == _owned.VOLUME_LABEL
+        assert made["volume"]["mount_point"] == str(_guard.MOUNT_POINT) == str(_verify.MOUNT_POINT)
 
 
 def test_the_reset_knows_the_units(rendered: Rendered) -> None:
