@@ -50,8 +50,11 @@ def guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ssh.write_text(SSH.format(python=sys.executable))
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", str(ssh.parent), prepend=":")
-    asked = f"test ! -e {script} || exec {sys.executable} {script} report"
-    monkeypatch.setattr(volumes, "ASK", asked)
+    unit = tmp_path / "unit"
+    unit.write_text(
+        f"[Unit]\nDescription=x\n[Service]\nExecStart={sys.executable} {script} volume\n"
+    )
+    monkeypatch.setattr(volumes, "ASK", volumes.ASK.replace(volumes.UNIT, str(unit)))
     return script
 
 
@@ -76,7 +79,6 @@ def test_what_the_nodes_say(spec: Spec, guard: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("", "it has none yet"),
         (answers("nothing"), "what it answers is no list of sentences"),
         (answers("[1]"), "what it answers is no list of sentences"),
         ("raise SystemExit(2)", "status 2"),
@@ -86,12 +88,17 @@ def test_what_the_nodes_say(spec: Spec, guard: Path, tmp_path: Path) -> None:
 def test_one_that_can_not_be_asked(
     spec: Spec, guard: Path, tmp_path: Path, script: str, reason: str
 ) -> None:
-    if script:
-        guard.write_text(script)
+    guard.write_text(script)
     begun = time.monotonic()
     found = volumes.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], seconds=1)
     assert found == (Volume("demo-cp-1", reason=reason),)
     assert time.monotonic() - begun < 5
+
+
+def test_one_that_was_never_prepared(spec: Spec, guard: Path, tmp_path: Path) -> None:
+    (tmp_path / "unit").unlink()
+    found = volumes.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")])
+    assert found == (Volume("demo-cp-1", reason="it has none yet"),)
 
 
 def test_a_machine_of_ones_own_is_asked_as_its_user(tmp_path: Path) -> None:

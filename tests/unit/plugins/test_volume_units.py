@@ -19,6 +19,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _volume,
 )
 
+from kubewright.observe import volumes
+
 Rendered = Callable[[str], dict[str, str]]
 DEVICE = "/dev/disk/by-id/virtio-system"
 READY, CHECK = "kubewright-volume-ready.service", "kubewright-volume-check.service"
@@ -104,7 +106,9 @@ def test_nothing_runs_without_the_volume(rendered: Rendered) -> None:
         assert lines(files[name], "StartLimitIntervalSec") == ["0"]
 
 
-def test_the_guard_is_run_by_the_python_that_ansible_uses(rendered: Rendered) -> None:
+def test_the_guard_is_run_by_the_python_that_ansible_uses(
+    rendered: Rendered, documents: dict[str, Any], tmp_path: Path
+) -> None:
     files = rendered("file")
     assert files["guard.py"] == Path(_guard.__file__).read_text()
     assert files["verify.py"] == Path(_verify.__file__).read_text()
@@ -116,6 +120,13 @@ def test_the_guard_is_run_by_the_python_that_ansible_uses(rendered: Rendered) ->
         assert f"ExecStart={script} {words}\n" in files[name]
     verify = f"ExecStart={script.replace('guard', 'verify')}\n"
     assert verify in files["kubewright-image-verify.service"]
+    # The command asks for the volume's report by what this unit says.
+    found = [Path(one["path"]) for one in documents["file"]["system_volume"]["files"]]
+    assert Path(volumes.UNIT) in found
+    ask = volumes.ASK.replace(volumes.UNIT, "unit").replace("exec", "echo")
+    (tmp_path / "unit").write_text(files[READY])
+    told = subprocess.check_output(["sh", "-c", ask], cwd=tmp_path, text=True)
+    assert told == f"{script} report\n"
     elsewhere = rendered("auto")
     assert f"ExecStart=/usr/bin/python3 {script.split()[1]} volume\n" in elsewhere[READY]
 

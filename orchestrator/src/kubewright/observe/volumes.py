@@ -18,9 +18,10 @@ from kubewright.spec import Spec
 from kubewright.spec.connection import command
 from kubewright.spec.machines import Machine
 
-GUARD = "/var/lib/kubewright/guard.py"
-#: Says nothing on a machine that was never prepared.
-ASK = f"test ! -e {GUARD} || exec /usr/bin/python3 {GUARD} report"
+UNIT = "/etc/systemd/system/kubewright-volume-ready.service"
+#: The unit names the node's own script, and the Python that the node runs it in. Says nothing on a
+#: machine that was never prepared.
+ASK = f"test ! -e {UNIT} || exec $(sed -n 's/^ExecStart=\\(.*\\) volume$/\\1/p' {UNIT}) report"
 #: A node answers in half a second; one without power never does.
 SECONDS = 10.0
 #: So many ssh at once.
