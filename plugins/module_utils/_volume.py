@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import struct
 from collections.abc import Mapping
@@ -18,7 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _guard
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _guard,
+    _kubeadm,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 MINIMUM_BYTES = 20 * 10**9
@@ -93,8 +98,8 @@ def read_superblock(path: Path) -> Superblock | None:
 def steps(wanted: Wanted, run: _command.Runner) -> list[str]:
     """What has to be done: any of ``create``, ``preallocate``, ``grow``; nothing is written.
 
-    Raises `Refused` for a place that is missing, too small, in use or not ours, and for a size
-    below the present one.
+    Raises `Refused` for a place that is missing, too small, in use, not ours or an earlier node's,
+    and for a size below the present one.
     """
     if len(wanted.label.encode()) > LABEL_BYTES:
         raise KubewrightError(
@@ -114,6 +119,8 @@ def steps(wanted: Wanted, run: _command.Runner) -> list[str]:
             _refuse_lost(wanted)
         _refuse_used(wanted)
         return ["create"]
+    if wanted.is_device and not mounted:
+        _refuse_earlier(wanted, run)
     if not wanted.is_device and size > wanted.size:
         raise Refused(
             f"{wanted.path} has {size} bytes and {wanted.size} were asked for: a volume does not "
@@ -207,6 +214,31 @@ def _refuse_lost(wanted: Wanted) -> None:
         )
     text, _, remedy = _guard.lost(wanted.path).partition(". ")
     raise Refused(f"{text}.", remedy)
+
+
+def _refuse_earlier(wanted: Wanted, run: _command.Runner) -> None:
+    """Raise `Refused` for a device with another node's volume, or of this machine's life before.
+
+    Its certificates and manifests would be taken for this node's. A run that was cut is none: what
+    it has made is blank until the mount's unit is there, which names the device.
+    """
+    place = _guard.source()
+    if place and place.exists() and place.samefile(wanted.path):
+        return
+    if _kubeadm.RECORD.exists():
+        return
+    listed = run(["debugfs", "-R", "ls -p /", str(wanted.path)])
+    names = set(re.findall(r"^(?:/[^/]*){4}/([^/]+)/", listed.stdout, re.MULTILINE))
+    # Without its own entry the directory could not be read.
+    if "." in names and names <= {".", "..", "lost+found"}:
+        return
+    etcd = run(["debugfs", "-R", "cat /kubernetes/manifests/etcd.yaml", str(wanted.path)])
+    name = re.search(r"--name=(\S+)", etcd.stdout)
+    raise Refused(
+        f"{wanted.path} holds the system volume of an earlier node{f' ({name[1]})' if name else ''}"
+        ", and this machine has no record of having been one. It is left as it is.",
+        f"If nothing on it is needed: `wipefs --all {wanted.path}`. Or name another device.",
+    )
 
 
 def _refuse_foreign(wanted: Wanted, superblock: Superblock | None, run: _command.Runner) -> None:
