@@ -43,6 +43,9 @@ HEALTHZ = ("127.0.0.1", 10248)
 
 #: Seconds. Promised is that a node is back within three minutes.
 LIMIT, SETTLED, POLL, CALL, LOCK_WAIT = 100.0, 20.0, 2.0, 10.0, 20.0
+#: So long whoever has activated an image may take until he runs the node from it: with many nodes,
+#: each step of a role goes through all of them first.
+AWAITED = 900.0
 #: A machine that reboots again and again under a new image goes back as well.
 BOOTS = 3
 
@@ -134,7 +137,10 @@ class Node:
     def trouble(self, volume: Path, order: Order) -> str:
         """Why the node does not run well from the generation that is tried, "" when it does."""
         image = (volume / "generations" / str(order.generation) / "image.squashfs").resolve()
-        if _mounted() != image.name:
+        mounted = _mounted()
+        if not mounted:
+            return f"nothing is mounted at {IMAGE}"
+        if mounted != image.name:
             return NOT_RUN
         joined = JOINED.exists()
         for unit in UNITS if joined else UNITS[:1]:
@@ -262,7 +268,8 @@ class Trial:
 
     def _watch(self, order: Order) -> str:
         """Look until it has been well for long enough, or until time is over: then why."""
-        end = self.clock() + LIMIT
+        begun = self.clock()
+        run_since: float | None = None
         well_since: float | None = None
         while True:
             now_ordered = read_order(self.state)
@@ -272,10 +279,13 @@ class Trial:
             switched = self._active() == order.generation
             trouble = self.node.trouble(self.volume, order) if switched else NOT_RUN
             now = self.clock()
+            if run_since is None and trouble != NOT_RUN:
+                run_since = now
             well_since = None if trouble else now if well_since is None else well_since
             if well_since is not None and now - well_since >= SETTLED:
                 return ""
-            if now >= end:
+            awaits = switched and run_since is None
+            if now - (begun if run_since is None else run_since) >= (AWAITED if awaits else LIMIT):
                 return trouble or "it does not stay up"
             self.sleep(POLL)
 

@@ -108,9 +108,21 @@ def test_a_given_up_image_is_not_tried_again_by_itself(place: Path, run_module: 
     assert _image.Store(place).condemned(OTHER_DIGEST) == ""
 
 
+@pytest.mark.parametrize(("then", "ends"), [("", "kept"), (ILL, "went back")])
+def test_time_counts_from_when_it_is_run(place: Path, then: str, ends: str) -> None:
+    """With many nodes it takes a role long from the switch to the mount."""
+    awaited = int(_trial.AWAITED / _trial.POLL) - 1
+    tried = trial(place, *[_trial.NOT_RUN] * awaited, then)
+    assert tried.run() == ends
+    counted = tried.clock() - awaited * _trial.POLL
+    assert counted == (_trial.LIMIT if then else _trial.SETTLED)
+
+
 def test_what_was_never_run_is_not_at_fault(place: Path, run_module: RunModule) -> None:
     """The run that activated it was killed before it restarted anything."""
-    assert trial(place, _trial.NOT_RUN).run() == "went back"
+    tried = trial(place, _trial.NOT_RUN)
+    assert tried.run() == "went back"
+    assert tried.clock() == _trial.AWAITED
     assert active(place)[0] == DIGEST
     assert bring(run_module, place, OTHER)["activated"] is True
 
@@ -151,7 +163,9 @@ def test_a_machine_that_boots_again_and_again_goes_back(place: Path) -> None:
 
 def test_an_order_without_its_switch_is_nothing(place: Path) -> None:
     _trial.write_order(place.parent, _trial.Order(3, 2))
-    assert trial(place, "").run() == "nothing"
+    tried = trial(place, "")
+    assert tried.run() == "nothing"
+    assert tried.clock() == _trial.LIMIT, "nobody waits for who was cut"
     assert active(place)[0] == OTHER_DIGEST
     assert _trial.read_order(place.parent) is None
 
@@ -243,6 +257,17 @@ def test_who_switches_may_write_and_holds_the_lock_unless_it_is_held(
             timeout=60,
         )
     assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mounted", "trouble"),
+    [("", f"nothing is mounted at {_trial.IMAGE}"), (f"{DIGEST}.squashfs", _trial.NOT_RUN)],
+)
+def test_an_image_that_cannot_be_mounted_is_not_waited_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch, mounted: str, trouble: str
+) -> None:
+    monkeypatch.setattr(_trial, "_mounted", lambda: mounted)
+    assert _trial.Node().trouble(place, _trial.Order(2, 1)) == trouble
 
 
 def test_the_runtimes_own_word_counts() -> None:
