@@ -25,7 +25,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -266,11 +266,19 @@ class Store:
     def activate(self, digest: str) -> int:
         """Make a generation of the image and switch ``active`` to it; gives its number.
 
-        Where another image was active, the node is ordered to try it, see `_trial`.
+        Where another image was active, the node is ordered to try it, see `_trial`. One that is
+        being tried itself is no place to go back to: it is back to the one before that then.
         """
         before = self.active()
-        # One that is brought again, being damaged, is no place to go back to from itself.
-        back = self.previous() if before and before.digest == digest else before
+        pending = _trial.read_order(self.volume.parent)
+        proven = self.generation(pending.previous) if before and pending else None
+        if pending and proven and proven != before:
+            back: Active | None = proven
+            manifests = pending.manifests
+        else:
+            # One that is brought again, being damaged, is no place to go back to from itself.
+            back = self.previous() if before and before.digest == digest else before
+            manifests, pending = _trial.manifests(), None
         _atomic.make_directories(self.generations)
         number = max(self.numbers(), default=0) + 1
         unfinished = self.generations / f"{UNFINISHED}{number}"
@@ -296,8 +304,8 @@ class Store:
         _atomic.write_file(unfinished / _trial.RECORD, text.encode(), mode=0o644)
         unfinished.rename(self.generations / str(number))
         _atomic.fsync_directory(self.generations)
-        if before and before.digest != digest:
-            order = _trial.Order(number, before.generation, _trial.manifests())
+        if before and back and (pending or before.digest != digest):
+            order = _trial.Order(number, back.generation, manifests)
             _trial.write_order(self.volume.parent, order)
         _atomic.replace_link(self.volume / "active", f"generations/{number}")
         return number
@@ -307,7 +315,7 @@ class Store:
         for number in reversed(self.numbers()):
             record = self.record(number)
             if record.get("image") == digest:
-                return _trial.condemned(record)
+                return condemned(record)
         return ""
 
     def roll_back(self, *, predict: bool = False) -> Active | None:
@@ -342,6 +350,11 @@ class Store:
             mark = {"rolled_back": True}
             _trial.switch(self.volume, active.generation, target.generation, mark)
         return target
+
+
+def condemned(record: Mapping[str, Any]) -> str:
+    """Why the image of a generation with this record was given up, "" when it was not."""
+    return str(record.get("condemned") or "")
 
 
 class NotTheImage(KubewrightError):

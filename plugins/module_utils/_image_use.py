@@ -17,11 +17,7 @@ import shutil
 import struct
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _atomic,
-    _image,
-    _trial,
-)
+from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _image
 
 BLOCK = Path("/sys/block")
 DEVICES = Path("/dev")
@@ -83,7 +79,7 @@ def surplus_generations(store: _image.Store) -> list[int]:
     return [
         number
         for number in store.numbers()
-        if number not in kept and not _trial.condemned(store.record(number))
+        if number not in kept and not _image.condemned(store.record(number))
     ]
 
 

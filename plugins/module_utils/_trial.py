@@ -15,6 +15,7 @@ A cut at any moment leaves either generation whole; what is left of an order is 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import json
@@ -22,13 +23,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 STATE = Path("/var/lib/kubewright")
-VOLUME = STATE / "system"
 ORDER = "trial.json"  # beside the volume
 RECORD = "generation.json"
 IMAGE = Path("/opt/kubewright")
@@ -43,8 +43,7 @@ HEALTHZ = ("127.0.0.1", 10248)
 
 #: Seconds. Promised is that a node is back within three minutes.
 LIMIT, SETTLED, POLL, CALL, LOCK_WAIT = 100.0, 20.0, 2.0, 10.0, 20.0
-#: So long whoever has activated an image may take until he runs the node from it: with many nodes,
-#: each step of a role goes through all of them first.
+#: So long a run may take from the switch to the mount: with many nodes, each step goes through all.
 AWAITED = 900.0
 #: A machine that reboots again and again under a new image goes back as well.
 BOOTS = 3
@@ -92,11 +91,6 @@ def read_order(state: Path) -> Order | None:
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def condemned(record: Mapping[str, Any]) -> str:
-    """Why the image of a generation with this record was given up, "" when it was not."""
-    return str(record.get("condemned") or "")
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
@@ -147,9 +141,8 @@ class Node:
             status, said = self.run("systemctl", "is-active", unit)
             if status != 0:
                 return f"{unit} is {said or 'not active'}"
-        crictl = [str(IMAGE / "bin/crictl"), "--timeout=5s"]
-        runtime = "unix:///run/containerd/containerd.sock"
-        status, said = self.run(*crictl, f"--runtime-endpoint={runtime}", "info")
+        endpoint = "--runtime-endpoint=unix:///run/containerd/containerd.sock"
+        status, said = self.run(str(IMAGE / "bin/crictl"), "--timeout=5s", endpoint, "info")
         if status != 0:
             return f"containerd does not answer: {_last(said)}"
         if not _runtime_ready(said):
@@ -166,6 +159,7 @@ class Node:
 
 NOT_RUN = "nothing was run from it"
 ANOTHER = "another order came"
+OVERTAKEN = 75  # status of a switch that came too late: another image is active or ordered
 
 
 def _mounted() -> str:
@@ -227,6 +221,7 @@ class Trial:
     tell: Callable[[str], None] = print
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    lock: Path = LOCK
     boot: Callable[[], str] = lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
     @property
@@ -236,86 +231,133 @@ class Trial:
 
     def run(self) -> str:
         """Try what is ordered; gives ``nothing``, ``kept``, ``left`` or ``went back``."""
-        while True:
-            order = read_order(self.state)
-            if order is None or self._active() not in (order.generation, order.previous):
-                self._end()
-                return "nothing"
-            order = replace(order, boots=tuple(dict.fromkeys([*order.boots, self.boot()])))
+        order = read_order(self.state)
+        # Whoever went back may have been cut before he restarted anything.
+        word = self._restart(order) if order and _went_back(self.volume, order) else ANOTHER
+        while word == ANOTHER:
+            order = self._begin()
+            word = self._judge(order, self._watch(order)) if order else "nothing"
+        return word
+
+    def _begin(self) -> Order | None:
+        """The order with this boot in it, None for none.
+
+        Whatever is active and is not the one to go back to is tried: who ordered another one may
+        have been cut before he switched.
+        """
+        with self._locked():
+            order, active = read_order(self.state), _active(self.volume)
+            if order is None or not active:
+                self._forget()
+                return None
+            tried = order.generation if active == order.previous else active
+            boots = tuple(dict.fromkeys([*order.boots, self.boot()]))
+            order = replace(order, generation=tried, boots=boots)
             write_order(self.state, order)
-            if len(order.boots) > BOOTS:
-                # There may be no time to watch: it would boot again meanwhile.
-                reason = f"the machine has booted {len(order.boots)} times while it was tried"
-            else:
-                reason = self._watch(order)
-            if reason != ANOTHER:
-                return self._judge(order, reason)
+            return order
 
     def _judge(self, order: Order, reason: str) -> str:
-        if self._active() != order.generation:
-            self._end()  # whoever ordered it was cut before he switched
-            return "nothing"
+        if reason == ANOTHER:
+            return ANOTHER
+        if _active(self.volume) != order.generation:
+            return self._end(order, order.previous, "nothing")  # it was never switched to
         if not reason:
             self.tell(f"generation {order.generation} runs well: it stays")
-            self._end()
-            return "kept"
+            return self._end(order, order.generation, "kept")
         if manifests(self.manifests) != order.manifests:
             self.tell(f"{reason}; kubeadm has changed a static pod since, so there is no way back")
-            self._end()
-            return "left"
-        self._go_back(order, reason)
-        return "went back"
+            return self._end(order, order.generation, "left")
+        return self._go_back(order, reason)
 
     def _watch(self, order: Order) -> str:
         """Look until it has been well for long enough, or until time is over: then why."""
-        begun = self.clock()
-        run_since: float | None = None
+        if len(order.boots) > BOOTS:
+            # There may be no time to watch: it would boot again meanwhile.
+            return f"the machine has booted {len(order.boots)} times while it was tried"
+        begun, limit = self.clock(), AWAITED
         well_since: float | None = None
         while True:
-            now_ordered = read_order(self.state)
-            if now_ordered is None or now_ordered.generation != order.generation:
+            ordered, active = read_order(self.state), _active(self.volume)
+            known = ordered is not None and ordered.generation == order.generation
+            if not known or active not in (order.generation, order.previous):
                 return ANOTHER
-            # The order comes before the switch.
-            switched = self._active() == order.generation
+            switched = active == order.generation  # the order comes before it
             trouble = self.node.trouble(self.volume, order) if switched else NOT_RUN
             now = self.clock()
-            if run_since is None and trouble != NOT_RUN:
-                run_since = now
+            if limit == AWAITED and trouble != NOT_RUN:
+                begun, limit = now, LIMIT
             well_since = None if trouble else now if well_since is None else well_since
             if well_since is not None and now - well_since >= SETTLED:
                 return ""
-            awaits = switched and run_since is None
-            if now - (begun if run_since is None else run_since) >= (AWAITED if awaits else LIMIT):
+            if now - begun >= (limit if switched else LIMIT):
                 return trouble or "it does not stay up"
             self.sleep(POLL)
 
-    def _go_back(self, order: Order, reason: str) -> None:
+    def _go_back(self, order: Order, reason: str) -> str:
         """Make the generation before active again, mark this one, run everything from there."""
         self.tell(f"generation {order.generation} is given up: {reason}")
         # What was never run was not at fault: it may be tried again.
         mark = {"rolled_back": True, **({} if reason == NOT_RUN else {"condemned": reason})}
-        program = [*opening(), sys.executable, str(Path(__file__).resolve()), "switch"]
         words = [str(self.volume), str(order.generation), str(order.previous), json.dumps(mark)]
-        status, said = self.node.run(*program, *words, timeout=60)
+        program = [sys.executable, str(Path(__file__).resolve()), "switch", *words]
+        status, said = self.node.run(*opening(self.volume, self.lock), *program, timeout=60)
+        if status == OVERTAKEN:
+            self.tell("another image was activated meanwhile")
+            return ANOTHER
         if status != 0:
             raise OSError(f"generation {order.previous} could not be made active: {said}")
+        return self._restart(order)
+
+    def _restart(self, order: Order) -> str:
         self.node.restart()
-        self._end()
         self.tell(f"generation {order.previous} is active again")
+        return self._end(order, order.previous, "went back")
 
-    def _active(self) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            return int((self.volume / "active").readlink().name)
-        return 0
+    def _end(self, order: Order, active: int, word: str) -> str:
+        """Remove the order, and give *word*; `ANOTHER` where a newer one has come meanwhile."""
+        with self._locked():
+            if not _holds(self.volume, order.generation, active):
+                return ANOTHER
+            self._forget()
+        return word
 
-    def _end(self) -> None:
+    def _forget(self) -> None:
         (self.state / ORDER).unlink(missing_ok=True)
         _sync(self.state)
 
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """With the node's lock, if it is free in time, see `opening`."""
+        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        with self.lock.open("a") as file:
+            for _ in range(int(LOCK_WAIT / POLL)):
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                self.sleep(POLL)
+            yield
 
-def opening(
-    volume: Path = VOLUME, lock: Path = LOCK, seconds: float = LOCK_WAIT
-) -> tuple[str, ...]:
+
+def _active(volume: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int((volume / "active").readlink().name)
+    return 0
+
+
+def _holds(volume: Path, generation: int, active: int) -> bool:
+    """Whether *generation* is what is to be tried still, and *active* what is active."""
+    order = read_order(volume.parent)
+    return order is not None and (order.generation, _active(volume)) == (generation, active)
+
+
+def _went_back(volume: Path, order: Order) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((volume / f"generations/{order.generation}" / RECORD).read_bytes())
+        return bool(record.get("rolled_back")) and _active(volume) == order.previous
+    return False
+
+
+def opening(volume: Path, lock: Path, seconds: float = LOCK_WAIT) -> tuple[str, ...]:
     """What runs a command that may write to *volume*, which is read-only to all others.
 
     With the node's *lock*, if it is free within so many *seconds*: a run that holds it for longer
@@ -345,6 +387,8 @@ def switch(volume: Path, generation: int, previous: int, mark: Mapping[str, Any]
 def main(words: list[str]) -> int:
     """Try, or be the part that switches; gives the exit status."""
     if words[:1] == ["switch"]:
+        if not _holds(Path(words[1]), int(words[2]), int(words[2])):
+            return OVERTAKEN
         switch(Path(words[1]), int(words[2]), int(words[3]), json.loads(words[4]))
         return 0
     return 1 if Trial(Node()).run() == "went back" else 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _image
+from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _trial
 from system_images import CONTENT, DIGEST, OTHER, OTHER_DIGEST, bring
 
 RunModule = Callable[..., dict[str, Any]]
@@ -51,6 +51,7 @@ def test_stage_then_activate_then_go_back(run_module: RunModule, volume: Path) -
     active = run_module("system_image", digest=OTHER_DIGEST, volume=str(volume))
     assert (active["installed"], active["activated"], active["generation"]) == (False, True, 2)
     assert active["diff"]["before"] == f"image {DIGEST}\n"
+    (volume.parent / _trial.ORDER).unlink()  # it was tried, and stayed
     back = run_module("system_image", digest=DIGEST, volume=str(volume))
     assert back["generation"] == 3
     assert json.loads((volume / "active" / "generation.json").read_text())["previous"] == 2

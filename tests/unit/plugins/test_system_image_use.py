@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _image_use
+from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _image_use, _trial
 from images import HERE, Made, make
 
 RunModule = Callable[..., dict[str, Any]]
@@ -46,6 +46,7 @@ def change(run_module: RunModule, volume: Path) -> RunModule:
         if "transfer" in result:
             Path(result["transfer"]).write_bytes(image.content)
             result = run_module("system_image", **arguments, arrived=result["transfer"])
+        (volume.parent / _trial.ORDER).unlink(missing_ok=True)  # it was tried, and stayed
         return result
 
     return call

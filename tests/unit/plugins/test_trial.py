@@ -8,71 +8,22 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _trial
-from system_images import CONTENT, DIGEST, OTHER, OTHER_DIGEST, bring
+from system_images import DIGEST, OTHER, OTHER_DIGEST, bring
+from trials import ILL, Patient, active, switched, trial
 
 RunModule = Callable[..., dict[str, Any]]
-EveryKill = Callable[[Callable[[], object]], Iterator[int]]
-ILL = "containerd.service is failed"
-
-
-class Patient(_trial.Node):
-    """A node whose troubles are told in turn, the last one for good; it switches in process."""
-
-    def __init__(self, *troubles: str) -> None:
-        self.troubles = list(troubles)
-        self.restarts = 0
-
-    def trouble(self, volume: Path, order: _trial.Order) -> str:
-        return self.troubles.pop(0) if len(self.troubles) > 1 else self.troubles[0]
-
-    def run(self, *argv: str, timeout: float = 0) -> tuple[int, str]:
-        assert argv[0] == "unshare"
-        return _trial.main(list(argv[argv.index("switch") :])), ""
-
-    def restart(self) -> None:
-        self.restarts += 1
-
-
-class Time:
-    """A clock that goes by what is slept."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture
 def place(volume: Path, run_module: RunModule) -> Path:
     """A volume on which a second image was made active."""
-    bring(run_module, volume, CONTENT)
-    assert _trial.read_order(volume.parent) is None, "there is nothing to go back to"
-    (volume / "active/configuration/file").write_text("old")
-    bring(run_module, volume, OTHER)
-    return volume
-
-
-def trial(place: Path, *troubles: str, **more: Any) -> _trial.Trial:
-    time = Time()
-    made = {"manifests": place / "manifests", "tell": lambda _: None, "boot": lambda: "1", **more}
-    return _trial.Trial(Patient(*troubles), place.parent, clock=time, sleep=time.sleep, **made)
-
-
-def active(place: Path) -> tuple[str, str]:
-    """The active image's digest, and its configuration."""
-    found = _image.Store(place).active()
-    assert found is not None
-    return found.digest, (place / "active/configuration/file").read_text()
+    return switched(volume, run_module)
 
 
 def test_one_that_runs_well_stays(place: Path) -> None:
@@ -161,44 +112,6 @@ def test_a_machine_that_boots_again_and_again_goes_back(place: Path) -> None:
     assert "booted 4 times" in _image.Store(place).condemned(OTHER_DIGEST)
 
 
-def test_an_order_without_its_switch_is_nothing(place: Path) -> None:
-    _trial.write_order(place.parent, _trial.Order(3, 2))
-    tried = trial(place, "")
-    assert tried.run() == "nothing"
-    assert tried.clock() == _trial.LIMIT, "nobody waits for who was cut"
-    assert active(place)[0] == OTHER_DIGEST
-    assert _trial.read_order(place.parent) is None
-
-
-def test_a_newer_order_takes_its_place(place: Path, run_module: RunModule) -> None:
-    third = b"a third one"
-
-    class Interrupted(Patient):
-        def trouble(self, volume: Path, order: _trial.Order) -> str:
-            if order.generation == 2:
-                bring(run_module, place, third)
-            return ""
-
-    tried = trial(place, "")
-    tried.node = Interrupted("")
-    assert tried.run() == "kept"
-    assert active(place)[0] == hashlib.sha256(third).hexdigest()
-
-
-def test_killed_at_any_moment_the_next_one_goes_back(place: Path, every_kill: EveryKill) -> None:
-    kept = (place.parent / _trial.ORDER).read_bytes()
-    for _ in every_kill(lambda: trial(place, ILL).run()):
-        assert active(place)[0] in (DIGEST, OTHER_DIGEST)
-        if _trial.read_order(place.parent) is not None:
-            assert trial(place, ILL).run() in ("went back", "nothing")
-        assert active(place)[0] == DIGEST
-        record = place / "generations/2" / _trial.RECORD
-        record.write_text(json.dumps({**json.loads(record.read_bytes()), "condemned": ""}))
-        (place / "active").unlink()
-        (place / "active").symlink_to("generations/2")
-        (place.parent / _trial.ORDER).write_bytes(kept)
-
-
 def test_where_the_kubelet_says_whether_it_is_healthy(tmp_path: Path) -> None:
     told = tmp_path / "10-kubewright.conf"
     assert _trial.healthz(told) == ("127.0.0.1", 10248)
@@ -221,7 +134,7 @@ def test_a_collection_does_not_forget_what_was_given_up(place: Path, run_module:
     assert collected["changed"] is True
     store = _image.Store(place)
     assert OTHER_DIGEST in collected["removed"] and store.condemned(OTHER_DIGEST) == ILL
-    assert store.numbers() == [2, 4, 5]
+    assert store.numbers() == [1, 2, 5], "the one that is proven, the bad one, the active one"
     again = run_module("system_image", state="collected", volume=str(place))
     assert again["changed"] is False
     assert ILL in bring(run_module, place, OTHER)["msg"]
