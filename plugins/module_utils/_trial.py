@@ -42,7 +42,7 @@ KUBELET = Path("/etc/kubewright/kubelet.d/10-kubewright.conf")
 HEALTHZ = ("127.0.0.1", 10248)
 
 #: Seconds. Promised is that a node is back within three minutes.
-LIMIT, SETTLED, POLL, CALL, LOCK_WAIT = 100.0, 20.0, 2.0, 10.0, 20.0
+LIMIT, SETTLED, POLL, CALL, LOCK_WAIT, RESTART = 100.0, 20.0, 2.0, 10.0, 20.0, 60.0
 #: So long a run may take from the switch to the mount: with many nodes, each step goes through all.
 AWAITED = 900.0
 #: A machine that reboots again and again under a new image goes back as well.
@@ -149,12 +149,13 @@ class Node:
             return "containerd says that it is not ready"
         return _kubelet() if joined else ""
 
-    def restart(self) -> None:
-        """Mount what is active now, and run everything from there."""
+    def restart(self) -> str:
+        """Mount what is active now, run everything from there; gives what went wrong, or ""."""
         self.run("systemctl", "reset-failed", *UNITS)
-        self.run("systemctl", "restart", *MOUNTS, timeout=60)
+        status, said = self.run("systemctl", "restart", *MOUNTS, timeout=RESTART)
         running = UNITS if JOINED.exists() else UNITS[:1]
         self.run("systemctl", "start", "--no-block", *running, "kubewright-image-verify.service")
+        return f", but not mounted: {_last(said)}" if status else ""
 
 
 NOT_RUN = "nothing was run from it"
@@ -309,8 +310,8 @@ class Trial:
         return self._restart(order)
 
     def _restart(self, order: Order) -> str:
-        self.node.restart()
-        self.tell(f"generation {order.previous} is active again")
+        wrong = self.node.restart()
+        self.tell(f"generation {order.previous} is active again{wrong}")
         return self._end(order, order.previous, "went back")
 
     def _end(self, order: Order, active: int, word: str) -> str:

@@ -183,6 +183,29 @@ def test_an_image_that_cannot_be_mounted_is_not_waited_for(
     assert _trial.Node().trouble(place, _trial.Order(2, 1)) == trouble
 
 
+@pytest.mark.parametrize(
+    ("status", "told"), [(0, "active again"), (124, "active again, but not mounted: it hangs")]
+)
+def test_what_could_not_be_mounted_is_told(place: Path, status: int, told: str) -> None:
+    ran: dict[str, float] = {}
+
+    class Hangs(Patient):
+        restart = _trial.Node.restart
+
+        def run(self, *argv: str, timeout: float = 0) -> tuple[int, str]:
+            if argv[0] != "systemctl":
+                return super().run(*argv, timeout=timeout)
+            ran[argv[1]] = timeout
+            return (status, "it hangs") if argv[1] == "restart" else (0, "")
+
+    lines: list[str] = []
+    tried = trial(place, "", tell=lines.append)
+    tried.node = Hangs(ILL)
+    assert tried.run() == "went back"
+    assert lines[-1] == f"generation 1 is {told}"
+    assert list(ran) == ["reset-failed", "restart", "start"] and ran["restart"] == _trial.RESTART
+
+
 def test_the_runtimes_own_word_counts() -> None:
     def info(*conditions: tuple[str, bool]) -> str:
         listed = [{"type": name, "status": status} for name, status in conditions]

@@ -153,8 +153,9 @@ def test_killed_at_any_moment_the_next_one_goes_back(place: Path, every_kill: Ev
     restarted = place.parent / "restarted"
 
     class Restarts(Patient):
-        def restart(self) -> None:
+        def restart(self) -> str:
             restarted.mkdir(exist_ok=True)
+            return ""
 
     def run() -> str:
         tried = trial(place, ILL)

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _guard,
     _owned,
+    _trial,
     _verify,
     _volume,
 )
@@ -41,8 +42,15 @@ templar = Templar(DataLoader())
 found = {name: _desired.documents(roles, templar, told) for name, told in hosts.items()}
 json.dump(found, sys.stdout)
 """
-ROLES = ("preflight", "system_volume", "container_runtime")
-NEEDED = {"preflight_role": "worker", "preflight_ca_certificate": ""}
+UNIT_ROLES = ("system_volume", "container_runtime", "load_balancer")
+ROLES = ("preflight", *UNIT_ROLES)
+NEEDED: dict[str, Any] = {
+    "kubewright_cluster_name": "blue",
+    "preflight_role": "worker",
+    "preflight_ca_certificate": "",
+    "load_balancer_ca_certificate": "",
+    "load_balancer_servers": [],
+}
 HOSTS = {
     "file": {**NEEDED, "ansible_python_interpreter": "/opt/python/bin/python3.12"},
     "device": {**NEEDED, "system_volume_type": "block", "system_volume_device": DEVICE},
@@ -71,7 +79,7 @@ def rendered(documents: dict[str, Any]) -> Callable[[str], dict[str, str]]:
     def render(host: str) -> dict[str, str]:
         return {
             Path(one["path"]).name: one.get("content", "")
-            for role in ("system_volume", "container_runtime")
+            for role in UNIT_ROLES
             for one in documents[host][role]["files"]
         }
 
@@ -156,7 +164,18 @@ def test_the_reset_knows_the_units(rendered: Rendered) -> None:
         for name in rendered("file")
         if name.endswith((".service", ".mount", ".timer", ".path"))
     }
-    assert units - {_owned.BALANCER} == set(_owned.UNITS) - {_owned.BALANCER}
+    assert units == set(_owned.UNITS)
+
+
+def test_a_node_is_back_from_a_bad_image_within_three_minutes(rendered: Rendered) -> None:
+    """Also where nothing that runs minds a SIGTERM: systemd kills it in time."""
+    files = rendered("file")
+    stops = {name: float(lines(files[name], "TimeoutStopSec")[0]) for name in _trial.UNITS}
+    runtime, kubelet, balancer = _trial.UNITS
+    assert runtime in lines(files[kubelet], "After"), "so it stops after it"
+    assert max(stops[runtime] + stops[kubelet], stops[balancer]) < _trial.RESTART
+    assert _trial.LIMIT + _trial.LOCK_WAIT + _trial.RESTART <= 180
+    assert lines(files[runtime], "KillMode") == ["process"], "shims and their pods go on"
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
@@ -169,6 +188,7 @@ def test_systemd_understands_them(rendered: Rendered, tmp_path: Path, host: str)
         "usr/bin/python3",
         "opt/kubewright/bin/containerd",
         "opt/kubewright/bin/kubelet",
+        "usr/sbin/haproxy",
         "bin/mkdir",
         "bin/mount",
         "bin/umount",

@@ -30,8 +30,9 @@ class Patient(_trial.Node):
         self.before_the_switch()
         return _trial.main(list(argv[argv.index("switch") :])), ""
 
-    def restart(self) -> None:
+    def restart(self) -> str:
         self.restarts += 1
+        return ""
 
 
 class Time:
