@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +44,30 @@ def mounted(source: Path, point: Path, options: str = "loop,noatime") -> Iterato
         yield point
     finally:
         run("umount", point)
+        _released(source)
+
+
+def _released(source: Path, limit: float = 60.0) -> None:
+    """Return when a file is no disk any more, and nothing has a device for itself.
+
+    A mount namespace of another test may have a copy of the mount for a moment.
+    """
+    deadline = time.monotonic() + limit
+    while run("losetup", "--associated", source) or _is_held(source):
+        assert time.monotonic() < deadline, f"{source} is still used"
+        time.sleep(0.01)
+
+
+def _is_held(source: Path) -> bool:
+    if not source.is_block_device():
+        return False
+    try:
+        os.close(os.open(source, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        raise
+    return False
 
 
 def bring_to_disk(point: Path) -> None:
