@@ -151,7 +151,11 @@ def test_status_of_an_ailing_cluster(
             ),
             nodes=(*good.nodes[:3], replace(good.nodes[3], ready=False, cordoned=True), stray),
             volumes=(
-                Volume("demo-cp-1", reason="no answer within 10 s"),
+                Volume(
+                    "demo-cp-1",
+                    reason="ssh: connect to host 10.0.0.1 port 22: Connection refused",
+                ),
+                Volume("demo-cp-2", reason="it has none yet", prepared=False),
                 Volume("demo-web-1", ("The device /dev/x is missing. Attach it.",)),
             ),
         )
@@ -165,18 +169,24 @@ def test_status_of_an_ailing_cluster(
         "not in the file",
         "demo-web-2",
         "✗ the node demo-web-1 is not ready",
-        "volume not known: no answer within 10 s",
+        "volume not known",
+        "✗ demo-cp-1 can't be asked over SSH about its system volume: ssh: connect to host "
+        "10.0.0.1 port 22: Connection refused. The machine is there, but nothing listens on its "
+        "SSH port (connection refused). Start sshd there",
+        "volume not known: it has none yet",
         "volume failed",
         "✗ the system volume of demo-web-1: The device /dev/x is missing. Attach it.",
     ):
         assert words in ended.out
     told = json.loads(command("status", "-o", "json").out)
     assert told["healthy"] is False
-    assert len(told["troubles"]) == 3
-    assert told["volumes"][1] == {
+    assert len(told["troubles"]) == 4
+    assert told["volumes"][2] == {
         "host": "demo-web-1",
         "troubles": ["The device /dev/x is missing. Attach it."],
         "reason": "",
+        "remedy": "",
+        "prepared": True,
     }
 
 

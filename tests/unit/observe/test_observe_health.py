@@ -137,8 +137,19 @@ def test_no_machines_is_said_once() -> None:
         ),
         ({"nodes": None, "nodes_reason": "why"}, ["the nodes can't be read: why"]),
         (
-            {"volumes": (Volume("demo-web-1", ("It is full. Do this.",)), Volume("x", (), "why"))},
-            ["the system volume of demo-web-1: It is full. Do this."],
+            {
+                "volumes": (
+                    Volume("demo-web-1", ("It is full. Do this.",)),
+                    Volume("demo-web-2", reason="none yet", prepared=False),
+                    Volume("demo-web-3", reason="why"),
+                    Volume("demo-web-4", reason="why", remedy="Do that."),
+                )
+            },
+            [
+                "the system volume of demo-web-1: It is full. Do this.",
+                "demo-web-3 can't be asked over SSH about its system volume: why",
+                "demo-web-4 can't be asked over SSH about its system volume: why. Do that.",
+            ],
         ),
     ],
 )

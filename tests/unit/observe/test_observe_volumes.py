@@ -22,7 +22,8 @@ SSH = """\
 import subprocess, sys
 words = sys.argv[1:]
 if "10.0.0.9" in words:
-    sys.exit("ssh: connect to host 10.0.0.9 port 22: \\x1b[1mNo route to host")
+    sys.stderr.write("ssh: connect to host 10.0.0.9 port 22: \\x1b[1mNo route to host\\n")
+    sys.exit(255)
 sys.exit(subprocess.run(["sh", "-c", words[-1]]).returncode)
 """
 
@@ -77,28 +78,35 @@ def test_what_the_nodes_say(spec: Spec, guard: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "reason"),
+    ("script", "reason", "remedy"),
     [
-        (answers("nothing"), "what it answers is no list of sentences"),
-        (answers("[1]"), "what it answers is no list of sentences"),
-        ("raise SystemExit(2)", "status 2"),
-        ("import time; time.sleep(600)", "no answer within 1 s"),
+        (answers("nothing"), "what it answers is no list of sentences", volumes.REMEDY),
+        (answers("[1]"), "what it answers is no list of sentences", volumes.REMEDY),
+        ("raise SystemExit(2)", "status 2", volumes.REMEDY),
+        ("import time; time.sleep(600)", "no answer within 1 s", ""),
     ],
 )
 def test_one_that_can_not_be_asked(
-    spec: Spec, guard: Path, tmp_path: Path, script: str, reason: str
+    spec: Spec, guard: Path, tmp_path: Path, script: str, reason: str, remedy: str
 ) -> None:
     guard.write_text(script)
     begun = time.monotonic()
     found = volumes.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], seconds=1)
-    assert found == (Volume("demo-cp-1", reason=reason),)
+    assert found == (Volume("demo-cp-1", reason=reason, remedy=remedy),)
     assert time.monotonic() - begun < 5
+
+
+def test_one_that_has_lost_its_script(spec: Spec, guard: Path, tmp_path: Path) -> None:
+    (found,) = volumes.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")])
+    assert f"can't open file '{guard}'" in found.reason
+    assert found.remedy == volumes.REMEDY
+    assert found.prepared
 
 
 def test_one_that_was_never_prepared(spec: Spec, guard: Path, tmp_path: Path) -> None:
     (tmp_path / "unit").unlink()
     found = volumes.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")])
-    assert found == (Volume("demo-cp-1", reason="it has none yet"),)
+    assert found == (Volume("demo-cp-1", reason="it has none yet", prepared=False),)
 
 
 def test_a_machine_of_ones_own_is_asked_as_its_user(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from kubewright.act.remedies import remedy
 from kubewright.cli.exits import ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
@@ -28,7 +29,7 @@ def status(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
     spec = load(file)
     version = resolve(spec.version)
     snapshot = take(spec, ClusterPaths.of(spec.name))
-    wrong = troubles(spec, snapshot)
+    wrong = troubles(spec, snapshot, remedy)
     data = {
         **snapshot.as_dict(),
         "kubernetes": version,

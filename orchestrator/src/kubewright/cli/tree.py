@@ -64,6 +64,8 @@ def _line(host: str, snapshot: Snapshot, *, own: bool) -> Text:
     volume = next((found for found in snapshot.volumes if found.host == host), None)
     if volume is not None and volume.troubles:
         _add(line, "volume failed", False)
+    elif volume is not None and volume.reason and volume.prepared:
+        _add(line, "volume not known", False)
     elif volume is not None and volume.reason:
         line.append(f"  volume not known: {volume.reason}", style="dim")
     machine = next((found for found in snapshot.machines if found.name == host), None)

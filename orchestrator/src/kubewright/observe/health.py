@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from kubewright.observe.model import Snapshot
+from collections.abc import Callable
+
+from kubewright.observe.model import Snapshot, Volume
 from kubewright.spec.models import Spec
 
 #: Conditions of a node that are bad when they are true (Kubernetes, "Node Status").
@@ -16,23 +18,22 @@ def expected_hosts(spec: Spec) -> list[str]:
     return [*spec.control_plane_hosts(), *workers]
 
 
-def troubles(spec: Spec, snapshot: Snapshot) -> tuple[str, ...]:
+def troubles(
+    spec: Spec, snapshot: Snapshot, remedy: Callable[[str], str] = lambda reason: ""
+) -> tuple[str, ...]:
     """Return what keeps the cluster from being healthy, one sentence each; none: it is healthy.
 
     Healthy: every host of the spec has a machine that is on and a ready node without pressure,
-    every control plane a ready API server, every member of etcd is healthy with a leader, and no
-    node that could be asked finds anything wrong with its system volume.
+    every control plane a ready API server, every member of etcd is healthy with a leader, and every
+    machine that is on answers over SSH and finds nothing wrong with its system volume.
+    ``remedy`` gives why and what to do about a machine that gave this reason, or nothing.
     """
     return (
         *_machines(spec, snapshot),
         *_api_servers(snapshot),
         *_etcd(spec, snapshot),
         *_nodes(spec, snapshot),
-        *(
-            f"the system volume of {volume.host}: {trouble}"
-            for volume in snapshot.volumes
-            for trouble in volume.troubles
-        ),
+        *(trouble for volume in snapshot.volumes for trouble in _volume(volume, remedy)),
     )
 
 
@@ -49,6 +50,15 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
             found.append(f"{host} has no machine")
         elif power[host] != "on":
             found.append(f"the machine {host} was {power[host]} when its provider was last asked")
+    return found
+
+
+def _volume(volume: Volume, remedy: Callable[[str], str]) -> list[str]:
+    found = [f"the system volume of {volume.host}: {trouble}" for trouble in volume.troubles]
+    if volume.reason and volume.prepared:
+        words = remedy(volume.reason) or volume.remedy
+        asked = f"{volume.host} can't be asked over SSH about its system volume: {volume.reason}"
+        found.append(f"{asked}. {words}" if words else asked)
     return found
 
 

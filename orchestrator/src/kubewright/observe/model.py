@@ -104,12 +104,15 @@ class Node:
 class Volume:
     """A node's system volume. ``troubles``: what is wrong, and what to do, in the node's own words.
 
-    ``reason``: why it could not be asked.
+    ``reason``: why it could not be asked, ``remedy`` what to do about that, where it is known.
+    ``prepared``: whether the machine should have one; false where it said that it has none yet.
     """
 
     host: str
     troubles: tuple[str, ...] = ()
     reason: str = ""
+    remedy: str = ""
+    prepared: bool = True
 
 
 @dataclass(frozen=True)

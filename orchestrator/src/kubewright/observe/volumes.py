@@ -24,6 +24,10 @@ UNIT = "/etc/systemd/system/kubewright-volume-ready.service"
 ASK = f"test ! -e {UNIT} || exec $(sed -n 's/^ExecStart=\\(.*\\) volume$/\\1/p' {UNIT}) report"
 #: A node answers in half a second; one without power never does.
 SECONDS = 10.0
+#: ssh's own status when it does not get there; others are those of the command (ssh(1)).
+UNREACHED = 255
+#: For a node's script that is missing, damaged or can't run.
+REMEDY = "'kubewright apply' puts back what is missing there."
 #: So many ssh at once.
 AT_ONCE = 32
 
@@ -68,18 +72,20 @@ async def _ask(host: str, argv: Sequence[str], seconds: float) -> Volume:
         return Volume(host, reason=f"no answer within {seconds:g} s")
     if process.returncode:
         said = err.decode(errors="replace").strip().splitlines()
-        return Volume(host, reason=_shown(said[-1]) if said else f"status {process.returncode}")
+        reason = _shown(said[-1]) if said else f"status {process.returncode}"
+        remedy = "" if process.returncode == UNREACHED else REMEDY
+        return Volume(host, reason=reason, remedy=remedy)
     return _volume(host, out)
 
 
 def _volume(host: str, answer: bytes) -> Volume:
     if not answer.strip():
-        return Volume(host, reason="it has none yet")
+        return Volume(host, reason="it has none yet", prepared=False)
     try:
         told = json.loads(answer)
         return Volume(host, tuple(_shown(one) for one in told))
     except (ValueError, TypeError):
-        return Volume(host, reason="what it answers is no list of sentences")
+        return Volume(host, reason="what it answers is no list of sentences", remedy=REMEDY)
 
 
 def _shown(text: str) -> str:
