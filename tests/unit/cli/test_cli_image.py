@@ -301,3 +301,24 @@ def test_list(world: Any, recorded: Any, command: Callable[..., Any]) -> None:
     data = json.loads(command("node", "image", "list", "-o", "json").out)
     assert data["images"] == {"demo-cp-1": [], "demo-web-1": [active, staged]}
     assert "kubewright_epoch" not in told(recorded), "it only reads"
+
+
+def test_list_shows_what_answered_where_a_node_did_not(
+    world: Any, recorded: Any, command: Callable[..., Any]
+) -> None:
+    recorded.events["node_image_list"] = [raw("demo-cp-1", images=[])]
+    said = "Failed to connect to the host via ssh: No route to host"
+    recorded.ended(
+        "node_image_list", "List", "demo-web-1", kind="unreachable", action=INFO, msg=said
+    )
+    recorded.failed.add("node_image_list")
+    ended = command("node", "image", "list")
+    assert ended.code == 3
+    assert [line.split()[:2] for line in ended.out.splitlines()[1:]] == [["demo-cp-1", "none"]]
+    assert "demo-web-1: List" in ended.err
+    ended = command("node", "image", "list", "-o", "json")
+    data = json.loads(ended.out)
+    assert (ended.code, data["error"]["exit_code"]) == (3, 3)
+    assert data["images"] == {"demo-cp-1": []}
+    recorded.events["node_image_list"].pop(0)
+    assert command("node", "image", "list").out == "", "no table of nobody"

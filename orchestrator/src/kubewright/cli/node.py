@@ -98,7 +98,7 @@ def list_images(file: File = DEFAULT_FILE, node: Nodes = None, output: Form = Fo
         host: result.answers[host]["images"] for host in asked.nodes if host in result.answers
     }
     data = {"cluster": asked.spec.name, "images": answers}
-    finish(result, asked.out, data, _table(answers))
+    finish(result, asked.out, data, _table(answers), partial=bool(answers))
 
 
 @_images.command("install")

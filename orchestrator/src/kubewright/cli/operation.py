@@ -14,7 +14,7 @@ from kubewright.act.messages import named
 from kubewright.act.remedies import remedies
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.interrupts import cancelling
-from kubewright.cli.output import Output, counted
+from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.probe import ProbeReport
 from kubewright.cli.progress import Progress
 
@@ -52,8 +52,15 @@ def run_playbook(
     return result
 
 
-def finish(result: Result, out: Output, data: Mapping[str, Any], text: RenderableType) -> None:
-    """Print what came of a run, or why it failed.
+def finish(
+    result: Result,
+    out: Output,
+    data: Mapping[str, Any],
+    text: RenderableType,
+    *,
+    partial: bool = False,
+) -> None:
+    """Print what came of a run, or why it failed. ``partial``: the text also where it failed.
 
     :raises CommandError: it did not end well.
     """
@@ -61,6 +68,8 @@ def finish(result: Result, out: Output, data: Mapping[str, Any], text: Renderabl
     if result.ok:
         out.result(whole, text)
         return
+    if partial and out.form is Format.TEXT:  # other forms have the data with the error
+        out.result(whole, text)
     if result.status == "canceled":
         message, code = "interrupted", ExitCode.INTERRUPTED
     else:
