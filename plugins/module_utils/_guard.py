@@ -151,10 +151,11 @@ def _full(point: Path) -> list[str]:
     if place.f_bavail * place.f_frsize >= FULL_BYTES and place.f_favail:
         return []
     large = f"`du -xh {point} | sort -h | tail` shows what is large"
-    gone = (
-        f"images that nobody needs (kubewright node image gc), what does not belong there ({large})"
-    )
-    return [f"{point} is full. Remove {gone}, or give it a larger size."]
+    remove = "`kubewright-maintenance rm FILE` on the node removes it, read-only as it is"
+    return [
+        f"{point} is full. Remove images that nobody needs (kubewright node image gc), what does"
+        f" not belong there ({large}; {remove}), or give it a larger size."
+    ]
 
 
 def _errors(mount: Mount) -> int:

@@ -232,6 +232,7 @@ def test_it_can_not_be_relied_on(
         assert _guard.main(["volume"], point) == 0, "what runs from it does not write there"
         told = capsys.readouterr().err
         assert f"{point} is full. Remove" in told
+        assert "`kubewright-maintenance rm FILE` on the node" in told
         assert f"du -xh {point}" in volume(run_module, file, point)["msg"]
         (point / "big").unlink()
         assert _guard.troubles(point) == []
