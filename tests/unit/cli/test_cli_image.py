@@ -245,6 +245,8 @@ def test_an_image_goes_to_the_nodes_of_its_role(
         (["install", "111111", "--node", "demo-web-1"], 2, "is no image for demo-web-1 (worker)"),
         (["install", "abcdef"], 2, "no image on this machine has a digest that begins with"),
         (["install", "1.35"], 2, "1.35"),
+        (["install", "02ee"], 2, "02ee is neither a Kubernetes version nor enough of a digest"),
+        (["activate", "11111"], 2, "Write at least 6 digits"),
         (["install", "--node", "demo-web-9"], 2, "demo has no node demo-web-9"),
         (["activate"], 4, "containerd, the kubelet and the balancer are restarted"),
         (["rollback"], 4, "pods go on running"),
@@ -301,6 +303,12 @@ def test_list(world: Any, recorded: Any, command: Callable[..., Any]) -> None:
     data = json.loads(command("node", "image", "list", "-o", "json").out)
     assert data["images"] == {"demo-cp-1": [], "demo-web-1": [active, staged]}
     assert "kubewright_epoch" not in told(recorded), "it only reads"
+
+
+def test_help_says_how_much_of_a_digest_is_needed(command: Callable[..., Any]) -> None:
+    for verb in ("install", "activate"):
+        words = " ".join(command("node", "image", verb, "--help").out.replace("│", " ").split())
+        assert "At least 6 digits of an image's digest" in words
 
 
 def test_list_shows_what_answered_where_a_node_did_not(

@@ -38,7 +38,8 @@ Wanted = Annotated[
     str | None,
     typer.Argument(
         metavar="[IMAGE]",
-        help="The beginning of an image's digest, or a Kubernetes version; by default the file's.",
+        help=f"At least {wanted.LEAST_DIGITS} digits of an image's digest, from its beginning, or "
+        "a Kubernetes version; by default the file's.",
     ),
 ]
 

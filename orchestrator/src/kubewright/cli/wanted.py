@@ -15,8 +15,10 @@ from kubewright.spec.images import current
 from kubewright.spec.version import resolve
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-#: So many digits of a digest, and no version looks like it.
-_BEGINNING = re.compile(r"[0-9a-f]{6,64}")
+#: So many digits of a digest name an image, and no version looks like it.
+LEAST_DIGITS = 6
+_BEGINNING = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},64}}")
+_TOO_SHORT = re.compile(rf"[0-9a-f]{{1,{LEAST_DIGITS - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ def choose(spec: Spec, text: str | None, store: Store | None = None) -> Choice:
         raise _bad(
             f"no image on this machine has a digest that begins with {text}",
             "'kubewright image list' shows what there is; of others write the whole digest.",
+        )
+    if text and _TOO_SHORT.fullmatch(text):
+        raise _bad(
+            f"{text} is neither a Kubernetes version nor enough of a digest",
+            f"Write at least {LEAST_DIGITS} digits of one that 'kubewright image list' shows, or a "
+            "version like 1.37.",
         )
     version = _version(text) if text else resolve(spec.version)
     known = current(version, images)
