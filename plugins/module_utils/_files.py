@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fnmatch
 import grp
 import hashlib
 import os
@@ -34,6 +35,7 @@ class Desired:
 
     For a block `mode`, `uid` and `gid` are None unless the user gave them: the file is someone
     else's. `digest`: SHA-256 of the content in hex, instead of `data`: to compare, not to write.
+    `exclusive`: of a directory, the names in it that are for listed entries alone, as a pattern.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Desired:
     gid: int | None = None
     secret: bool = False
     digest: str = ""
+    exclusive: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ def _parse_one(
         raise KubewrightError(f"{path}: src is for state link, and a link needs it.")
     if (state == "block") != bool(marker):
         raise KubewrightError(f"{path}: marker is for state block, and a block needs it.")
+    if state != "directory" and item.get("exclusive"):
+        raise KubewrightError(f"{path}: exclusive is for state directory, not {state}.")
     if state == "block":
         data = _block.render(marker, data)
     plain = state in ("file", "directory")
@@ -172,6 +177,7 @@ def _parse_one(
         gid=None if group is None else _group(path, group),
         secret=secret,
         digest=digests.get(str(path), "") if secret else "",
+        exclusive=item.get("exclusive") or "",
     )
 
 
@@ -211,6 +217,7 @@ def differences(entries: Sequence[Desired], refused: list[str] | None = None) ->
 
     Raises `KubewrightError` for what a person has to mend, or adds it to *refused* and goes on.
     """
+    entries = [*entries, *_foreign(entries)]
     gone = frozenset(entry.path for entry in entries if entry.state == "absent")
     changes = []
     for entry in entries:
@@ -223,6 +230,19 @@ def differences(entries: Sequence[Desired], refused: list[str] | None = None) ->
         else:
             changes += [change] if change else []
     return changes
+
+
+def _foreign(entries: Sequence[Desired]) -> list[Desired]:
+    """What lies in exclusive directories, at any depth, and is not listed: it should be absent."""
+    listed = {entry.path for entry in entries}
+    found: set[Path] = set()
+    for entry in entries:
+        if entry.exclusive and not entry.path.is_symlink():
+            for place, directories, files in os.walk(entry.path):
+                links = [name for name in directories if Path(place, name).is_symlink()]
+                names = fnmatch.filter([*files, *links], entry.exclusive)
+                found.update(Path(place, name) for name in names)
+    return [Desired(path, "absent") for path in sorted(found - listed)]
 
 
 def pending(desired: Desired, gone: frozenset[Path] = frozenset()) -> Change | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
+    _owned,
     _sealed,
     _systemd,
 )
@@ -178,13 +179,16 @@ class Services:
 def clock_for(
     wanted: Sequence[Wanted], changed_paths: frozenset[str] = frozenset()
 ) -> _systemd.Clock:
-    """Now, and the mtime of each path that a unit has to be younger than (links not followed)."""
+    """Now, and the mtime of each path that a unit has to be younger than (links not followed).
+
+    A directory is as new as the newest one below it: names that came and went count, contents not.
+    """
     now = time.time_ns() // 1000
     mtimes = {}
     for path in {path for want in wanted for path in want.restart_after}:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            mtimes[path] = Path(path).lstat().st_mtime_ns // 1000
-        if path in changed_paths:
+            mtimes[path] = max(_mtime(place) for place in _places(path)) // 1000
+        if any(_owned.is_below(changed, path) for changed in changed_paths):
             mtimes[path] = now
     return _systemd.Clock(
         now=now,
@@ -193,6 +197,16 @@ def clock_for(
         sysctls=read_sysctls({name for want in wanted for name in want.sysctls}),
         writable=frozenset(_sealed.writable([path for want in wanted for path in want.read_only])),
     )
+
+
+def _places(path: str) -> list[str]:
+    """*path*, and of a directory those below it."""
+    below = () if Path(path).is_symlink() else os.walk(path)
+    return [path, *(place for place, _, _ in below if place != path)]
+
+
+def _mtime(path: str) -> int:
+    return Path(path).lstat().st_mtime_ns
 
 
 def read_sysctls(names: Iterable[str]) -> dict[str, str]:
@@ -208,5 +222,8 @@ def touch_future(paths: Sequence[str], clock: _systemd.Clock) -> None:
     """Give paths that are stamped in the future the present time; see `_systemd`."""
     for path in paths:
         if clock.mtimes.get(path, 0) > clock.now:
-            with contextlib.suppress(OSError):
-                os.utime(path, ns=(clock.now * 1000, clock.now * 1000), follow_symlinks=False)
+            now = clock.now * 1000
+            for place in _places(path):
+                with contextlib.suppress(OSError):
+                    if _mtime(place) > now:
+                        os.utime(place, ns=(now, now), follow_symlinks=False)

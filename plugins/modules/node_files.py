@@ -37,8 +37,9 @@ options:
             rest of the file is left alone, and so are its mode and owner unless given. An empty
             content removes the block.
           - V(link) is a symbolic link to O(files[].src).
-          - V(directory) is a directory; what is in it is not looked at. A link or a file in its
-            place is refused, since nothing says what should become of it.
+          - V(directory) is a directory; what is in it is not looked at, except with
+            O(files[].exclusive). A link or a file in its place is refused, since nothing says what
+            should become of it.
           - V(absent) removes a file, a link or an empty directory. A directory with something in
             it is refused.
         type: str
@@ -61,6 +62,11 @@ options:
         type: str
       src:
         description: Where a link points.
+        type: str
+      exclusive:
+        description:
+          - Pattern of names, such as V(*.conf). Files and links with such a name in the directory
+            or below it are removed unless they are listed.
         type: str
       marker:
         description:
@@ -162,6 +168,7 @@ def main() -> None:
                     "group": {"type": "str"},
                     "src": {"type": "str"},
                     "marker": {"type": "str"},
+                    "exclusive": {"type": "str"},
                     "secret": {"type": "bool", "default": False, "no_log": False},
                 },
             },

@@ -46,7 +46,8 @@ options:
         description:
           - Paths that the running unit has to be younger than. It is restarted when one of them
             has a modification time after the unit left the inactive state. Links are not
-            followed, so that a link that was switched counts. A missing path is ignored.
+            followed, so that a link that was switched counts. A directory counts with those below
+            it, when a name in them came or went. A missing path is ignored.
           - Without O(units[].state=started) a unit that does not run stays down.
         type: list
         elements: path

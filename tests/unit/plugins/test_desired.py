@@ -266,8 +266,10 @@ def test_the_runtime_and_the_kernel(directory: Path) -> None:
     assert units["systemd-sysctl.service"]["sysctls"]["net.ipv4.ip_forward"] == 1
     assert units["kubelet.service"]["restart_after"] == [
         "/etc/systemd/system/kubelet.service",
+        "/etc/kubewright/kubelet.d",
         "/etc/kubewright/kubelet.d/10-kubewright.conf",
     ]
+    assert texts["/etc/kubewright/kubelet.d"]["exclusive"] == "*.conf"
 
 
 def test_the_image_and_the_node(directory: Path) -> None:

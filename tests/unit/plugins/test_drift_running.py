@@ -163,6 +163,26 @@ def test_a_file_that_would_be_written_restarts_its_reader(
     assert reasons(node, writes, unit_that_reads(foreign)) == []
 
 
+def test_a_foreign_file_is_drift_and_restarts_who_reads_its_directory(
+    node: Node, tmp_path: Path
+) -> None:
+    place = tmp_path / "kubelet.d"
+    place.mkdir()
+    owns = {"path": str(place), "state": "directory", "exclusive": "*.conf", **OWNER}
+    document = {"files": [owns], **unit_that_reads(place)}
+    foreign = place / "20-theirs.conf"
+    foreign.touch()
+    for path in (place, foreign):
+        os.utime(path, (1, 1))
+    assert reasons(node, document) == [
+        f"{foreign} should not be there",
+        "a.service runs with older settings",
+    ]
+    foreign.unlink()
+    os.utime(place, (1, 1))
+    assert reasons(node, document) == []
+
+
 def test_a_file_of_which_only_the_mode_differs_restarts_nobody(node: Node, tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text("new")

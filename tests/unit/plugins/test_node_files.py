@@ -64,6 +64,35 @@ def test_everything_in_one_call_and_then_nothing(run_module: RunModule, etc: Pat
     assert (again["changed"], again["paths"], again["diff"]) == (False, [], [])
 
 
+def test_in_an_exclusive_directory_only_what_is_listed_has_such_a_name(
+    run_module: RunModule, etc: Path
+) -> None:
+    place = etc / "kubelet.d"
+    files = [
+        {"path": str(place), "state": "directory", "exclusive": "*.conf", **OWNER},
+        file(place / "10-ours.conf", "a\n"),
+    ]
+    assert run_module("node_files", files=files)["paths"] == [entry["path"] for entry in files]
+    assert not run_module("node_files", files=files)["changed"]
+
+    (place / "sub.conf").mkdir()
+    foreign = [place / "20-theirs.conf", place / "link.conf", place / "sub.conf" / "x.conf"]
+    foreign[0].write_text("b\n")
+    foreign[1].symlink_to(etc)
+    foreign[2].write_text("c\n")
+    (place / "README").write_text("d\n")
+    for check in (True, False):
+        result = run_module("node_files", check=check, files=files)
+        assert result["paths"] == [str(path) for path in foreign]
+        assert result["diff"][0]["before"] == "file\nb\n"
+        assert [path.is_symlink() or path.exists() for path in foreign] == [check] * 3
+    assert sorted(path.name for path in place.iterdir()) == ["10-ours.conf", "README", "sub.conf"]
+    assert not run_module("node_files", files=files)["changed"]
+    refused = [file(etc / "a", "a\n", exclusive="*")]
+    with pytest.raises(KubewrightError, match="exclusive is for state directory, not file"):
+        _files.parse(refused, {})
+
+
 @pytest.mark.parametrize("damage", ["content", "mode", "link", "gone"])
 def test_each_kind_of_drift_is_seen_and_mended(
     run_module: RunModule, etc: Path, damage: str

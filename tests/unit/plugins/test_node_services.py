@@ -155,6 +155,22 @@ def test_file_from_the_future_restarts_once(tmp_path: Path) -> None:
     assert converge(systemd, on("a.service", path)).restarted == []
 
 
+@pytest.mark.parametrize("name", ["foreign", "below/foreign"])
+def test_a_directory_counts_with_what_came_and_went_below(tmp_path: Path, name: str) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / name).touch()
+    for place in (tmp_path, tmp_path / "below"):
+        os.utime(place, (1, 1))
+    systemd = Systemd(a_service="active")
+    systemd.started["a.service"] -= 10**6
+    assert converge(systemd, on("a.service", tmp_path)).restarted == []
+    (tmp_path / name).unlink()
+    assert converge(systemd, on("a.service", tmp_path)).restarted == ["a.service"]
+    future((tmp_path / name).parent, 3600)
+    assert converge(systemd, on("a.service", tmp_path)).restarted == ["a.service"]
+    assert converge(systemd, on("a.service", tmp_path)).restarted == []
+
+
 def test_switched_link_counts_not_its_target(tmp_path: Path) -> None:
     target = future(tmp_path / "target", 3600)
     link = tmp_path / "active"
