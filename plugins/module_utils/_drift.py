@@ -146,7 +146,7 @@ class Comparison:
             self.found.unknown.append(
                 f"whether image {digest[:12]} is sound: it was last verified "
                 f"{f'at {verdict.at}' if verdict else 'never'}. "
-                "`systemctl status kubewright-image-verify.timer` tells more"
+                "Verify it on the node: `systemctl start kubewright-image-verify`"
             )
         elif not verdict.sound:
             self._image_changes = True

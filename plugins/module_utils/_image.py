@@ -347,6 +347,7 @@ class Store:
                 "was switched. Install it again (kubewright node image install)."
             )
         if not predict:
+            self.acquit(target.digest)
             mark = {"rolled_back": True}
             _trial.switch(self.volume, active.generation, target.generation, mark)
         return target

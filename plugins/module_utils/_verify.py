@@ -129,7 +129,8 @@ def write_verdict(path: Path, verdict: Verdict) -> None:
 
 def verify(point: Path, verdict: Path) -> Verdict | None:
     """Hash the active image of the volume at *point*; None when there is none."""
-    image = (point / "active" / "image.squashfs").resolve()
+    active = point / "active" / "image.squashfs"
+    image = active.resolve()
     if not image.is_file():
         return None
     before = image.stat()
@@ -138,8 +139,8 @@ def verify(point: Path, verdict: Path) -> Verdict | None:
     except OSError as error:
         found = f"reading it failed: {error.strerror}"
     try:
-        if not os.path.samestat(before, image.stat()):
-            return verify(point, verdict)  # it was replaced meanwhile
+        if active.resolve() != image or not os.path.samestat(before, image.stat()):
+            return verify(point, verdict)  # it was replaced meanwhile, or another one is active
     except FileNotFoundError:
         return verify(point, verdict)
     now = judged(image.stem, found)

@@ -250,11 +250,32 @@ def test_nobody_has_verified_the_image(system: Path) -> None:
     old = dataclasses.replace(_verify.judged(DIGEST, DIGEST), at="2026-01-02T03:04:05+00:00")
     _verify.write_verdict(verdict_of(system), old)
     (unknown,) = compare(role=document).unknown
-    assert "last verified at 2026-01-02T03:04:05+00:00. `systemctl status" in unknown
+    assert unknown.endswith(
+        "last verified at 2026-01-02T03:04:05+00:00. "
+        "Verify it on the node: `systemctl start kubewright-image-verify`"
+    )
     verdict_of(system).unlink()
     found = compare(role=document)
     assert "last verified never" in found.unknown[0]
     assert found.drift == {}
+
+
+def test_an_image_that_becomes_active_while_another_is_verified_is_verified_too(
+    system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, hashed = _image.Store(system), []
+    store.image(OTHER).touch()
+
+    def switched(path: Path) -> str:
+        hashed.append(path.stem)
+        if len(hashed) == 1:
+            store.activate(OTHER)
+        return path.stem
+
+    monkeypatch.setattr(_verify, "digest_of", switched)
+    verdict = _verify.verify(system, verdict_of(system))
+    assert verdict is not None and (verdict.image, hashed) == (OTHER, [DIGEST, OTHER])
+    assert store.verdict(OTHER) == verdict
 
 
 def verdict_of(system: Path) -> Path:

@@ -92,12 +92,15 @@ def test_rollback_is_done_once(
     predicted = change("rolled_back", check=True)
     assert (predicted["changed"], predicted["digest"]) == (True, made[1].digest)
     assert (volume / "active").readlink() == Path("generations/3")
+    assert _image.Store(volume).verdict(made[1].digest) is None
     back = change("rolled_back")
     assert (back["activated"], back["generation"]) == (True, 2)
     assert back["diff"]["before"] == f"image {made[2].digest}\n"
     assert back["diff"]["after"] == f"image {made[1].digest}\n"
     assert (volume / "active").readlink() == Path("generations/2")
     assert (volume / "generations/2/generation.json").read_bytes() == first, "whole as it was"
+    verdict = _image.Store(volume).verdict(made[1].digest)
+    assert verdict and verdict.sound, "it was hashed before the switch"
     assert uses() == {1: "active", 0: "previous", 2: "bad"}
     again = change("rolled_back")
     assert (again["changed"], again["generation"]) == (False, 2)
