@@ -87,6 +87,20 @@ def test_fetched_listed_collected_and_then_not_there(tmp_path: Path, ansible: An
     assert not (tmp_path / "state/identity").exists()
 
 
+@pytest.mark.parametrize(
+    "wanted", [{"wroker": {"digest": "a" * 64}}, {"worker": {"path": "x"}}, {"worker": "a" * 64}]
+)
+def test_a_wanted_image_that_would_be_nobodys_is_refused(
+    tmp_path: Path, ansible: Ansible, wanted: dict[str, Any]
+) -> None:
+    (tmp_path / "inventory.json").write_text(json.dumps(inventory(tmp_path)))
+    words = ["kubewright.cluster.node_image_install", "-i", "inventory.json", "--limit", "b"]
+    done = ansible.play(*words, "-e", json.dumps({"kubewright_wanted_images": wanted}))
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0 and "Look at the node" not in shown, shown
+    assert "needs a digest for each of its roles, which are control_plane and worker" in shown
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_what_changes_nodes_begins_alike_and_has_the_epoch(name: str) -> None:
     first, *others = yaml.safe_load((CHECKOUT / f"playbooks/node_image_{name}.yml").read_text())
