@@ -66,6 +66,18 @@ def test_the_reasons_are_one_table_before_anything_is_elected(ansible: Ansible) 
     assert "Elect who acts" not in said
 
 
+@pytest.mark.parametrize("limit", ["web-1", "web-1,localhost"])
+def test_a_limit_without_localhost_is_refused(ansible: Ansible, limit: str) -> None:
+    dead = {"ansible_port": 1, "kubewright_provider": "static"}
+    probe = str(CHECKOUT / "playbooks/probe.yml")
+    status, said = played(ansible, "127.0.0", dead, probe, "--limit", limit)
+    refused = "localhost" not in limit
+    assert status != 0 and ("PLAY RECAP" not in said) is refused, said
+    told = "leaves out localhost, which holds what the nodes are to be. Nothing was changed."
+    assert (f"--limit web-1 {told} Write instead: --limit web-1,localhost" in said) is refused
+    assert ("nothing listens" in said) is not refused
+
+
 @pytest.mark.parametrize("check", [False, True])
 def test_machines_of_ones_own_whose_host_keys_nobody_knows(
     tmp_path: Path, ansible: Ansible, check: bool
