@@ -25,6 +25,7 @@ CONTROL_PLANE, WORKER, NETWORK = "control_plane", "worker", "cni"
 CONFIG = "/etc/kubewright/containerd/config.toml"
 CRICTL = "/etc/crictl.yaml"
 DROP_IN = "/etc/kubewright/kubelet.d/10-kubewright.conf"
+FOREIGN_DROP_IN = "/etc/kubewright/kubelet.d/20-foreign.conf"
 HOSTS = "/etc/hosts"
 SYSCTLS = "/etc/sysctl.d/90-kubewright.conf"
 BALANCER_FILES = "/etc/kubewright/balancer"
@@ -202,6 +203,15 @@ CONFIGURATION = (
     removed("crictl-removed", "web-1", RUNTIME, CRICTL),
     image("image-of-unknown-archive", "web-2", f"label {PROXY} {_ARCHIVE}="),
     edited("kubelet-drop-in-edited", "web-2", RUNTIME, DROP_IN, KUBELET),
+    Drift(
+        "kubelet-drop-in-foreign",
+        "web-2",
+        RUNTIME,
+        FOREIGN_DROP_IN,
+        _where_it_is_read_only(FOREIGN_DROP_IN, f"echo 'maxPods: 7' >{FOREIGN_DROP_IN}"),
+        f"test ! -e {FOREIGN_DROP_IN}",
+        restarts=(KUBELET,),
+    ),
     edited("profile-edited", "web-2", RUNTIME, "/etc/profile.d/kubewright.sh"),
     edited("modules-edited", "web-2", RUNTIME, "/etc/modules-load.d/kubewright.conf"),
     mode("network-directory-writable", "web-2", RUNTIME, "/etc/cni/net.d", "777"),
