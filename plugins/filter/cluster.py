@@ -65,7 +65,10 @@ def actor(
     and nobody else has joined, that is an error.
     """
     if not states:
-        raise AnsibleFilterError("No control plane answers. Power one on, or check SSH to it.")
+        raise AnsibleFilterError(
+            "No control plane answers. Power one on, or check SSH to it; where there is a --limit, "
+            "it has to contain one, since one acts for the cluster."
+        )
     joined = sorted(
         name for name, state in states.items() if state["membership"]["phase"] == "joined"
     )
