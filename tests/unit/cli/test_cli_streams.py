@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(60)
 STATUS = """\
 import kubewright.cli.status as status
 from kubewright.observe import Snapshot
-status.troubles = lambda spec, snapshot: ("the node für-1 is not ready",)
+status.troubles = lambda spec, snapshot, remedy: ("the node für-1 is not ready",)
 status.tree = lambda spec, version, snapshot: "demo"
 Snapshot.as_dict = lambda self: {}
 status.take = lambda spec, paths: object.__new__(Snapshot)
