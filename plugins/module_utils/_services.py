@@ -183,7 +183,8 @@ def clock_for(
 
     A directory is as new as the newest one below it: names that came and went count, contents not.
     """
-    now = time.time_ns() // 1000
+    # Both at once: one is told by the other.
+    now, now_monotonic = time.time_ns() // 1000, time.monotonic_ns() // 1000
     mtimes = {}
     for path in {path for want in wanted for path in want.restart_after}:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -192,7 +193,7 @@ def clock_for(
             mtimes[path] = now
     return _systemd.Clock(
         now=now,
-        now_monotonic=time.monotonic_ns() // 1000,
+        now_monotonic=now_monotonic,
         mtimes=mtimes,
         sysctls=read_sysctls({name for want in wanted for name in want.sysctls}),
         writable=frozenset(_sealed.writable([path for want in wanted for path in want.read_only])),
