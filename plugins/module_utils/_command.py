@@ -5,6 +5,9 @@
 `Runner` is the protocol that tests replace; `SystemRunner` is the real one. The lock's file
 descriptor goes to every command, so that the lock is held until the last of them has ended even
 when the module that started it is killed.
+
+Commands have an environment of their own: what /etc/environment or a shell's profile sets there, a
+proxy or a KUBECONFIG, is for the machine's users.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +31,8 @@ ADMIN_PATH = (
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"
     f"{IMAGE_TOOLS}/run:{KEPT_TOOLS}/run"
 )
+# All that a command inherits. A run's mark is on each process that it starts on the controller.
+INHERITED = ("HOME", "KUBEWRIGHT_RUN", "PATH", "TMPDIR")
 SHOWN_LINES = 15
 
 
@@ -68,6 +73,13 @@ class Runner(Protocol):
         ...
 
 
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """A command's environment, where that of the module is *inherited*."""
+    kept = {name: inherited[name] for name in INHERITED if name in inherited}
+    path = f"{kept.get('PATH', '')}:{ADMIN_PATH}".lstrip(":")
+    return {**kept, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "PATH": path}
+
+
 class SystemRunner:
     """Real commands: C locale, an administrator's PATH, the lock's descriptors inherited."""
 
@@ -76,8 +88,6 @@ class SystemRunner:
 
     def __call__(self, argv: Sequence[str], *, timeout: float = 120, stdin: str = "") -> Result:
         """See `Runner`. A command over its time is killed with its children: `KubewrightError`."""
-        environment = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0"}
-        environment["PATH"] = f"{environment.get('PATH', '')}:{ADMIN_PATH}".lstrip(":")
         try:
             process = subprocess.Popen(
                 list(argv),
@@ -86,7 +96,7 @@ class SystemRunner:
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                env=environment,
+                env=environment(os.environ),
                 pass_fds=self.pass_fds,
                 start_new_session=True,
             )

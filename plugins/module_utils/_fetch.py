@@ -174,7 +174,9 @@ def _open(url: str, start: int) -> Iterator[Any]:
     if start:
         request.add_header("Range", f"bytes={start}-")
     trust = urllib.request.HTTPSHandler(context=ssl.create_default_context())
-    opener = urllib.request.build_opener(_Redirects(), trust)
+    # A proxy that is set for users of the machine often knows no inner server, and this is one.
+    direct = urllib.request.ProxyHandler({})
+    opener = urllib.request.build_opener(_Redirects(), trust, direct)
     try:
         response = opener.open(request, timeout=SILENCE_SECONDS)
     except urllib.error.HTTPError as error:

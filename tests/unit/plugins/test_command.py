@@ -38,3 +38,22 @@ def test_command_over_its_time_dies_with_its_children(tmp_path: Path) -> None:
     os.set_blocking(reader, True)
     assert os.read(reader, 1) == b""  # end of file: nobody has it open any more
     os.close(reader)
+
+
+def test_what_is_set_for_users_of_the_machine_reaches_no_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "HTTPS_PROXY", "all_proxy", "KUBECONFIG", "LD_PRELOAD", "GODEBUG"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("PATH", "/own/bin:/usr/bin")
+    monkeypatch.setenv("HOME", "/root")
+    monkeypatch.setenv("KUBEWRIGHT_RUN", "run-1")
+    monkeypatch.delenv("TMPDIR", raising=False)
+    told = dict(line.split("=", 1) for line in run(["/usr/bin/env"]).stdout.splitlines())
+    assert told == {
+        "HOME": "/root",
+        "KUBEWRIGHT_RUN": "run-1",
+        "LC_ALL": "C.UTF-8",
+        "PATH": f"/own/bin:/usr/bin:{_command.ADMIN_PATH}",
+        "SYSTEMD_COLORS": "0",
+    }

@@ -89,6 +89,17 @@ def test_staged_then_active(
     assert len(served.images()) == 1
 
 
+def test_no_proxy_of_the_machine_is_asked(
+    fetch: RunModule, served: Served, volume: Path, image: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert fetch(url=served.url)["changed"] is True
+    assert (volume / "images" / f"{image.digest}.squashfs").read_bytes() == image.content
+
+
 def test_a_check_fetches_nothing(fetch: RunModule, served: Served, volume: Path) -> None:
     assert fetch(check=True)["changed"] is True
     assert (served.asked, list(volume.iterdir())) == ([], [])
