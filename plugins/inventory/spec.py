@@ -219,4 +219,14 @@ def _built(path: Path) -> spec_inventory.Inventory:
         machines=read(paths.machines, spec.name),
         images=current(version),
         providers=providers or {},
+        private_key=_file_version(spec.ssh.private_key_file),
     )
+
+
+def _file_version(path: str | None) -> str:
+    """What changes when the file is written; its content is not for us to read."""
+    try:
+        status = Path(path or "").expanduser().stat()
+    except (OSError, RuntimeError):  # of it ssh itself says what is wrong
+        return ""
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"

@@ -15,7 +15,7 @@ from kubewright.locations import ClusterPaths, state_root
 from kubewright.spec.images import SystemImage, current
 from kubewright.spec.inventory import Inventory, build
 from kubewright.spec.machines import Machine, Machines, MachinesError, read
-from kubewright.spec.models import ControlPlane, Pool, Spec
+from kubewright.spec.models import ControlPlane, Node, Pool, Spec, Ssh
 from kubewright.spec.providers import Provider, ProviderError, find
 
 SPEC = Spec(
@@ -127,6 +127,32 @@ def test_a_machine_made_anew_has_another_control_socket() -> None:
     assert socket("ssh-ed25519 AAAA") == socket("ssh-ed25519 AAAA")
     assert socket("ssh-ed25519 AAAA") != socket("ssh-ed25519 BBBB")
     assert socket("ssh-ed25519 AAAA").startswith("%(directory)s/")
+
+
+def test_another_user_port_or_key_has_another_control_socket() -> None:
+    def socket(private_key: str = "", **ssh: Any) -> str:
+        node = Node(name="alpha", address="192.0.2.11", host_keys=("ssh-ed25519 AAAA",))
+        place = ControlPlane(provider="static", nodes=(node,))
+        spec = SPEC.model_copy(update={"control_plane": place, "ssh": Ssh(**ssh)})
+        built = build(
+            spec,
+            version="1.37.2",
+            paths=ClusterPaths(STATE),
+            machines=Machines("demo"),
+            private_key=private_key,
+        )
+        return str(built.hosts["alpha"]["ansible_control_path"])
+
+    usual = socket(private_key_file="/keys/a")
+    others = [
+        socket(private_key_file="/keys/a", user="admin"),
+        socket(private_key_file="/keys/a", port=2222),
+        socket(private_key_file="/keys/b"),
+        socket(),
+        socket("written again", private_key_file="/keys/a"),
+    ]
+    assert socket(private_key_file="/keys/a") == usual
+    assert len({usual, *others}) == 1 + len(others)
 
 
 def test_machines_that_the_spec_does_not_have_are_left_out() -> None:

@@ -49,10 +49,12 @@ def build(
     machines: Machines,
     images: Mapping[str, SystemImage] | None = None,
     providers: Mapping[str, Provider] | None = None,
+    private_key: str = "",
 ) -> Inventory:
     """Return the inventory of a cluster.
 
-    ``version`` is the patch release ("1.37.2"), ``images`` the system image of each role for it.
+    ``version`` is the patch release ("1.37.2"), ``images`` the system image of each role for it,
+    ``private_key`` tells what is in the user's private key file from what was in it before.
     """
     places: list[tuple[str, str, ControlPlane | Pool, tuple[str, ...]]] = [
         (CONTROL_PLANE_ROLE, "", spec.control_plane, spec.control_plane_hosts()),
@@ -72,14 +74,14 @@ def build(
         }
         given = {node.name: node for node in place.nodes}
         for name in names:
+            machine = known.get(name)
+            if name in given:
+                machine = _own_machine(spec.name, given[name], machine)
+            reached = connection.variables(name, spec.ssh, given.get(name), paths)
             hosts[name] = {
                 **shared,
-                **_machine_variables(
-                    _own_machine(spec.name, given[name], known.get(name))
-                    if name in given
-                    else known.get(name)
-                ),
-                **connection.variables(name, spec.ssh, given.get(name), paths),
+                **_machine_variables(machine, reached, private_key),
+                **reached,
             }
     groups = {
         "kubewright": Group(
@@ -121,15 +123,19 @@ def _own_machine(cluster: str, node: Node, listed: Machine | None) -> Machine:
     )
 
 
-def _machine_variables(machine: Machine | None) -> dict[str, Any]:
+def _machine_variables(
+    machine: Machine | None, reached: Mapping[str, Any], private_key: str
+) -> dict[str, Any]:
     """Return what is known of a machine once its provider has listed it.
 
     The control socket's name depends on the host keys, so that a machine made anew under the same
-    name and address is never spoken to through its predecessor's connection.
+    name and address is never spoken to through its predecessor's connection; and on who logs in
+    and how, so that nobody is let in by the connection of somebody else.
     """
     if machine is None:
         return {}
-    identity = "\n".join((machine.name, machine.address, *machine.host_keys))
+    login = (f"{key}={reached[key]}" for key in sorted(reached))
+    identity = "\n".join((machine.name, machine.address, *machine.host_keys, *login, private_key))
     socket = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return {
         "ansible_host": machine.address,
