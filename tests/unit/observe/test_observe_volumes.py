@@ -19,12 +19,13 @@ from kubewright.spec.models import ControlPlane, Node, Spec, Ssh
 
 SSH = """\
 #!{python}
-import subprocess, sys
+import os, subprocess, sys
 words = sys.argv[1:]
 if "10.0.0.9" in words:
     sys.stderr.write("ssh: connect to host 10.0.0.9 port 22: \\x1b[1mNo route to host\\n")
     sys.exit(255)
-sys.exit(subprocess.run(["sh", "-c", words[-1]]).returncode)
+profile = os.environ.get("PROFILE", ":")
+sys.exit(subprocess.run(["sh", "-c", profile + "\\n" + words[-1]]).returncode)
 """
 
 
@@ -55,7 +56,7 @@ def guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     unit.write_text(
         f"[Unit]\nDescription=x\n[Service]\nExecStart={sys.executable} {script} volume\n"
     )
-    monkeypatch.setattr(volumes, "ASK", volumes.ASK.replace(volumes.UNIT, str(unit)))
+    monkeypatch.setattr(volumes, "MARKED", volumes.MARKED.replace(volumes.UNIT, str(unit)))
     return script
 
 
@@ -75,6 +76,26 @@ def test_what_the_nodes_say(spec: Spec, guard: Path, tmp_path: Path) -> None:
         Volume("demo-cp-1", ("/x is full.", " [2Jodd")),
         Volume("demo-web-1", reason="ssh: connect to host 10.0.0.9 port 22:  [1mNo route to host"),
     )
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "echo Welcome to [web-1]; echo '{}' >&2",
+        "printf 'no end of line'",
+        "trap 'echo Goodbye; echo []' EXIT",
+    ],
+)
+def test_a_shell_that_prints(
+    spec: Spec, guard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    monkeypatch.setenv("PROFILE", profile)
+    guard.write_text(answers(json.dumps(["/x is full."])))
+    found = volumes.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")])
+    assert found == (Volume("demo-cp-1", ("/x is full.",)),)
+    (tmp_path / "unit").unlink()
+    found = volumes.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")])
+    assert found == (Volume("demo-cp-1", reason="it has none yet", prepared=False),)
 
 
 @pytest.mark.parametrize(

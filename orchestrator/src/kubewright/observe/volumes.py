@@ -22,6 +22,9 @@ UNIT = "/etc/systemd/system/kubewright-volume-ready.service"
 #: The unit names the node's own script, and the Python that the node runs it in. Says nothing on a
 #: machine that was never prepared.
 ASK = f"test ! -e {UNIT} || exec $(sed -n 's/^ExecStart=\\(.*\\) volume$/\\1/p' {UNIT}) report"
+#: Around the answer: a shell's profile may print before it and after it.
+MARK = "kubewright-answer"
+MARKED = f"echo {MARK}; ({ASK}); status=$?; echo {MARK}; exit $status"
 #: A node answers in half a second; one without power never does.
 SECONDS = 10.0
 #: ssh's own status when it does not get there; others are those of the command (ssh(1)).
@@ -39,7 +42,7 @@ def ask(
 
     Takes ``seconds`` for every AT_ONCE machines at most, however many are dead.
     """
-    ssh = {one.name: command(spec, one, paths, ASK) for one in machines if one.power == "on"}
+    ssh = {one.name: command(spec, one, paths, MARKED) for one in machines if one.power == "on"}
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def ask_one(host: str) -> Volume:
@@ -78,7 +81,11 @@ async def _ask(host: str, argv: Sequence[str], seconds: float) -> Volume:
     return _volume(host, out)
 
 
-def _volume(host: str, answer: bytes) -> Volume:
+def _volume(host: str, said: bytes) -> Volume:
+    _, began, rest = said.partition(f"{MARK}\n".encode())
+    answer, ended, _ = rest.partition(f"{MARK}\n".encode())
+    if not began or not ended:
+        return Volume(host, reason="it did not answer to the end", remedy=REMEDY)
     if not answer.strip():
         return Volume(host, reason="it has none yet", prepared=False)
     try:
