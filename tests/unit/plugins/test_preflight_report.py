@@ -258,6 +258,7 @@ def test_a_machine_that_is_not_there() -> None:
         ("Timeout (12s) waiting for privilege escalation prompt:", "sudo", "in time"),
         ("Missing sudo password", "sudo", "asks for a password"),
         ("sudo: a password is required", "sudo", "asks for a password"),
+        ("sudo: sorry, you must have a tty to run sudo", "sudo", "requiretty"),
         ("me is not in the sudoers file.", "sudo", "may not become root"),
         ("The module interpreter '/usr/bin/python3' was not found.", "python", "no Python"),
         ("/bin/sh: 1: /usr/bin/python3: not found", "python", "no Python"),
