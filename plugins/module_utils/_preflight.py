@@ -238,6 +238,29 @@ def _volume(desired: Facts, facts: Facts) -> Found:
         yield Finding("volume", FATAL, refused["text"], refused["remedy"])
 
 
+def _resolver(desired: Facts, facts: Facts) -> Found:
+    one = facts["resolver"]
+    instead = (
+        "in a file of its own, and its path as resolvConf among the kubelet's settings "
+        "(kubelet_args in cluster.yml, container_runtime_kubelet_configuration without it)"
+    )
+    if one["missing"]:
+        yield Finding(
+            "resolver",
+            FATAL,
+            f"{one['file']} is missing, from which the kubelet takes the DNS servers for pods.",
+            f"Write `nameserver ADDRESS` into it, or {instead}.",
+        )
+    elif one["loopback"]:
+        yield Finding(
+            "resolver",
+            FATAL,
+            f"{one['file']} names a DNS server on loopback ({', '.join(one['loopback'])}). A pod's "
+            "loopback is its own: the cluster's DNS would ask itself, and stop.",
+            f"Name the servers that it asks in turn: there, or {instead}.",
+        )
+
+
 # kind: severity, severity where roles of ours were at work before, text, remedy.
 LEFT: dict[str, tuple[str, str, str, str]] = {
     "kubernetes": (
@@ -318,6 +341,7 @@ CHECKS: tuple[Callable[[Facts, Facts], Iterable[Finding]], ...] = (
     _kernel,
     _disks,
     _volume,
+    _resolver,
     _leftovers,
 )
 

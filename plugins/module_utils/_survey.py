@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import stat
 from collections.abc import Mapping
@@ -20,6 +21,11 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 
 # A volume that is not set aside takes what is written to it: at first a system image.
 SPARSE_BYTES = 1_000_000_000
+# The kubelet gives its DNS servers to pods that have no other, as CoreDNS is one.
+RESOLV_CONF = "/etc/resolv.conf"
+# Where systemd-resolved runs, kubeadm has the kubelet read this: componentconfigs/kubelet_unix.go.
+RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"
+RESOLVED_ACTIVE = ("systemctl", "is-active", "--quiet", "systemd-resolved.service")
 
 
 def survey(
@@ -28,8 +34,8 @@ def survey(
     """Facts of a machine that is to become what *desired* (``preflight_desired``) says.
 
     *machine*: what `_node.machine_facts` says of it. Gives ``prepared``, ``listeners``,
-    ``modules`` (those that are missing), ``disks``, ``volume`` (what speaks against its place) and
-    ``leftovers``.
+    ``modules`` (those that are missing), ``disks``, ``volume`` (what speaks against its place),
+    ``resolver`` and ``leftovers``.
     """
     ports = [int(port) for port in desired.get("ports") or ()]
     return {
@@ -44,6 +50,9 @@ def survey(
         ),
         "disks": disks(desired, root),
         "volume": refused_volume(desired.get("volume"), root),
+        "resolver": resolver(
+            desired.get("resolv_conf") or "", machine, _command.SystemRunner(), root
+        ),
         "leftovers": _leftovers.leftovers(root, desired.get("ca_certificate") or ""),
     }
 
@@ -84,6 +93,38 @@ def refused_volume(volume: Mapping[str, Any] | None, root: Path) -> dict[str, st
         except _volume.Refused as error:
             return {"text": error.text, "remedy": error.remedy}
     return {}
+
+
+def resolver(
+    told: str, machine: Mapping[str, Any], run: _command.Runner, root: Path
+) -> dict[str, Any]:
+    """Where the kubelet will read DNS servers (``file``), and which of them are on ``loopback``.
+
+    *told*: the file that its configuration names, if it does. ``missing``: whether there is none.
+    """
+    file = told
+    if not file:
+        resolved = machine["systemd"] and run(list(RESOLVED_ACTIVE)).rc == 0
+        file = RESOLVED_CONF if resolved else RESOLV_CONF
+    try:
+        text = (root / file.lstrip("/")).read_text("utf-8", errors="replace")
+    except OSError:
+        return {"file": file, "missing": True, "loopback": []}
+    servers = [
+        words[1]
+        for line in text.splitlines()
+        if len(words := line.split()) > 1 and words[0] == "nameserver"
+    ]
+    return {"file": file, "missing": False, "loopback": [one for one in servers if _loops(one)]}
+
+
+def _loops(server: str) -> bool:
+    try:
+        address = ipaddress.ip_address(server.partition("%")[0])
+    except ValueError:
+        return False
+    # 0.0.0.0 is this host, resolv.conf(5).
+    return address.is_loopback or address.is_unspecified
 
 
 def _missing_bytes(volume: Mapping[str, Any], root: Path) -> int:

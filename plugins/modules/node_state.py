@@ -158,6 +158,7 @@ UNSEEN = {
     "modules": {},
     "disks": [],
     "volume": {},
+    "resolver": {"file": "", "missing": False, "loopback": []},
     "leftovers": [],
 }
 

@@ -53,6 +53,7 @@ FACTS: dict[str, Any] = {
     "disks": [
         {"mount": "/", "free": 30_000_000_000, "volume": {"/v": 20_000_000_000}, "room": {"/c": 5}}
     ],
+    "resolver": {"file": "/etc/resolv.conf", "missing": False, "loopback": []},
     "leftovers": [],
 }
 
@@ -95,9 +96,10 @@ def test_every_check_is_in_the_table() -> None:
         "kernel",
         "disk",
         "volume",
+        "resolver",
         "leftovers",
     }
-    assert len(_preflight.CHECKS) == 17
+    assert len(_preflight.CHECKS) == 18
     kinds = {
         one["kind"] for case in BAD.values() for one in case.get("facts", {}).get("leftovers", [])
     }

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
     _kernel,
     _leftovers,
     _links,
@@ -201,12 +203,39 @@ def test_file_systems_are_told_apart() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("told", "resolved", "file", "loopback"),
+    [
+        ("", False, "/etc/resolv.conf", ["127.0.0.53", "::1", "0.0.0.0"]),
+        ("", True, "/run/systemd/resolve/resolv.conf", []),
+        ("/etc/pods.conf", True, "/etc/pods.conf", ["127.1.1.1"]),
+    ],
+)
+def test_the_resolver_that_pods_will_have(
+    tmp_path: Path, told: str, resolved: bool, file: str, loopback: list[str]
+) -> None:
+    stub = "# nameserver 127.0.0.9\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 0.0.0.0\n"
+    write(tmp_path, "etc/resolv.conf", f"{stub}nameserver 192.0.2.53\noptions edns0\nnameserver\n")
+    write(tmp_path, "run/systemd/resolve/resolv.conf", "nameserver 192.0.2.53\nnameserver x\n")
+    write(tmp_path, "etc/pods.conf", "nameserver\t127.1.1.1\n")
+
+    def run(argv: Sequence[str], *, timeout: float = 0, stdin: str = "") -> _command.Result:
+        assert tuple(argv) == _survey.RESOLVED_ACTIVE
+        return _command.Result(tuple(argv), 0 if resolved else 3, "", "")
+
+    found = _survey.resolver(told, {"systemd": True}, run, tmp_path)
+    assert found == {"file": file, "missing": False, "loopback": loopback}
+    (tmp_path / file.lstrip("/")).unlink()
+    found = _survey.resolver(told, {"systemd": True}, run, tmp_path)
+    assert found == {"file": file, "missing": True, "loopback": []}
+
+
 def test_a_survey_of_this_machine_has_all_that_is_judged(tmp_path: Path) -> None:
     write(tmp_path, "proc/filesystems", "\toverlay\n")
     listen(tmp_path, "tcp", (7443, 11, "0A"), (6443, 12, "0A"))
     run_process(tmp_path, 5, "/opt/kubewright/lb/usr/sbin/haproxy", sockets=(11,))
     desired = {"ports": [7443, 6443], "kernel_modules": ["overlay"], "volume": VOLUME}
-    found = _survey.survey(desired, {"kernel": RELEASE}, tmp_path)
+    found = _survey.survey(desired, {"kernel": RELEASE, "systemd": False}, tmp_path)
     assert found["listeners"] == [{"port": 6443, "process": "a process that is not known"}]
     assert (found["modules"], found["leftovers"], found["prepared"]) == ({}, [], False)
     assert len(found["disks"]) == 1
