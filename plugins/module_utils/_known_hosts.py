@@ -17,7 +17,10 @@ NOT_FOUND = 1
 
 
 def keys(address: str, port: int, files: Sequence[Path], runner: _command.Runner) -> list[str]:
-    """The keys ("type base64") of a host in *files*, without those that are marked as revoked."""
+    """The keys of a host in *files*, as `_machines` has them, without those that are revoked.
+
+    An authority is one for the address: that is what ssh looks for in the host's certificate.
+    """
     host = address if port == SSH_PORT else f"[{address}]:{port}"
     found: list[str] = []
     revoked: set[str] = set()
@@ -26,11 +29,11 @@ def keys(address: str, port: int, files: Sequence[Path], runner: _command.Runner
         if result.rc != NOT_FOUND:
             _command.check(result, f"Looking for {host} in {file}")
         for line in result.stdout.splitlines():
-            _sort(line.split(), found, revoked)
-    return [key for key in dict.fromkeys(found) if key not in revoked]
+            _sort(line.split(), address, found, revoked)
+    return [key for key in dict.fromkeys(found) if " ".join(key.split()[-2:]) not in revoked]
 
 
-def _sort(words: list[str], found: list[str], revoked: set[str]) -> None:
+def _sort(words: list[str], address: str, found: list[str], revoked: set[str]) -> None:
     """Put the key of a line, sshd(8), where it belongs; what is no host key goes nowhere."""
     marker = words.pop(0) if words and words[0].startswith("@") else ""
     key = " ".join(words[1:3])
@@ -38,5 +41,7 @@ def _sort(words: list[str], found: list[str], revoked: set[str]) -> None:
         return
     if marker == "@revoked":
         revoked.add(key)
+    elif marker == _machines.AUTHORITY:
+        found.append(f"{marker} {address} {key}")
     elif not marker:
         found.append(key)

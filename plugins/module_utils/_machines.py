@@ -10,6 +10,8 @@ machines.json, schema 1::
        "zone": "local-1", "node_type": "container", "power": "on"}]}
 
 A machine without host keys is one that its provider has not finished: nobody can log in to it.
+One whose key is signed has "@cert-authority NAME ssh-ed25519 AAAA..." among them: the key of who
+signs, and a name that the machine's certificate is for.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ POWER = ("on", "off")
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*://\S+")
 # A DNS label, RFC 1123: it becomes a host name.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+AUTHORITY = "@cert-authority"
+# A name or an address, no pattern: it is the one that ssh looks for in the certificate.
+CERTIFIED_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 KEY_TYPES = re.compile(r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-\S+@openssh\.com")
 
 
@@ -76,12 +81,16 @@ def machines_of(text: str, cluster: str) -> list[Any] | None:
 
 
 def known_hosts(machines: Sequence[Mapping[str, Any]]) -> str:
-    """Lines of ssh's known_hosts, sshd(8): each key of each machine under its name and address."""
-    return "".join(
-        f"{machine['name']},{machine['address']} {key}\n"
-        for machine in machines
-        for key in machine["host_keys"]
-    )
+    """Lines of ssh's known_hosts, sshd(8): each key of each machine under all its names."""
+    lines = []
+    for machine in machines:
+        split = [key.split() for key in machine["host_keys"]]
+        certified = [words[1] for words in split if words[0] == AUTHORITY]
+        names = ",".join(dict.fromkeys((machine["name"], machine["address"], *certified)))
+        for words in split:
+            named = words if words[0] == AUTHORITY else [names, *words]
+            lines.append(" ".join(named) + "\n")
+    return "".join(lines)
 
 
 def _label(machine: Any, number: int) -> str:
@@ -114,7 +123,10 @@ def _problems(machine: Any) -> list[str]:
     keys = machine.get("host_keys", [])
     if not isinstance(keys, Sequence) or isinstance(keys, str):
         return [*problems, "host_keys is not a list"]
-    return [*problems, *(f"host key {key!r} is not one of ssh" for key in keys if not is_key(key))]
+    return [
+        *problems,
+        *(f"host key {key!r} is not one of ssh" for key in keys if not is_host_key(key)),
+    ]
 
 
 def _duplicates(machines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -132,6 +144,14 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_host_key(text: Any) -> bool:
+    """Whether it is a key, or that of an authority with the name in the machine's certificate."""
+    if not isinstance(text, str) or not text.startswith(f"{AUTHORITY} "):
+        return is_key(text)
+    name, _, key = text.removeprefix(f"{AUTHORITY} ").partition(" ")
+    return bool(CERTIFIED_NAME.fullmatch(name)) and is_key(key)
 
 
 def is_key(text: Any) -> bool:

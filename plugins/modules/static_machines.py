@@ -12,8 +12,8 @@ description:
   - Gives each machine as an entry of C(machines.json), with its SSH host keys. Runs on the
     controller.
   - Keys that are not given come from the known_hosts of whoever runs Ansible, also from hashed
-    names. No machine is ever asked for its own key. One without any is listed without, and ssh
-    refuses to log in to it.
+    names, and those of authorities that sign host keys (C(@cert-authority)). No machine is ever
+    asked for its own key. One without any is listed without, and ssh refuses to log in to it.
   - An action plugin of the same name does it in Ansible's own process.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
@@ -43,6 +43,8 @@ options:
       host_keys:
         description:
           - Its public host keys. An empty list has them looked up.
+          - C(@cert-authority NAME KEY) stands for a key that is signed. C(KEY) is that of who
+            signs, C(NAME) is in the machine's certificate.
           - Without it nothing is looked up, and ssh checks the host by itself.
         type: list
         elements: str

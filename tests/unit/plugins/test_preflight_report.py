@@ -238,6 +238,12 @@ def test_a_machine_that_is_not_there() -> None:
     ("said", "check", "words"),
     [
         (CHANGED, "ssh", "another SSH host key"),
+        (
+            "Certificate invalid: name is not a listed principal\n"
+            "No ED25519 host key is known for x.\nHost key verification failed.",
+            "ssh",
+            "certificate is not good",
+        ),
         ("No ED25519 host key is known for x.\nHost key verification failed.", "ssh", "not known"),
         (
             "Permissions 0644 for 'k' are too open.\nUNPROTECTED PRIVATE KEY FILE!",

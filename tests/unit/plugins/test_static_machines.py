@@ -64,15 +64,19 @@ def test_keys_that_the_user_trusts(tmp_path: Path, hashed: bool) -> None:
         f"192.0.2.12 {key('c')}",
         f"[192.0.2.12]:2222 {key('d')}",
         f"@revoked 192.0.2.11 {key('b')}",
-        f"@cert-authority 192.0.2.11 {key('e')}",
+        f"@cert-authority 192.0.2.* {key('e')}",
+        f"@cert-authority 192.0.2.11 {key('f')}",
+        f"@revoked 192.0.2.11 {key('f')}",
     ]
     known.write_text("\n".join(lines) + "\n")
     if hashed:
         subprocess.run(["ssh-keygen", "-H", "-f", str(known)], check=True, capture_output=True)
         assert f"192.0.2.11 {key('a')}" not in known.read_text()
     alpha, beta = listed(known, ALPHA, BETA)
-    assert alpha["host_keys"] == [key("a")]
+    # A pattern is not hashed, ssh-keygen(1).
+    assert alpha["host_keys"] == [key("a"), f"@cert-authority 192.0.2.11 {key('e')}"]
     assert beta["host_keys"] == [key("d")]
+    assert _machines.validated([alpha, beta]) == [alpha, beta]
 
 
 def test_a_machine_without_a_key_is_listed_all_the_same(tmp_path: Path) -> None:
@@ -81,6 +85,19 @@ def test_a_machine_without_a_key_is_listed_all_the_same(tmp_path: Path) -> None:
     entries = listed(known, BETA, ALPHA)
     assert [entry["host_keys"] for entry in entries] == [[], [key("c")]]
     assert _machines.known_hosts(entries) == f"alpha,192.0.2.11 {key('c')}\n"
+
+
+def test_known_hosts_has_a_signed_key_under_the_name_in_its_certificate() -> None:
+    keys = [key("a"), f"@cert-authority alpha.example.com {key('e')}"]
+    entries = listed(Path("/none"), {**ALPHA, "host_keys": keys})
+    assert _machines.known_hosts(entries) == (
+        f"alpha,192.0.2.11,alpha.example.com {key('a')}\n"
+        f"@cert-authority alpha.example.com {key('e')}\n"
+    )
+    for name in ("*.example.com", "a,b", "", "x y"):
+        wrong = [{**entries[0], "host_keys": [f"@cert-authority {name} {key('e')}"]}]
+        with pytest.raises(KubewrightError, match="is not one of ssh"):
+            _machines.validated(wrong)
 
 
 def test_where_ssh_checks_by_itself_nothing_is_looked_up(tmp_path: Path) -> None:

@@ -120,6 +120,15 @@ def test_a_bad_cluster(case: str) -> None:
         ("address: 192.0.2.21", "addres: 192.0.2.21", "pools[1].nodes[0].address", "is missing"),
         (KEY, KEY[:40], "control_plane.nodes[0].host_keys[0]", "is not a public SSH key"),
         (KEY, KEY.replace("d2", "rs"), "control_plane.nodes[0].host_keys[0]", "is not a public"),
+        *(
+            (
+                f"{KEY} root@alpha",
+                f'"@cert-authority{name} {KEY}"',
+                "control_plane.nodes[0].host_keys[0]",
+                "does not say who signs",
+            )
+            for name in ("", " *.example.com", " a,b", " {{x}}")
+        ),
         ("user: admin", "user: a b", "ssh.user", "'a b' is not allowed"),
         ("user: admin", 'user: "{{ x }}"', "ssh.user", "is not allowed"),
         ("port: 2222", "port: 0", "ssh.port", "0 is not allowed"),
@@ -231,6 +240,23 @@ def test_how_an_own_machine_is_reached() -> None:
     for option in ("StrictHostKeyChecking=yes", "HostKeyAlias=alpha", "IdentitiesOnly=yes"):
         assert option in words
     assert 'UserKnownHostsFile="/state/demo/known_hosts"' in words
+
+
+def test_a_host_key_that_is_signed_is_checked_under_the_name_in_its_certificate() -> None:
+    signed = f"@cert-authority alpha.example.com {KEY}"
+    text = OWN.replace(f"{KEY} root@alpha", f'"{KEY} root@alpha", "{signed} of ours"')
+    alpha = built(text).hosts["alpha"]
+    assert alpha["kubewright_host_keys"] == [KEY, signed]
+    assert "HostKeyAlias=alpha.example.com" in shlex.split(alpha["ansible_ssh_common_args"])
+    listed = Machine(
+        **{
+            **alpha["kubewright_machine"],
+            "name": "delta",
+            "host_keys": (f"@cert-authority 192.0.2.21 {KEY}",),
+        }
+    )
+    delta = built(machines=(listed,)).hosts["delta"]
+    assert "HostKeyAlias=192.0.2.21" in shlex.split(delta["ansible_ssh_common_args"])
 
 
 def test_without_settings_root_logs_in_with_what_the_user_has() -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kubewright.locations import ClusterPaths
 from kubewright.spec.machines import Machine
 from kubewright.spec.models import ControlPlane, Node, Pool, Spec, Ssh
+from kubewright.spec.own_machines import AUTHORITY, without_comment
 
 
 def shared(paths: ClusterPaths) -> dict[str, Any]:
@@ -32,10 +34,17 @@ def shared(paths: ClusterPaths) -> dict[str, Any]:
     }
 
 
-def variables(name: str, ssh: Ssh, node: Node | None, paths: ClusterPaths) -> dict[str, Any]:
+def variables(
+    name: str,
+    ssh: Ssh,
+    node: Node | None,
+    paths: ClusterPaths,
+    known: Sequence[str] = (),
+) -> dict[str, Any]:
     """Return what holds for one machine. ``node``: what the file says of a machine of one's own.
 
-    Machines that a provider makes let root in, with the cluster's own key.
+    Machines that a provider makes let root in, with the cluster's own key. ``known``: the host
+    keys that the machine was listed with.
     """
     if node is None:
         return {
@@ -43,12 +52,14 @@ def variables(name: str, ssh: Ssh, node: Node | None, paths: ClusterPaths) -> di
             "ansible_ssh_private_key_file": str(paths.ssh_key),
             "ansible_ssh_common_args": _options(name, paths, only_key=True),
         }
+    keys = host_keys(node)
+    alias = _certified_name(keys or known) or name
     found: dict[str, Any] = {
         "ansible_host": node.address,
         "ansible_port": ssh.port,
         "ansible_user": ssh.user,
-        "ansible_ssh_common_args": _options(name, paths, only_key=bool(ssh.private_key_file)),
-        "kubewright_host_keys": list(host_keys(node)),
+        "ansible_ssh_common_args": _options(alias, paths, only_key=bool(ssh.private_key_file)),
+        "kubewright_host_keys": list(keys),
     }
     if ssh.private_key_file:
         found["ansible_ssh_private_key_file"] = ssh.private_key_file
@@ -64,7 +75,7 @@ def command(spec: Spec, machine: Machine, paths: ClusterPaths, script: str) -> l
     """
     places: list[ControlPlane | Pool] = [spec.control_plane, *spec.pools]
     own = next((one for place in places for one in place.nodes if one.name == machine.name), None)
-    told = variables(machine.name, spec.ssh, own, paths)
+    told = variables(machine.name, spec.ssh, own, paths, machine.host_keys)
     words = ["ssh", "-o", "BatchMode=yes", "-o", "ControlPath=none", "-o", "ConnectTimeout=5"]
     words += shlex.split(told["ansible_ssh_common_args"])
     words += ["-l", told["ansible_user"], "-p", str(told.get("ansible_port", 22))]
@@ -76,7 +87,13 @@ def command(spec: Spec, machine: Machine, paths: ClusterPaths, script: str) -> l
 
 def host_keys(node: Node) -> tuple[str, ...]:
     """Return the keys that the file has, without their comments, which could hold anything."""
-    return tuple(" ".join(key.split()[:2]) for key in node.host_keys)
+    return tuple(without_comment(key) for key in node.host_keys)
+
+
+def _certified_name(keys: Sequence[str]) -> str:
+    """Return the name that a machine's certificate is for, empty where none is spoken of."""
+    words = (key.split() for key in keys)
+    return next((name for mark, name, *_ in words if mark == AUTHORITY), "")
 
 
 def _options(name: str, paths: ClusterPaths, *, only_key: bool) -> str:

@@ -77,7 +77,8 @@ def build(
             machine = known.get(name)
             if name in given:
                 machine = _own_machine(spec.name, given[name], machine)
-            reached = connection.variables(name, spec.ssh, given.get(name), paths)
+            listed = machine.host_keys if machine else ()
+            reached = connection.variables(name, spec.ssh, given.get(name), paths, listed)
             hosts[name] = {
                 **shared,
                 **_machine_variables(machine, reached, private_key),

@@ -122,8 +122,12 @@ class Node(Strict):
         default=(),
         strict=False,
         description="The machine's public SSH host keys (/etc/ssh/ssh_host_*_key.pub there). "
-        "Without them the known_hosts of whoever runs this must have one.",
-        examples=[["ssh-ed25519 AAAA..."]],
+        "Without them the known_hosts of whoever runs this must have one. Of a key that is signed: "
+        "@cert-authority, a name in the machine's certificate, and the key of who signs.",
+        examples=[
+            ["ssh-ed25519 AAAA..."],
+            ["@cert-authority web1.example.com ssh-ed25519 AAAA..."],
+        ],
     )
 
 

@@ -19,6 +19,9 @@ STATIC = "static"
 #: Names that Ansible or its inventory has for something else.
 RESERVED_NAMES = ("all", "kubewright", "localhost", "ungrouped", "workers")
 
+#: What begins the key of an authority that signs host keys, as in known_hosts, sshd(8).
+AUTHORITY = "@cert-authority"
+_CERTIFIED_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _KEY_TYPES = re.compile(r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-\S+@openssh\.com")
 
 
@@ -160,13 +163,36 @@ def _address(
 
 def _host_keys(where: Location, keys: object) -> Iterator[Finding]:
     for number, key in enumerate(keys if isinstance(keys, list) else []):
-        if isinstance(key, str) and not _is_key(key):
-            shown = key if len(key) <= 30 else f"{key[:30]}..."
+        if not isinstance(key, str) or _is_host_key(key):
+            continue
+        shown = key if len(key) <= 30 else f"{key[:30]}..."
+        if key.startswith(AUTHORITY):
+            yield Finding(
+                (*where, "host_keys", number),
+                f"'{shown}' does not say who signs the machine's key",
+                f'write "{AUTHORITY} NAME ssh-ed25519 AAAA...": a name that the machine\'s '
+                "certificate is for (ssh-keygen -L), and the public key of who signed it",
+            )
+        else:
             yield Finding(
                 (*where, "host_keys", number),
                 f"'{shown}' is not a public SSH key",
                 "write a line of /etc/ssh/ssh_host_ed25519_key.pub of that machine",
             )
+
+
+def without_comment(key: str) -> str:
+    """Return a host key of the file without its comment, which could hold anything."""
+    words = key.split()
+    return " ".join(words[: 4 if words[0] == AUTHORITY else 2])
+
+
+def _is_host_key(text: str) -> bool:
+    """Whether it is a key, or that of an authority after the name in a machine's certificate."""
+    if not text.startswith(f"{AUTHORITY} "):
+        return _is_key(text)
+    name, _, key = text.removeprefix(f"{AUTHORITY} ").lstrip().partition(" ")
+    return bool(_CERTIFIED_NAME.fullmatch(name)) and _is_key(key)
 
 
 def _is_key(text: str) -> bool:
