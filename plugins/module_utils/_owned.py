@@ -85,6 +85,8 @@ TREES = (
 # Patterns in directories that others use as well.
 PATTERNS = (
     ("/var/lib/cni/results", "cbr0-*"),
+    # containerd's own, of each pod; it is named in its code (internal/cri/server).
+    ("/var/lib/cni/results", "cni-loopback-*"),
     ("/tmp", "ansible_kubewright.cluster.*_payload_*"),
 )
 # Removed when they are empty and were not there before; the deepest first.
@@ -141,6 +143,11 @@ TABLES = frozenset(
 )
 # Chains in tables of iptables that others use as well.
 CHAIN = re.compile(r"(KUBE|CNI|FLANNEL)-.+")
+
+# What containerd has the kernel confine its containers with, where that has AppArmor
+# (internal/cri/server, appArmorDefaultProfileName). It loads it anew when it needs it.
+APPARMOR_PROFILE = "cri-containerd.apparmor.d"
+APPARMOR = "/sys/kernel/security/apparmor"
 
 # Control groups of pods, and of what outlives containerd and the kubelet.
 POD_GROUPS = ("kubepods", "kubepods.slice")

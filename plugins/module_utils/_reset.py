@@ -84,6 +84,11 @@ class Reset:
             system.remove_groups,
             predict,
         )
+        self._step(
+            lambda: [f"AppArmor profile {name}" for name in system.profiles()],
+            system.unload_profiles,
+            predict,
+        )
         self._mounts(_owned.MOUNTS, predict)
         self._step(
             lambda: [

@@ -29,6 +29,16 @@ def ours(proc: Path, services: Collection[str] = ()) -> dict[int, str]:
     return found
 
 
+def confined(proc: Path, profile: str) -> bool:
+    """Whether AppArmor confines a process by *profile*, see apparmor(7)."""
+    for process in proc.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "attr/current").read_text("utf-8", "replace")
+            if words.partition(" (")[0].strip() == profile:
+                return True
+    return False
+
+
 def kill(pids: Iterable[int], seconds: float = KILL_SECONDS) -> list[int]:
     """Kill processes and wait until they have ended; gives those that have not in time.
 

@@ -45,9 +45,9 @@ class System:
     machine: _before.Machine
     before: _before.Before
 
-    def run(self, *argv: str, timeout: float = STOP_SECONDS) -> _command.Result:
+    def run(self, *argv: str, timeout: float = STOP_SECONDS, stdin: str = "") -> _command.Result:
         """A command on the machine."""
-        return self.machine.run(list(argv), timeout=timeout)
+        return self.machine.run(list(argv), timeout=timeout, stdin=stdin)
 
     # Units
 
@@ -163,6 +163,24 @@ class System:
     def groups(self) -> list[Path]:
         """Directories of pods' control groups."""
         return _reset_processes.groups(self.machine.path("/sys/fs/cgroup"))
+
+    def profiles(self) -> list[str]:
+        """containerd's AppArmor profile where it is loaded and confines no process any more."""
+        try:
+            loaded = self.machine.path(f"{_owned.APPARMOR}/profiles").read_text("utf-8")
+        except OSError:
+            return []  # a kernel or a container without it
+        name = _owned.APPARMOR_PROFILE
+        if name not in (line.partition(" (")[0] for line in loaded.splitlines()):
+            return []
+        return [] if _reset_processes.confined(self.machine.path("/proc"), name) else [name]
+
+    def unload_profiles(self) -> None:
+        """Remove it as aa-remove-unknown does, which not every machine has."""
+        for name in self.profiles():
+            place = str(self.machine.path(f"{_owned.APPARMOR}/.remove"))
+            removed = self.run("tee", "--", place, stdin=name)
+            _command.check(removed, f"AppArmor's profile {name} could not be unloaded")
 
     # Mounts and loop devices
 

@@ -32,6 +32,7 @@ class FakeMachine:
         self.calls: list[str] = []
         self.active: set[str] = set()
         self.stale = False
+        self.stdin = ""
         self.dies_before: int | None = None
         for name, value in SYSCTLS.items():
             write(root / "proc/sys" / name, value)
@@ -87,6 +88,7 @@ class FakeMachine:
         for name in (
             "run/xtables.lock",
             "var/lib/cni/results/cbr0-1-eth0",
+            "var/lib/cni/results/cni-loopback-1-lo",
             "opt/containerd/bin/.x",
         ):
             write(root / name)
@@ -113,6 +115,7 @@ class FakeMachine:
         )
 
     def __call__(self, argv: Any, *, timeout: float = 0, stdin: str = "") -> _command.Result:
+        self.stdin = stdin
         words = [word for word in argv if word not in ("--", "--lazy")]
         if self._changes(words):
             if self.dies_before is not None and len(self.calls) >= self.dies_before:
@@ -149,6 +152,8 @@ class FakeMachine:
             self.active -= set(words[2:])
         elif words[:2] == ["systemctl", "daemon-reload"]:
             self.stale = False
+        elif words[0] == "tee":
+            self._unload_profile(Path(words[1]))
         elif words[0] == "umount":
             self._unmount(
                 f"/{Path(words[1]).relative_to(self.root)}"
@@ -161,6 +166,13 @@ class FakeMachine:
             shutil.rmtree(trash, ignore_errors=True)
             (self.root / "sys/class/net" / words[4]).rename(trash)
         return ""
+
+    def _unload_profile(self, place: Path) -> None:
+        assert place == self.root / "sys/kernel/security/apparmor/.remove"
+        profiles = place.with_name("profiles")
+        lines = profiles.read_text().splitlines(keepends=True)
+        assert f"{self.stdin} (enforce)\n" in lines, "the kernel says ENOENT"
+        profiles.write_text("".join(line for line in lines if not line.startswith(self.stdin)))
 
     def _unmount(self, point: str) -> None:
         info = self.root / "proc/self/mountinfo"

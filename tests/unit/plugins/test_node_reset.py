@@ -130,6 +130,25 @@ def test_the_block_in_hosts_goes_and_the_rest_stays_as_it_is_now(host: FakeMachi
     assert path.read_text() == "192.0.2.7 new\n127.0.0.1 localhost\n192.0.2.8 last\n"
 
 
+PROFILES = "sys/kernel/security/apparmor/profiles"
+
+
+@pytest.mark.parametrize("user", ["", "cri-containerd.apparmor.d (enforce)\n", "unconfined\n"])
+def test_the_runtimes_apparmor_profile_goes_with_its_last_user(
+    host: FakeMachine, user: str
+) -> None:
+    theirs = "/usr/bin/man (enforce)\n"
+    loaded = f"cri-containerd.apparmor.d (enforce)\n{theirs}"
+    host.become_a_node()
+    write(host.root / PROFILES, loaded)
+    if user:
+        write(host.root / "proc/77/attr/current", user)
+    removed = run_reset(host).removed
+    used = user.startswith("cri")
+    assert (host.root / PROFILES).read_text() == (loaded if used else theirs)
+    assert ("AppArmor profile cri-containerd.apparmor.d" in removed) is not used
+
+
 @pytest.mark.parametrize("unit", ["stale", "fresh"])
 def test_systemd_forgets_what_a_killed_reset_left_it(host: FakeMachine, unit: str) -> None:
     host.become_a_node()
