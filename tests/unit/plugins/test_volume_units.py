@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -209,3 +210,29 @@ def test_systemd_understands_them(rendered: Rendered, tmp_path: Path, host: str)
     )
     told = [line for line in verified.stderr.splitlines() if "kubewright" in line]
     assert told == []
+
+
+def test_sealing_touches_only_what_is_mounted_and_hides_no_failure(
+    rendered: Rendered, tmp_path: Path
+) -> None:
+    unit = rendered("file")["kubewright-seal.service"]
+    assert "ExecStart=-" not in unit
+    (line,) = [line for line in unit.splitlines() if "mountpoint" in line]
+    words = shlex.split(line.removeprefix("ExecStart=").replace("$$", "$"))
+    tools = tmp_path / "bin"
+    tools.mkdir()
+
+    def sealed(mounted: str, mount: str = "exit 0") -> subprocess.CompletedProcess[str]:
+        for name, does in (
+            ("mountpoint", f'test "$2" = "{mounted}"'),
+            ("mount", f'echo "$@" >>{tmp_path}/mounts; {mount}'),
+        ):
+            (tools / name).write_text(f"#!/bin/sh\n{does}\n")
+            (tools / name).chmod(0o755)
+        return subprocess.run(words, env={"PATH": str(tools)}, capture_output=True, text=True)
+
+    assert sealed("neither").returncode == 0
+    assert not (tmp_path / "mounts").exists()
+    assert sealed("/etc/kubewright").returncode == 0
+    assert (tmp_path / "mounts").read_text() == "-o remount,bind,ro /etc/kubewright\n"
+    assert sealed("/etc/kubernetes", "exit 32").returncode == 32
