@@ -43,5 +43,11 @@ def merge(path: str, text: bytes, marker: str, block: bytes) -> bytes:
     return b"".join(lines[: begins[0]]) + block + b"".join(lines[ends[0] + 1 :])
 
 
+def is_in(text: bytes, marker: str) -> bool:
+    """Whether *text* has the line that begins the block of *marker*."""
+    begin, _ = _lines(marker)
+    return any(line.rstrip() == begin for line in text.splitlines())
+
+
 def _lines(marker: str) -> tuple[bytes, bytes]:
     return f"# BEGIN kubewright {marker}".encode(), f"# END kubewright {marker}".encode()

@@ -75,9 +75,18 @@ class Change:
             return f"{self.desired.path} should not be there"
         said = [f"is {old} instead of {new}"] if new else []
         if self.data is not None and self.before is not None:
-            block = self.desired.state == "block"
-            said.append(f"has another {f'block {self.desired.marker}' if block else 'content'}")
+            said.append(self._content())
         return f"{self.desired.path} {' and '.join(said)}"
+
+    def _content(self) -> str:
+        """What differs in what the file has."""
+        if self.desired.state != "block":
+            return "has another content"
+        block = f"block {self.desired.marker}"
+        if not self.desired.data:
+            return f"has the {block}, which should not be there"
+        there = _block.is_in(self.before or b"", self.desired.marker)
+        return f"has another {block}" if there else f"lacks the {block}"
 
     def diff(self) -> dict[str, str]:
         """Ansible's diff of this change; of a secret it says only that it differs."""

@@ -72,6 +72,13 @@ def same_stamp(path: Path, content: str) -> None:
     os.utime(path, ns=(stamp, stamp))
 
 
+def within(path: Path, old: str, new: str) -> None:
+    """Change a line of ours in a file of others."""
+    text = path.read_text()
+    assert f"::1 {old}" in text
+    path.write_text(text.replace(f"::1 {old}", f"::1 {new}"))
+
+
 def replaced(path: Path, target: str) -> None:
     path.unlink()
     path.symlink_to(target)
@@ -88,7 +95,8 @@ def replaced(path: Path, target: str) -> None:
         (lambda etc: (etc / "dir").chmod(0o755), "dir is mode 0755 instead of mode 0700"),
         (lambda etc: replaced(etc / "link", "b"), "link is link to b instead of link to a"),
         (lambda etc: (etc / "link").unlink(), "link is missing"),
-        (lambda etc: (etc / "hosts").write_text("::1 x\n"), "hosts has another block api"),
+        (lambda etc: (etc / "hosts").write_text("::1 x\n"), "hosts lacks the block api"),
+        (lambda etc: within(etc / "hosts", "api", "x"), "hosts has another block api"),
         (lambda etc: (etc / "hosts").unlink(), "hosts is missing"),
         (lambda etc: (etc / "old").write_text("x"), "old should not be there"),
         (lambda etc: (etc / "key").chmod(0o644), "key is mode 0644 instead of mode 0600"),
