@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kubewright.act.messages import plain, system_error
+from kubewright.act.messages import failure_message, plain, system_error
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,15 @@ def test_a_sequence_without_its_end_hides_no_line(begin: str) -> None:
 )
 def test_a_full_disk_has_a_place(error: OSError, said: str) -> None:
     assert system_error(error, "/near") == said
+
+
+def test_podmans_own_words_are_told() -> None:
+    result = {
+        "msg": "Container kubewright-a exited with code 125 when created",
+        "stdout": "",
+        "stderr": "Error: statfs /x: no such file or directory\n",
+    }
+    assert failure_message(result) == (
+        "Container kubewright-a exited with code 125 when created: "
+        "Error: statfs /x: no such file or directory"
+    )

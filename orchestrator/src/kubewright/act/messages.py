@@ -9,7 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: Messages of Ansible that say only that something failed; the reason is in another field.
-_EMPTY_WORDS = ("non-zero return code", "module failure", "one or more items failed")
+_EMPTY_WORDS = re.compile(
+    r"(non-zero return code|module failure|one or more items failed)"
+    r"|.+ exited with code \d+\b",  # containers.podman
+    re.IGNORECASE,
+)
 #: What a terminal obeys instead of showing it (ECMA-48, in 7 and in 8 bits): strings that end with
 #: ST (or BEL, as xterm has it), CSI and its parameters, ESC and its final character; then whatever
 #: else is a control character, so that no ESC is left, but for blanks and line ends.
@@ -46,7 +50,7 @@ def failure_message(result: Mapping[str, Any], action: str = "", output: str = "
     if "censored" in result:
         return _refusal(action, output) or HIDDEN
     message = plain(str(result.get("msg") or "")).strip()
-    if message and not message.lower().startswith(_EMPTY_WORDS):
+    if message and not _EMPTY_WORDS.match(message):
         return message
     details = next(
         (
