@@ -60,9 +60,10 @@ def actor(
     `initial_node`: the node that is on record as having begun the cluster, if any.
     `begun`: whether the cluster is on record as having been whole.
 
-    It is one whose API server is ready; where no cluster exists yet, the node on record, else the
-    first by name. A cluster is never begun a second time: where the node on record does not answer
-    and nobody else has joined, that is an error.
+    It is one whose API server is ready, else one that has to have its certificates renewed before
+    it can be; where no cluster exists yet, the node on record, else the first by name. A cluster is
+    never begun a second time: where the node on record does not answer and nobody else has joined,
+    that is an error.
     """
     if not states:
         raise AnsibleFilterError(
@@ -75,6 +76,9 @@ def actor(
     ready = [name for name in joined if states[name]["api_ready"]]
     if ready:
         return ready[0]
+    expired = [name for name in joined if not states[name]["certificates"]["serves"]]
+    if expired:
+        return expired[0]
     if joined:
         raise AnsibleFilterError(
             f"No API server is ready on {', '.join(joined)}. Most of the control planes must be "
@@ -180,6 +184,15 @@ def drifted(states: Mapping[str, Mapping[str, Any]], acting: str) -> list[str]:
     return sorted(needs, key=lambda name: name != acting)
 
 
+def renewing(states: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The control planes whose certificates have to be renewed, by their `node_state`."""
+    return [
+        name
+        for name, state in sorted(states.items())
+        if state["membership"]["role"] == _nodes.CONTROL_PLANE and state["certificates"]["due"]
+    ]
+
+
 def node_address(variables: Mapping[str, Any]) -> str | None:
     """A host's own address: its machine's, else what Ansible connects to; None while unknown."""
     address: str | None = _nodes.address(variables)
@@ -258,6 +271,7 @@ class FilterModule:
             "pki_secrets": pki_secrets,
             "provided": provided,
             "providers": providers,
+            "renewing": renewing,
             "unready": unready,
             "wait_for_device": wait_for_device,
         }

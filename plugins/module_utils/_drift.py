@@ -10,6 +10,7 @@ what is compared here and what is written there can't differ:
     volume, image       volume, system_image
     container_images    container_images: true
     membership          kubeadm: {role, cluster_id}
+    certificates        certificates: true
     node                node_object: {name, labels, taints}
     objects             cluster_objects: of the whole cluster, seen from a control plane
 """
@@ -18,11 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _api,
+    _certificates,
     _command,
     _containers,
     _files,
@@ -68,12 +71,17 @@ class Findings:
 
 @dataclass
 class Comparison:
-    """One node against its documents. `api`: servers, and the name in their certificates."""
+    """One node against its documents. `api`: servers, and the name in their certificates.
+
+    `certificates`: this node's, of one that has joined.
+    """
 
     run: _command.Runner
     membership: _kubeadm.Membership
     api_servers: Sequence[str] = ()
     api_name: str = ""
+    certificates: Sequence[_certificates.Certificate] = ()
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     found: Findings = field(default_factory=Findings)
     _changed_paths: set[str] = field(default_factory=set)
     _image_changes: bool = False
@@ -93,6 +101,7 @@ class Comparison:
                 return
         digests = document.get("digests") or {}
         steps: tuple[tuple[str, Callable[[Any], list[str]]], ...] = (
+            ("certificates", lambda _: _certificates.reasons(self.certificates, self.now)),
             ("files", lambda files: self._files(files, digests)),
             ("volume", self._volume),
             ("image", self._image),
@@ -198,6 +207,11 @@ class Comparison:
         ]
 
     def _node(self, desired: Mapping[str, Any]) -> list[str]:
+        if _certificates.over(self.certificates, self.now, _certificates.KUBELET_CLIENT):
+            self.found.unknown.append(
+                f"Node {desired['name']}: the kubelet's certificate has to be renewed first"
+            )
+            return []
         try:
             with _api.as_kubelet(self.api_servers, self.api_name) as api:
                 live = api.get(_api.node_path(desired["name"]))

@@ -16,6 +16,8 @@ description:
   - An action plugin of the same name renders the documents of O(roles) on the controller, so that a
     node costs one call.
   - Real bytes are compared, never stamps. Of secrets only their SHA-256 travels.
+  - Where it has joined one, says until when its certificates are valid, and does not wait for an
+    API server that can't serve with those it has.
   - Where it has not joined a cluster, and the role preflight is among O(roles), the machine is
     checked as well. What is found there is no drift.
   - Waits for the end of a change that is under way on the node, so that what it says is settled.
@@ -123,6 +125,14 @@ node:
   type: dict
   returned: always
   sample: {ready: true, unschedulable: false, kubelet: v1.37.2}
+certificates:
+  description:
+    - Of a node that has joined, C(due) (whether some have to be renewed, or a renewal was cut),
+      C(serves) (whether an API server and a kubelet can run with them) and a C(list) with C(file),
+      C(holder), C(ends), C(due), C(over) and C(text) of each.
+  type: dict
+  returned: always
+  sample: {due: false, serves: true, list: []}
 api_ready:
   description: Whether this node's own API server is ready.
   type: bool
@@ -135,11 +145,13 @@ epoch:
 
 import os
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _certificates,
     _command,
     _drift,
     _fence,
@@ -171,7 +183,12 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
     address = params["address"]
     machine = _node.machine_facts(address=address)
     serves = membership.phase == "joined" and membership.role == "control_plane" and address
-    api_ready = bool(serves) and _node.wait_for_api(address, CA, params["wait_for_api"])
+    now = datetime.now(timezone.utc)
+    certificates = _certificates.of_node() if membership.phase == "joined" else []
+    told = _certificates.summary(certificates, now)
+    # It will not get ready by waiting.
+    seconds = params["wait_for_api"] if told["serves"] else 0
+    api_ready = bool(serves) and _node.wait_for_api(address, CA, seconds)
     comparison = _drift.Comparison(
         _command.SystemRunner(fence.pass_fds),
         membership,
@@ -180,6 +197,8 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
             *(one for one in params["api_servers"] if one != address),
         ],
         params["api_name"],
+        certificates,
+        now,
     )
     found = comparison.compare(documents)
     return {
@@ -188,6 +207,7 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
         else [],
         "machine": machine,
         "membership": membership.as_dict(),
+        "certificates": told,
         "api_ready": api_ready,
         "epoch": _fence.read_epoch(),
         "drift": found.drift,

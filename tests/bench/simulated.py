@@ -98,6 +98,7 @@ def answers(known: Inventory) -> dict[str, dict[str, Any]]:
                 "cluster_id": "3f0c",
             },
             "node": {"ready": True, "unschedulable": False, "kubelet": f"v{VERSION}"},
+            "certificates": {"due": False, "serves": True, "list": []},
             "api_ready": variables["kubewright_role"] == "control_plane",
             "epoch": 1,
         }

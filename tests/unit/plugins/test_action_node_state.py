@@ -49,6 +49,7 @@ def test_the_nodes_answer_is_the_result_of_one_call() -> None:
     assert arguments["documents"] == {
         "worker": {
             "membership": {"role": "worker", "cluster_id": "3f0c"},
+            "certificates": True,
             "units": [{"name": "kubelet.service", "state": "started"}],
             "node": {"name": "web-1", "labels": {"a": "b"}},
         }

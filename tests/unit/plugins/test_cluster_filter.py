@@ -11,9 +11,13 @@ from ansible_collections.kubewright.cluster.plugins.filter import cluster
 from ansible_collections.kubewright.cluster.plugins.module_utils import _guard
 
 
-def state(phase: str = "none", ready: bool = False) -> dict[str, Any]:
+def state(phase: str = "none", ready: bool = False, serves: bool = True) -> dict[str, Any]:
     """What node_state says of a control plane."""
-    return {"membership": {"phase": phase}, "api_ready": ready}
+    return {
+        "membership": {"phase": phase, "role": "control_plane" if phase != "none" else None},
+        "certificates": {"due": not serves, "serves": serves, "list": []},
+        "api_ready": ready,
+    }
 
 
 def test_a_new_cluster_begins_on_the_first_by_name() -> None:
@@ -55,6 +59,19 @@ def test_nobody_acts_without_an_api_server() -> None:
         cluster.actor({"a": state(), "b": state("joined")}, "b")
 
 
+def test_one_acts_whose_api_server_will_be_ready_with_new_certificates() -> None:
+    """A cluster that was off for a year has no API server, and apply got no further."""
+    states = {"a": state("joined"), "b": state("joined", serves=False), "c": state()}
+    assert cluster.actor(states, "a", begun=True) == "b"
+    assert cluster.actor({**states, "d": state("joined", ready=True)}, "a", begun=True) == "d"
+
+
+def test_control_planes_alone_are_renewed_before_the_rest() -> None:
+    worker = {**state("joined", serves=False), "membership": {"phase": "joined", "role": "worker"}}
+    states = {"b": state("joined", serves=False), "a": state("joined"), "web": worker, "c": state()}
+    assert cluster.renewing(states) == ["b"]
+
+
 def test_nobody_answers() -> None:
     with pytest.raises(AnsibleFilterError, match="No control plane answers"):
         cluster.actor({})
@@ -68,7 +85,7 @@ def test_what_a_report_needs_of_the_answers_keeps_who_said_nothing() -> None:
     }
     assert cluster.answers(hostvars, ["b", "a", "c"]) == {
         "b": {"unreachable": True, "msg": "timed out"},
-        "a": {"membership": {"phase": "none"}},
+        "a": {"membership": state()["membership"]},
         "c": {},
     }
 

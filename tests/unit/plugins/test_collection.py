@@ -96,6 +96,8 @@ def smallest(name: str, path: Path) -> dict[str, Any]:
     }
     if name == "kubeadm":
         arguments["node"] = {"name": "a", "address": "192.0.2.1"}
+    if name == "certificates":
+        arguments["address"] = "192.0.2.1"
     if name == "system_image":
         arguments["digest"] = "0" * 64
     if name == "volume":

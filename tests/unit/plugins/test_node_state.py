@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import certified
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _kubeadm, _node
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _certificates,
+    _fence,
+    _kubeadm,
+    _node,
+)
 from ansible_collections.kubewright.cluster.plugins.modules import node_state
 from api_server import ADMINISTRATOR, HERE, KUBELET, NAME, NOBODY, Server, serving
 from wanted_files import OWNER
@@ -48,6 +56,16 @@ def joined(record: Path, role: str) -> None:
     _kubeadm.write_membership("finished", "join", role, "3f0c", record)
 
 
+@pytest.fixture(autouse=True)
+def certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the certificates of a node lie that has joined; they are good."""
+    root = tmp_path / "certified"
+    places = (root / "etc/kubernetes", root / "var/lib/kubelet/pki")
+    monkeypatch.setattr(_certificates.of_node, "__defaults__", places)
+    certified.lay(root, now=datetime.datetime.now(datetime.UTC))
+    return root
+
+
 def wants(path: Path, content: str) -> dict[str, Any]:
     return {"role": {"files": [{"path": str(path), "content": content, **OWNER}]}}
 
@@ -67,6 +85,7 @@ def test_a_machine_of_which_nothing_is_known(run_module: RunModule) -> None:
         "unknown": [],
         "node": {},
         "membership": {"phase": "none", "operation": None, "role": None, "cluster_id": None},
+        "certificates": {"due": False, "serves": True, "list": []},
         "api_ready": False,
         "epoch": 0,
         "diff": [],
@@ -335,3 +354,41 @@ def test_arguments_that_cannot_be_read(run_module: RunModule, argument: dict[str
     result = run_module("node_state", **argument)
     assert result["failed"]
     assert next(iter(argument)) in result["msg"]
+
+
+@needs_root
+def test_an_api_server_whose_certificates_have_expired_is_not_waited_for(
+    run_module: RunModule, record: Path, server: Server, certificates: Path
+) -> None:
+    """It was, for a minute on every control plane; and then nobody knew why."""
+    joined(record, "control_plane")
+    server.answer("/readyz", "etcd", status=500)
+    now = datetime.datetime.now(datetime.UTC)
+    shutil.rmtree(certificates)
+    certified.lay(certificates, but={"pki/apiserver.crt": -1}, now=now)
+    documents = {"control_plane": {"certificates": True}}
+    began = time.monotonic()
+    result = run_module("node_state", address=OWN, wait_for_api=60, documents=documents)
+    assert time.monotonic() - began < 30
+    assert (result["api_ready"], result["certificates"]["serves"]) == (False, False)
+    (reason,) = result["drift"]["control_plane"]
+    assert "the certificate of the API server" in reason and " expired on " in reason
+
+
+@needs_root
+def test_an_expired_kubelet_is_no_reason_to_ask_the_api_with_its_certificate(
+    run_module: RunModule, record: Path, server: Server, certificates: Path
+) -> None:
+    """It said: the API server answered 401."""
+    joined(record, "worker")
+    now = datetime.datetime.now(datetime.UTC)
+    shutil.rmtree(certificates)
+    certified.lay(
+        certificates, control_plane=False, but={"kubelet-client-current.pem": -1}, now=now
+    )
+    documents = {"worker": {"certificates": True, "node": {"name": "web-1"}}}
+    result = run_module("node_state", api_servers=[HERE], api_name=NAME, documents=documents)
+    (reason,) = result["drift"]["worker"]
+    assert "the certificate of the kubelet" in reason and " expired on " in reason
+    assert result["unknown"] == ["Node web-1: the kubelet's certificate has to be renewed first"]
+    assert server.asked == []

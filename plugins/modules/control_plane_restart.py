@@ -1,0 +1,126 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Restart what runs on a control plane with certificates that have been renewed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: control_plane_restart
+short_description: Restart what runs on a control plane with certificates that have been renewed
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+description:
+  - Where M(kubewright.cluster.certificates) has renewed certificates since, restarts the API
+    server, the controller manager and the scheduler, which read theirs when they start, and waits
+    until they run and the API server is ready. On one control plane after another, so that the
+    cluster always has an API.
+  - etcd reads its certificates at each new connection and is left alone.
+  - The node keeps a record from the renewal until the restart, so that a run that was cut is
+    finished by the next one.
+options:
+  address:
+    description: The node's own address, where its API server listens.
+    type: str
+    required: true
+  timeout:
+    description: Seconds for each of them to be there again.
+    type: int
+    default: 300
+  binary_directory:
+    description: Where crictl lies.
+    type: path
+    default: /opt/kubewright/bin
+extends_documentation_fragment:
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    support: full
+    description: Predicts whether they would be restarted.
+  diff_mode:
+    support: full
+    description: Names what is restarted.
+  idempotent:
+    support: full
+    description: Where nothing was renewed since the last restart, nothing is restarted.
+"""
+
+EXAMPLES = r"""
+- name: Have the control plane use its new certificates
+  kubewright.cluster.control_plane_restart:
+    address: 192.0.2.11
+"""
+
+RETURN = r"""
+restarted:
+  description: What was restarted.
+  type: list
+  elements: str
+  returned: success
+  sample: [kube-apiserver, kube-controller-manager, kube-scheduler]
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _api,
+    _atomic,
+    _certificates,
+    _command,
+    _fence,
+    _renewal,
+    _static_pods,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+
+
+def converge(pods: _static_pods.StaticPods, record: Path, check_mode: bool) -> list[str]:
+    """Restart what is older than the renewal on *record*; gives what that is."""
+    if not record.exists():
+        return []
+    if not check_mode:
+        pods.restart(_renewal.renewed_at(record))
+        _atomic.remove_if_there(record)
+        _atomic.fsync_directory(record.parent)
+    return [_static_pods.API_SERVER, *_static_pods.OTHERS]
+
+
+def main() -> None:
+    """Restart under the node lock."""
+    module = AnsibleModule(
+        argument_spec={
+            "address": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 300},
+            "binary_directory": {"type": "path", "default": "/opt/kubewright/bin"},
+            "epoch": {"type": "int"},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params: dict[str, Any] = module.params
+    try:
+        with _fence.node_lock(
+            params["epoch"], params["lock_timeout"], check_mode=module.check_mode
+        ) as fence:
+            pods = _static_pods.StaticPods(
+                _command.SystemRunner(fence.pass_fds),
+                Path(params["binary_directory"]),
+                params["address"],
+                _api.CA,
+                params["timeout"],
+            )
+            restarted = converge(pods, _certificates.RENEWAL, module.check_mode)
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
+    else:
+        module.exit_json(
+            changed=bool(restarted),
+            restarted=restarted,
+            diff={"before": "", "after": "".join(f"{one} restarts\n" for one in restarted)},
+        )
+
+
+if __name__ == "__main__":
+    main()
