@@ -206,14 +206,7 @@ def node_machine(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def node_labels(variables: Mapping[str, Any]) -> dict[str, str]:
     """Labels of a Node: its pool, and where its machine is (kubernetes.io's well-known names)."""
-    machine = _nodes.machine(variables)
-    labels = {
-        "kubewright.io/pool": _nodes.pool_of(variables),
-        "topology.kubernetes.io/region": machine.get("region"),
-        "topology.kubernetes.io/zone": machine.get("zone"),
-        "node.kubernetes.io/instance-type": machine.get("node_type"),
-    }
-    return {name: value for name, value in labels.items() if value}
+    return _nodes.labels(variables)
 
 
 def api_servers(

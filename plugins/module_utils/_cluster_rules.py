@@ -9,11 +9,11 @@ quorum, names, addresses, networks, version, volumes. tests/data/bad_clusters.ym
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, ip_network
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes, _volume
+from ansible_collections.kubewright.cluster.plugins.module_utils import _labels, _nodes, _volume
 
 # A DNS label, RFC 1123.
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -48,7 +48,8 @@ class Node:
     """What an inventory says of a host: ``groups`` are those of nodes that it is in.
 
     ``address`` is None where a provider has yet to make the machine. ``unchecked`` says what
-    switches the check of its SSH host key off, if anything.
+    switches the check of its SSH host key off, if anything. ``labels`` are what becomes labels of
+    its Node, by where it is said.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Node:
     unchecked: str = ""
     volume_type: object = "local"
     volume_device: object = None
+    labels: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,12 @@ def _pod_network(network: IPv4Network, nodes: int) -> Iterator[str]:
 
 def _machines(cluster: Cluster) -> Iterator[str]:
     for node in cluster.nodes:
+        for name, value in node.labels.items():
+            if not _labels.is_value(value):
+                yield (
+                    f"{node.name}: {name}: '{value}' can't be a label of its Node. Write "
+                    f"{_labels.WRITE}."
+                )
         if node.provider not in cluster.providers:
             yield (
                 f"{node.name}: kubewright_provider: there is no provider '{node.provider}'. The "

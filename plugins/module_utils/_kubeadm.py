@@ -21,7 +21,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _atomic,
+    _labels,
+    _machines,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 RECORD = Path("/var/lib/kubewright/kubeadm.json")
@@ -157,9 +161,15 @@ def node_registration(node: Mapping[str, Any], extra_ignored: Sequence[str] = ()
     """kubeadm's NodeRegistrationOptions for `node` (name, address, provider_id, labels, ...)."""
     arguments = [{"name": "node-ip", "value": node["address"]}]
     if node.get("provider_id"):
+        if not _machines.ID.fullmatch(node["provider_id"]):
+            raise KubewrightError(
+                f"provider_id: {node['provider_id']!r} is not <provider>://<id> of letters, digits "
+                "and _ . : @ / + = ~ -"
+            )
         arguments.append({"name": "provider-id", "value": node["provider_id"]})
     labels = node.get("labels") or {}
     if labels:
+        _labels.check(labels)
         value = ",".join(f"{name}={labels[name]}" for name in sorted(labels))
         arguments.append({"name": "node-labels", "value": value})
     ignored = [*(node.get("ignore_preflight_errors") or []), *extra_ignored]

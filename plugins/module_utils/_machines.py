@@ -24,15 +24,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubewright.cluster.plugins.module_utils import _labels
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 SCHEMA = 1
 TEXT_FIELDS = ("id", "name", "address", "provider", "region", "zone", "node_type", "power")
+# They become labels of the Node.
+LABELS = ("region", "zone", "node_type")
 FIELDS = frozenset((*TEXT_FIELDS, "host_keys"))
 POWER = ("on", "off")
-# What kubelet takes as --provider-id: <provider>://<the provider's own name of it>.
-ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*://\S+")
-# A DNS label, RFC 1123: it becomes a host name.
+# What kubelet takes as --provider-id: <provider>://<the provider's own name of it>. kubeadm writes
+# it into a file of variables, where quotes and blanks would end it.
+ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*://[A-Za-z0-9_.:@/+=~-]+")
+# A DNS label, RFC 1123: it becomes a host name, or is that of a role.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 AUTHORITY = "@cert-authority"
 # A name or an address, no pattern: it is the one that ssh looks for in the certificate.
@@ -111,11 +115,14 @@ def _problems(machine: Any) -> list[str]:
         if field in machine and not (isinstance(machine[field], str) and machine[field])
     ]
     problems += [f"{field} is not a text, or empty" for field in empty]
+    label = (_labels.is_value, f"can't be a label of its Node: write {_labels.WRITE}")
     rules: dict[str, tuple[Callable[[Any], object], str]] = {
         "id": (ID.fullmatch, "is not <provider>://<id>"),
         "name": (NAME.fullmatch, "is not a DNS label"),
         "address": (_is_address, "is not an IP address"),
+        "provider": (NAME.fullmatch, "is not a DNS label"),
         "power": (POWER.__contains__, "is neither on nor off"),
+        **dict.fromkeys(LABELS, label),
     }
     for field, (rule, text) in rules.items():
         if field in machine and field not in empty and not rule(machine[field]):

@@ -16,6 +16,12 @@ WORKER = "worker"
 # Where machines come from unless an inventory says something else: they are there.
 STATIC = "static"
 _POOL = "pool_"
+# kubernetes.io's well-known labels, by the field of a machine.
+_LABELS = {
+    "region": "topology.kubernetes.io/region",
+    "zone": "topology.kubernetes.io/zone",
+    "node_type": "node.kubernetes.io/instance-type",
+}
 
 
 def places(groups: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -71,6 +77,24 @@ def machine(variables: Mapping[str, Any]) -> dict[str, Any]:
     return static_machine(
         variables["kubewright_cluster_name"], variables["inventory_hostname"], address(variables)
     )
+
+
+def told_labels(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What an inventory says that becomes labels of a host's Node, by where it says it."""
+    told = variables.get("kubewright_machine") or {}
+    found = {f"kubewright_machine.{key}": told.get(key) for key in _LABELS}
+    return {
+        "kubewright_pool": pool_of(variables),
+        **{name: value for name, value in found.items() if value},
+    }
+
+
+def labels(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Labels of a host's Node: its pool, and where its machine is, as far as that is known."""
+    its = machine(variables)
+    known = {"kubewright.io/pool": pool_of(variables)}
+    known |= {label: its.get(key) for key, label in _LABELS.items()}
+    return {name: value for name, value in known.items() if value}
 
 
 def static_machine(

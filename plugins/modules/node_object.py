@@ -82,6 +82,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _api,
     _fence,
+    _labels,
     _node_object,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
@@ -104,6 +105,7 @@ def credentials(params: dict[str, Any]) -> AbstractContextManager[_api.Api]:
 def converge(api: _api.Api, params: dict[str, Any], check_mode: bool) -> list[str]:
     """Add what is missing; gives it in words."""
     path, labels, taints = _api.node_path(params["name"]), params["labels"], params["taints"]
+    _labels.check(labels)
     for tried in range(1, TRIES + 1):
         live = api.get(path)
         if live is None:

@@ -94,6 +94,7 @@ def read(
             unchecked(variables),
             variables.get("system_volume_type", "local"),
             variables.get("system_volume_device"),
+            _nodes.told_labels(variables),
         )
         for host, variables in hosts.items()
     ]

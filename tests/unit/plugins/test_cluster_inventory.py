@@ -380,3 +380,16 @@ def test_no_operation_on_machines_whose_keys_nobody_checks(operation: str) -> No
     assert check["kubewright.cluster.cluster_inventory"] == {"refuse": False}
     assert check["any_errors_fatal"] is True
     assert work["ansible.builtin.include_role"]["tasks_from"] == operation
+
+
+def test_what_becomes_a_label_of_the_node_is_one(images: Path) -> None:
+    machine = {"region": "eu", "zone": "eu west 1,a=b", "node_type": "x" * 64}
+    told = read(images, kubewright_machine=machine, kubewright_pool="a b").problems
+    assert [problem.split(" can't be")[0] for problem in told] == [
+        "delta: kubewright_pool: 'a b'",
+        "delta: kubewright_machine.zone: 'eu west 1,a=b'",
+        f"delta: kubewright_machine.node_type: '{'x' * 64}'",
+    ]
+    assert all("Write letters, digits, - _ and ., at most 63" in problem for problem in told)
+    good = {"region": "eu_1", "zone": "eu-1", "node_type": "m5.XL"}
+    assert read(images, kubewright_machine=good).problems == []
