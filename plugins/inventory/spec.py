@@ -141,11 +141,14 @@ pools: [{name: web, provider: local, size: 2}]
 """
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
+from ansible.template import trust_as_template
 
 try:
     from kubewright.image import ImageError
@@ -167,9 +170,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
 
     NAME = "kubewright.cluster.spec"
 
-    # Templates can come only from a provider.yml, which is code: no field of cluster.yml can hold
-    # one, and kubewright.spec.machines refuses them in machines.json.
-    trusted_by_default = True
+    # What cluster.yml and machines.json say is text, whatever it looks like; see _code() for what
+    # the collection itself wrote.
+    trusted_by_default = False
 
     def verify_file(self, path: str) -> bool:
         """Return whether the file may be a spec, by its name; what it says is checked later."""
@@ -208,7 +211,10 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
 
 def _built(path: Path) -> spec_inventory.Inventory:
     # The providers are roles of the collection that this plugin is part of, wherever it lies.
-    providers = find(Path(__file__).resolve().parents[2])
+    providers = {
+        name: replace(provider, host_vars=_code(provider.host_vars))
+        for name, provider in (find(Path(__file__).resolve().parents[2]) or {}).items()
+    }
     spec = load(path, known_providers=providers)
     version = resolve(spec.version)
     paths = ClusterPaths.of(spec.name)
@@ -218,7 +224,7 @@ def _built(path: Path) -> spec_inventory.Inventory:
         paths=paths,
         machines=read(paths.machines, spec.name),
         images=current(version),
-        providers=providers or {},
+        providers=providers,
         private_key=_file_version(spec.ssh.private_key_file),
     )
 
@@ -230,3 +236,12 @@ def _file_version(path: str | None) -> str:
     except (OSError, RuntimeError):  # of it ssh itself says what is wrong
         return ""
     return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+
+def _code(value: Any) -> Any:
+    """Return the variables of a provider.yml, whose texts may be templates: it is code."""
+    if isinstance(value, Mapping):
+        return {key: _code(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_code(inner) for inner in value]
+    return trust_as_template(value) if isinstance(value, str) else value

@@ -92,8 +92,8 @@ def told_labels(variables: Mapping[str, Any]) -> dict[str, Any]:
 def labels(variables: Mapping[str, Any]) -> dict[str, str]:
     """Labels of a host's Node: its pool, and where its machine is, as far as that is known."""
     its = machine(variables)
-    known = {"kubewright.io/pool": pool_of(variables)}
-    known |= {label: its.get(key) for key, label in _LABELS.items()}
+    known: dict[str, Any] = {label: its.get(key) for key, label in _LABELS.items()}
+    known["kubewright.io/pool"] = pool_of(variables)
     return {name: value for name, value in known.items() if value}
 
 

@@ -379,3 +379,30 @@ def test_what_an_action_of_ours_refuses_is_told_though_its_result_is_hidden(
     assert "Restore it from a backup" in failure.message
     assert "Origin" not in failure.message
     assert "battery-staple" not in failure.message
+
+
+UNTRUSTED = """\
+- name: Look
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Say it
+      ansible.builtin.debug:
+        msg: "{{ ['said', text, deep, number + 1, epoch_known] | to_json }}"
+"""
+
+
+def test_what_a_run_is_told_is_no_template(
+    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str]
+) -> None:
+    """A name in it may come from a file, a node or a provider."""
+    marker = paths.state.parent / "ran"
+    text = "{{ lookup('ansible.builtin.pipe', 'touch " + str(marker) + "') }}"
+    told = {"text": text, "deep": {"list": [text]}, "number": 6, "epoch_known": True}
+    with Session(paths, "apply") as session:
+        result = session.run(playbook(UNTRUSTED), inventory=inventory, extra_vars=told)
+    log = result.log.read_text()
+    assert result.status == "successful", log
+    assert not marker.exists()
+    assert log.count("lookup('ansible.builtin.pipe'") == 2
+    assert ", 7, true]" in log

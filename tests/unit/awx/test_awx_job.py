@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from kubewright.cli.identity import read
 from kubewright.locations import ClusterPaths
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+#: Looks like a template.
+TEXT = "{{ 1 + 1 }}"
 
 
 @pytest.fixture
@@ -26,7 +27,9 @@ def project(tmp_path: Path) -> Path:
     """A repository as awx/project is, with a job that needs no machine."""
     path = tmp_path / "repository"
     path.mkdir()
-    shutil.copy(CHECKOUT / "awx/project/cluster.yml", path)
+    cluster = yaml.safe_load((CHECKOUT / "awx/project/cluster.yml").read_text())
+    cluster["control_plane"]["kubelet_args"] = {"clusterDomain": TEXT}
+    (path / "cluster.yml").write_text(yaml.safe_dump(cluster))
     # Those by which its reset.yml begins.
     first = yaml.safe_load((CHECKOUT / "awx/project/reset.yml").read_text())[:2]
     (path / "begin.yml").write_text(yaml.safe_dump(first))
@@ -51,7 +54,10 @@ def test_a_job_without_state_has_what_its_credential_and_inventory_say(
     source = {name: str(tmp_path / place) for name, place in places.items()}
     database = awx_job.imported(project / "cluster.yml", {**environment, **source})
     alpha = database["_meta"]["hostvars"]["alpha"]
-    assert alpha["ansible_host"] == "192.0.2.11"
+    # With the mark of a text that is no template, for the jobs that read it from there.
+    assert alpha["ansible_host"] == {"__ansible_unsafe": "192.0.2.11"}
+    kubelet = alpha["container_runtime_kubelet_configuration"]
+    assert kubelet["clusterDomain"] == {"__ansible_unsafe": TEXT}
     assert "ansible_ssh_private_key_file" not in alpha and "IdentitiesOnly" not in str(alpha), (
         "or the agent's key would not be tried"
     )
@@ -72,7 +78,8 @@ def test_a_job_without_state_has_what_its_credential_and_inventory_say(
     assert (identity.cluster_id, pki) == (made.identity.cluster_id, made.pki)
     assert (identity.initial_node, identity.begun) == ("alpha", True)
     assert stat.S_IMODE((state / "identity").stat().st_mode) == 0o700
-    assert alpha["kubewright_host_keys"][0] in (state / "known_hosts").read_text()
+    (key,) = alpha["kubewright_host_keys"]
+    assert key["__ansible_unsafe"] in (state / "known_hosts").read_text()
     kept = "".join(
         path.read_text() for path in (tmp_path / "job/artifacts").rglob("*") if path.is_file()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,10 @@ class World:
     def listed(self) -> dict[str, Any]:
         ended = self.run("ansible-inventory", "-i", "cluster.yml", "--list")
         assert ended.returncode == 0, ended.stderr
-        data: dict[str, Any] = json.loads(ended.stdout)
+        # Text that is no template is marked in this output.
+        data: dict[str, Any] = json.loads(
+            ended.stdout, object_hook=lambda found: found.get("__ansible_unsafe", found)
+        )
         return data
 
     def machines(self, address: str) -> None:
@@ -137,6 +141,34 @@ def test_localhost_sees_the_cluster_and_a_refresh_reads_machines_again(world: Wo
 """)
     ended = world.run("ansible-playbook", "-i", "cluster.yml", "playbook.yml")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_only_what_the_collection_wrote_is_a_template(world: World) -> None:
+    """A provider.yml is its code: here one of a collection that differs in that file alone."""
+    namespace = world.directory / "share" / "ansible_collections" / "kubewright"
+    (namespace / "cluster").unlink()
+    (namespace / "cluster" / "roles").mkdir(parents=True)
+    for name in ("galaxy.yml", "meta", "plugins"):
+        shutil.copytree(ROOT / name, namespace / "cluster" / name) if (
+            ROOT / name
+        ).is_dir() else shutil.copy(ROOT / name, namespace / "cluster")
+    role = namespace / "cluster" / "roles" / "provider_local"
+    role.mkdir()
+    (role / "provider.yml").write_text(
+        "host_vars: {mine: '{{ 1 + 1 }}', deep: {list: ['{{ inventory_hostname }}']}}\n"
+    )
+    world.file.write_text(CLUSTER.replace("size: 3", "size: 3, kubelet_args: {clusterDomain: X}"))
+    world.file.write_text(world.file.read_text().replace("X", "'{{ 1 + 1 }}'"))
+    words = ["-e", "ansible_connection=local", "-m", "ansible.builtin.debug"]
+    said = ""
+    for variable in ("mine", "deep", "container_runtime_kubelet_configuration"):
+        ended = world.run(
+            "ansible", "-i", "cluster.yml", "demo-cp-1", *words, "-a", f"var={variable}"
+        )
+        said += ended.stdout
+    assert '"mine": 2' in said
+    assert '"demo-cp-1"\n        ]' in said
+    assert '"clusterDomain": "{{ 1 + 1 }}"' in said
 
 
 def test_what_is_wrong_with_a_file_is_told(world: World) -> None:

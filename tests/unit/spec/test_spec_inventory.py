@@ -268,7 +268,6 @@ def test_machines_json(tmp_path: Path) -> None:
         {**good, "machines": [{"name": "demo-cp-1"}]},
         {**good, "machines": [{**entry, "host_keys": "ssh-ed25519"}]},
         {**good, "machines": [{**entry, "address": 7}]},
-        {**good, "machines": [{**entry, "zone": "{{ lookup('pipe', 'id') }}"}]},
         [],
     ):
         path.write_text(json.dumps(bad))

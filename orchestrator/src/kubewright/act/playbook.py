@@ -114,7 +114,7 @@ def _ansible(order: Order, recorder: _Recorder) -> str:
         ident="run",
         playbook=order.playbook,
         inventory=str(order.inventory),
-        extravars=dict(order.extra_vars),
+        extravars=_literal(order.extra_vars),
         limit=order.limit,
         cmdline=shlex.join(order.options) or None,
         envvars=variables,
@@ -135,6 +135,19 @@ def _ansible(order: Order, recorder: _Recorder) -> str:
     )
     runner.run()
     return "successful" if runner.rc == 0 else "failed"
+
+
+def _literal(value: Any) -> Any:
+    """Return what Ansible reads as the value, and never as a template.
+
+    It takes text of its command line for the user's own templates; in ours are names that came
+    from files, nodes and providers. The mark is that of ansible-inventory's output.
+    """
+    if isinstance(value, Mapping):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_literal(inner) for inner in value]
+    return {"__ansible_unsafe": value} if isinstance(value, str) else value
 
 
 def _program(name: str, path: str) -> str:

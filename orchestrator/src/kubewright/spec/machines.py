@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
-#: Ansible evaluates text with these in inventory variables, and this text comes from a provider.
-_TEMPLATE = ("{{", "{%", "{#")
 
 
 class MachinesError(Exception):
@@ -87,6 +85,4 @@ def _machine(entry: Mapping[str, Any]) -> Machine:
         isinstance(value, str) for value in (*keys, *values.values())
     ):
         raise ValueError(f"machine {entry.get('name')!r} has a field of the wrong kind")
-    if any(mark in value for value in (*keys, *values.values()) for mark in _TEMPLATE):
-        raise ValueError(f"machine {entry.get('name')!r} has a field that looks like a template")
     return Machine(**values, host_keys=tuple(keys))

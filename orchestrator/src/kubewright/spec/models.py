@@ -45,7 +45,7 @@ KubeletArgs = Annotated[
     dict[str, Any], Write("fields of KubeletConfiguration, such as {maxPods: 120}")
 ]
 Cidr = Annotated[str, Field(min_length=1)]
-#: Neither blanks, which would be other words of ssh, nor the marks of Ansible's templates.
+#: No blanks, which would make other words of ssh, and none of the marks of its tokens.
 PLAIN_WORD = r"^[^\s{}%]+$"
 
 
