@@ -14,7 +14,7 @@ from canaries import Place, at, canary, put, texts
 from real_ansible import PLAYBOOK, Ansible
 
 from kubewright.spec.errors import SpecError, dotted
-from kubewright.spec.kubelet_fields import FIELDS
+from kubewright.spec.kubelet_fields import fields
 from kubewright.spec.loading import check
 from kubewright.spec.models import Spec, json_schema
 from kubewright.spec.rules import Surroundings
@@ -103,7 +103,7 @@ def every_text() -> Iterator[Place]:
         if place[:-1] not in KUBELET_ARGS and not any(part == "any" for part in place):
             yield place
     for parent in KUBELET_ARGS:
-        for name, kind in FIELDS.items():
+        for name, kind in fields("1.37").items():
             of_kind = kind.adapter().json_schema()
             yield from ((*parent, name, *inner) for inner in texts(of_kind, of_kind))
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kubewright.spec import kubelet, source
+from kubewright.image import Catalogue
+from kubewright.spec import kubelet, kubelet_fields, source
 from kubewright.spec.errors import SpecError
 from kubewright.spec.loading import check, load
 from kubewright.spec.rules import Surroundings, Unresolved
@@ -19,7 +20,7 @@ BAD = Path(__file__).parents[2] / "data" / "bad_specs"
 EXPECTED: dict[str, list[dict[str, Any]]] = yaml.safe_load((BAD / "expected.yml").read_text())
 
 
-def resolve(version: str) -> str:
+def resolve(version: str, _cluster: str) -> str:
     if version.startswith("1.37"):
         return "1.37.2"
     raise Unresolved(f"there is no Kubernetes {version}", "choose 1.37")
@@ -147,8 +148,32 @@ def test_what_a_node_needs_of_its_kubelet_can_not_be_set(name: str) -> None:
 )
 def test_durations_as_the_kubelet_reads_them(duration: str, taken: bool) -> None:
     where = ("kubelet_args", "syncFrequency")
-    found = [*kubelet.findings(where, "syncFrequency", duration)]
+    found = [*kubelet.findings(where, "syncFrequency", duration, "1.37")]
     assert [one.location for one in found] == ([] if taken else [where])
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("1.37.2", ""),
+        ("1.36", "the kubelet of Kubernetes 1.36 has no setting defaultPodSysctls"),
+        # Told as a version, and its own fields nobody knows.
+        ("1.99", ""),
+        ("new", ""),
+    ],
+)
+def test_each_minor_has_its_own_fields(version: str, said: str) -> None:
+    where = ("kubelet_args", "defaultPodSysctls")
+    found = [*kubelet.findings(where, "defaultPodSysctls", {"a": "1"}, version)]
+    assert [one.message for one in found] == ([said] if said else [])
+    assert [one.remedy for one in found] == (["remove it: only 1.37 has it"] if said else [])
+
+
+def test_the_fields_of_every_minor_of_the_catalogue_are_known() -> None:
+    releases = Catalogue.load().versions()
+    assert set(kubelet_fields.minors()) == {version.rpartition(".")[0] for version in releases}
+    for minor in kubelet_fields.minors():
+        assert {"maxPods", *kubelet.OURS} <= kubelet_fields.fields(minor).keys()
 
 
 def test_no_control_character_of_the_file_reaches_a_terminal() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kubewright.spec.errors import Finding, Location
-from kubewright.spec.kubelet_fields import FIELDS
+from kubewright.spec.kubelet_fields import fields, minors
 from kubewright.spec.messages import describe
 
 #: What Kubewright itself decides, and why: a value here would take the node out of the cluster.
@@ -31,17 +31,28 @@ OURS = {
 }
 
 
-def findings(where: Location, name: str, value: Any) -> Iterator[Finding]:
-    """Say what is wrong with a field and its value. ``where``: the location of the field."""
+def findings(where: Location, name: str, value: Any, version: str) -> Iterator[Finding]:
+    """Say what is wrong with a field and its value.
+
+    ``where``: the location of the field. ``version``: that of Kubernetes, as the file has it; what
+    no minor is known of is taken for the newest.
+    """
+    known = minors()
+    minor = ".".join(version.split(".")[:2])
+    minor = minor if minor in known else known[-1]
+    of_minor = fields(minor)
     if name in OURS:
         yield Finding(where, f"{name} can't be set: {OURS[name]}", f"remove {name}", at_key=True)
-    elif name not in FIELDS:
-        close = difflib.get_close_matches(name, FIELDS, 1)
-        known = close[0] if close else "a field of KubeletConfiguration, such as maxPods"
+    elif others := [other for other in known if name in fields(other) and name not in of_minor]:
+        what = f"the kubelet of Kubernetes {minor} has no setting {name}"
+        yield Finding(where, what, f"remove it: only {', '.join(others)} has it", at_key=True)
+    elif name not in of_minor:
+        close = difflib.get_close_matches(name, of_minor, 1)
+        instead = close[0] if close else "a field of KubeletConfiguration, such as maxPods"
         what = f"the kubelet has no setting {name}"
-        yield Finding(where, what, f"write {known}", at_key=True)
+        yield Finding(where, what, f"write {instead}", at_key=True)
     else:
-        kind = FIELDS[name]
+        kind = of_minor[name]
         try:
             kind.adapter().validate_python(value)
         except ValidationError as error:

@@ -167,7 +167,8 @@ def _kubelet_args(
     places += [(("pools", number), pool) for number, pool in pools]
     for where, place in places:
         for name, value in (_get(place, "kubelet_args", dict) or {}).items():
-            yield from kubelet.findings((*where, "kubelet_args", name), name, value)
+            at: Location = (*where, "kubelet_args", name)
+            yield from kubelet.findings(at, name, value, _get(data, "version", str) or "")
 
 
 def _device(place: own_machines.Place) -> Iterator[Finding]:
