@@ -158,7 +158,7 @@ try:
     from kubewright.spec.images import current
     from kubewright.spec.machines import MachinesError, read
     from kubewright.spec.providers import ProviderError, find
-    from kubewright.spec.version import resolve
+    from kubewright.spec.version import release
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:
@@ -216,7 +216,7 @@ def _built(path: Path) -> spec_inventory.Inventory:
         for name, provider in (find(Path(__file__).resolve().parents[2]) or {}).items()
     }
     spec = load(path, known_providers=providers)
-    version = resolve(spec.version)
+    version = release(spec)
     paths = ClusterPaths.of(spec.name)
     return spec_inventory.build(
         spec,

@@ -151,6 +151,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fetch,
     _image,
     _image_use,
+    _kubeadm,
     _manifest,
     _signature,
 )
@@ -174,6 +175,24 @@ class Bringing:
             _signature.verify(image, signature, self.params["signers"], self.run)
         manifest = _manifest.read(image, self.store.images, self.run)
         _manifest.require(manifest, self.params["role"])
+        if self.params["state"] == "active" and _kubeadm.RECORD.exists():
+            self.keeps(manifest.kubernetes)
+
+    def keeps(self, kubernetes: str) -> None:
+        """Raise `KubewrightError` where a node of a cluster runs another release than that."""
+        active = self.store.active()
+        if active is None or active.digest == self.digest:
+            return
+        try:
+            own = _manifest.read(self.store.image(active.digest), self.store.images, self.run)
+        except KubewrightError:
+            return  # nothing can be read of a damaged one, and another one is its repair
+        if own.kubernetes != kubernetes:
+            raise KubewrightError(
+                f"The image is of Kubernetes {kubernetes}, and this node of a cluster runs "
+                f"{own.kubernetes}: Kubewright can't upgrade a cluster yet. Activate an image of "
+                f"{own.kubernetes} (kubewright image build {own.kubernetes})."
+            )
 
     def arrived(self, file: Path) -> None:
         """Install what the controller has transferred."""

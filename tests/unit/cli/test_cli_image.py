@@ -247,6 +247,8 @@ def test_an_image_goes_to_the_nodes_of_its_role(
         (["install", "1.35"], 2, "1.35"),
         (["install", "02ee"], 2, "02ee is neither a Kubernetes version nor enough of a digest"),
         (["activate", "11111"], 2, "Write at least 6 digits"),
+        (["activate", "1.36", "--yes"], 4, "demo has 1.37.2: Kubewright can't upgrade a cluster"),
+        (["activate", "OLDER", "--yes"], 4, "Activate images of its own release: kubewright node"),
         (["install", "--node", "demo-web-9"], 2, "demo has no node demo-web-9"),
         (["activate"], 4, "containerd, the kubelet and the balancer are restarted"),
         (["rollback"], 4, "pods go on running"),
@@ -261,7 +263,8 @@ def test_what_is_refused_before_anything(
     code: int,
     said: str,
 ) -> None:
-    ended = command("node", "image", *words)
+    older = images["older"].digest[:6]
+    ended = command("node", "image", *(older if word == "OLDER" else word for word in words))
     assert (ended.code, said in ended.err) == (code, True), ended.err
     assert not world.paths.state.exists()
 

@@ -57,7 +57,30 @@ def test_validate(world: Any, command: Callable[..., Any]) -> None:
         "cluster.yml: cluster demo, Kubernetes 1.37.2, 3 control planes, pool web of 1\n"
     )
     told = json.loads(command("validate", "-o", "json").out)
-    assert told == {"valid": True, "cluster": "demo", "kubernetes": "1.37.2", "problems": []}
+    found = {"cluster": "demo", "kubernetes": "1.37.2", "available": None}
+    assert told == {"valid": True, **found, "problems": []}
+
+
+def test_a_cluster_keeps_its_release_when_the_catalogue_moves_on(
+    world: Any, command: Callable[..., Any]
+) -> None:
+    """And what is available is told, on stderr: what a program reads is as it was."""
+    world.paths.identity.mkdir(parents=True)
+    identity = {"begun": True, "initial_node": "demo-cp-1", "fixed": {"version": "1.37.1"}}
+    (world.paths.identity / "cluster.json").write_text(json.dumps(identity))
+    ended = command("validate", "-o", "json")
+    told = json.loads(ended.out)
+    assert (told["kubernetes"], told["available"]) == ("1.37.1", "1.37.2")
+    assert ended.err == (
+        "Kubernetes 1.37.2 is available. demo stays with 1.37.1: Kubewright can't upgrade a "
+        "cluster yet.\n"
+    )
+    status = command("status", "-o", "json")
+    assert json.loads(status.out)["available"] == "1.37.2" and "is available" in status.err
+    # Who names the cluster's own has chosen it, whether or not the catalogue has it still.
+    world.file.write_text(world.file.read_text().replace('"1.37"', '"1.37.1"'))
+    ended = command("validate", "-o", "json")
+    assert (ended.code, ended.err) == (0, "")
 
 
 def test_validate_tells_every_problem(world: Any, command: Callable[..., Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from kubewright.image import Catalogue, Image, ImageError, Store, build, cache_dir
 from kubewright.image.locked import Locked
+from kubewright.spec.images import current
 
 
 @pytest.fixture
@@ -44,6 +45,21 @@ def test_find_by_minor_and_by_release(store: Store) -> None:
     assert store.path(image).name == f"{image.digest}.squashfs"
     assert store.find("1.37", "control_plane") is None
     assert store.find("1.37", "worker", "arm64") is None
+
+
+def test_images_stay_when_the_catalogue_moves_on(
+    store: Store, tmp_path: Path, catalogue: Catalogue
+) -> None:
+    """A cluster goes on with the release that it has; what is not there any more can't be made."""
+    (image,) = store.list()
+    release = catalogue.release("1.37")
+    newer = Catalogue([release.model_copy(update={"kubernetes": "1.37.3"})])
+    assert Store(tmp_path, newer).find("1.37.2", "worker") is None
+    assert current("1.37.2", Store(tmp_path, newer))["worker"].digest == image.digest
+    assert build("1.37.2", ["worker"], cache=tmp_path, catalogue=newer) == [image]
+    store.path(image).unlink()
+    with pytest.raises(ImageError, match=r"Kubernetes '1\.37\.2' is not in the catalogue"):
+        build("1.37.2", ["worker"], cache=tmp_path, catalogue=newer)
 
 
 def test_an_image_of_other_inputs_is_not_found(

@@ -143,6 +143,13 @@ def test_localhost_sees_the_cluster_and_a_refresh_reads_machines_again(world: Wo
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_a_cluster_keeps_its_release_when_the_catalogue_moves_on(world: World) -> None:
+    identity = {"begun": True, "initial_node": "demo-cp-1", "fixed": {"version": "1.37.1"}}
+    (world.state / "identity").mkdir()
+    (world.state / "identity" / "cluster.json").write_text(json.dumps(identity))
+    assert world.listed()["_meta"]["hostvars"]["demo-cp-1"]["kubewright_version"] == "1.37.1"
+
+
 def test_only_what_the_collection_wrote_is_a_template(world: World) -> None:
     """A provider.yml is its code: here one of a collection that differs in that file alone."""
     namespace = world.directory / "share" / "ansible_collections" / "kubewright"

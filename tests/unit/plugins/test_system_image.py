@@ -7,12 +7,18 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _trial
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _image,
+    _kubeadm,
+    _manifest,
+    _trial,
+)
 from system_images import CONTENT, DIGEST, OTHER, OTHER_DIGEST, bring
 
 RunModule = Callable[..., dict[str, Any]]
@@ -288,6 +294,35 @@ def test_an_image_of_another_role_that_is_there_is_not_activated(
     said = run_module("system_image", **arguments, role="control_plane")["msg"]
     assert "this node is a control_plane" in said
     assert not (volume / "active").exists()
+
+
+def test_a_node_of_a_cluster_keeps_its_release(
+    run_module: RunModule, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is one, it may still get another; and another revision at any time."""
+    releases = {CONTENT: "1.37.2", OTHER: "1.36.4"}
+
+    def read(image: Path, *_: Any) -> _manifest.Manifest:
+        here = _manifest.ARCHITECTURES[platform.machine()]
+        return _manifest.Manifest(releases[image.read_bytes()], 1, here, "worker")
+
+    monkeypatch.setattr(_manifest, "read", read)
+    record = tmp_path / "kubeadm.json"
+    monkeypatch.setattr(_kubeadm, "RECORD", record)
+    bring(run_module, volume, CONTENT)
+    record.write_text("{}")
+    # To have it there is no harm.
+    assert bring(run_module, volume, OTHER, state="present")["installed"]
+    arguments = {"digest": OTHER_DIGEST, "volume": str(volume)}
+    said = run_module("system_image", **arguments)["msg"]
+    assert "The image is of Kubernetes 1.36.4, and this node of a cluster runs 1.37.2" in said
+    assert "Activate an image of 1.37.2 (kubewright image build 1.37.2)." in said
+    assert _image.Store(volume).active().digest == DIGEST
+    releases[OTHER] = "1.37.2"
+    assert run_module("system_image", **arguments)["activated"]
+    releases[OTHER] = "1.36.4"
+    record.unlink()
+    assert run_module("system_image", **{**arguments, "digest": DIGEST})["activated"]
 
 
 def test_one_install_waits_for_the_other(run_module: RunModule, volume: Path, node: Path) -> None:

@@ -43,7 +43,7 @@ pools:
 """
 
 
-def resolve(version: str) -> str:
+def resolve(version: str, _cluster: str) -> str:
     if version.startswith("1.37"):
         return "1.37.2"
     raise Unresolved(f"there is no Kubernetes {version}", "choose 1.37")

@@ -21,14 +21,14 @@ from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
 from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.probe import ProbeReport
 from kubewright.cli.progress import Progress
-from kubewright.cli.validate import summary
+from kubewright.cli.validate import summary, tell_newer
 from kubewright.image import ROLES, Image, build
 from kubewright.locations import ClusterPaths
 from kubewright.observe.health import expected_hosts
 from kubewright.plan import Plan
 from kubewright.spec import Spec, load
 from kubewright.spec.machines import MachinesError, read
-from kubewright.spec.version import resolve
+from kubewright.spec.version import release
 from kubewright.store import images
 
 PLAYBOOK = "kubewright.cluster.site"
@@ -76,7 +76,8 @@ def apply(
         )
     spec = load(file)
     extra_vars: dict[str, Any] = {SKIP_UNREACHABLE: True} if skip_unreachable else {}
-    out.note(summary(spec, resolve(spec.version)))
+    out.note(summary(spec, release(spec)))
+    tell_newer(spec, out)
     if check_only:
         check.run(spec, file, out, diff=diff, extra_vars=extra_vars)
         return
@@ -108,7 +109,7 @@ def _converge(
     report: ProbeReport,
     agreement: Agreement | None,
 ) -> None:
-    version = resolve(spec.version)
+    version = release(spec)
     with Session(ClusterPaths.of(spec.name), "apply") as session:
         if agreement:
             agreement.require_unchanged()
@@ -164,7 +165,7 @@ def _tell_nothing_to_do(spec: Spec, file: Path, asked: Result, out: Output) -> N
     data = {**asked.as_dict(), "changed": False}
     told = f"{counted(asked.host_tasks.total, 'host-task')}, {asked.seconds:.0f} s"
     out.result(
-        {"cluster": spec.name, "kubernetes": resolve(spec.version), "epoch": None, **data},
+        {"cluster": spec.name, "kubernetes": release(spec), "epoch": None, **data},
         f"{spec.name} is as {file} says: nothing to do, {told}.",
     )
 

@@ -19,7 +19,7 @@ from kubewright.cli.plan import WORDS, require_answers, run_check, why
 from kubewright.cli.probe import ProbeReport
 from kubewright.plan import Plan
 from kubewright.spec import Spec
-from kubewright.spec.version import resolve
+from kubewright.spec.version import release
 
 PLAYBOOK = "kubewright.cluster.site"
 
@@ -38,7 +38,7 @@ def run(spec: Spec, file: Path, out: Output, *, diff: bool, extra_vars: Mapping[
     changes = _on_nodes(result.changes)
     data = {
         "cluster": spec.name,
-        "kubernetes": resolve(spec.version),
+        "kubernetes": release(spec),
         "check": True,
         "would_change": [change.as_dict() for change in changes],
         "missing": [node.name for node in decided.nodes if node.state == "missing"],

@@ -40,7 +40,7 @@ from kubewright.image.serving import server
 from kubewright.image.signing import public_key, sign, signature_of
 from kubewright.locations import state_root
 from kubewright.spec import load
-from kubewright.spec.version import resolve
+from kubewright.spec.version import release
 from kubewright.store.images import clusters
 
 _Read = TypeVar("_Read")
@@ -200,7 +200,7 @@ def _arches(asked: list[str] | None) -> list[str]:
 
 
 def _wanted(version: str | None, file: Path) -> str:
-    return _asked(version) if version else resolve(load(file).version)
+    return _asked(version) if version else release(load(file))
 
 
 def _asked(version: str) -> str:

@@ -127,6 +127,8 @@ def activate_image(
     containerd, the kubelet and the balancer are restarted; pods go on running.
     """
     asked = _asked(file, node, output, image, needed=True)
+    if asked.choice:
+        wanted.require_release(asked.spec, asked.choice)
     _confirm(asked, f"Activate {asked.choice} on {named(asked.nodes)}?", yes=yes)
     asked.finish(asked.run("node image activate", ACTIVATE), "the image is active")
 

@@ -20,12 +20,13 @@ from kubewright.cli.operation import finish, run_playbook, tell_ended
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, counted, sentence
 from kubewright.cli.probe import ProbeReport
+from kubewright.cli.validate import tell_newer
 from kubewright.locations import ClusterPaths
 from kubewright.plan import Answer, NodePlan, Plan, State, Step, decide
 from kubewright.spec import Spec, load
 from kubewright.spec import inventory as spec_inventory
 from kubewright.spec.machines import read
-from kubewright.spec.version import resolve
+from kubewright.spec.version import newer, release
 
 PLAYBOOK = "kubewright.cluster.plan"
 WORDS: dict[State, tuple[str, str]] = {
@@ -55,11 +56,17 @@ def plan(file: File = DEFAULT_FILE, output: Form = Format.TEXT, diff: Diff = Fal
     out = Output(output)
     spec = load(file)
     decided, result = ask_nodes(spec, file, out, diff=diff)
-    data = {"cluster": spec.name, "kubernetes": resolve(spec.version), **decided.as_dict()}
+    data = {
+        "cluster": spec.name,
+        "kubernetes": release(spec),
+        "available": newer(spec) or None,
+        **decided.as_dict(),
+    }
     out.result(
         {**data, "findings": result.as_dict()["findings"]},
         picture(decided, spec.name, result.findings),
     )
+    tell_newer(spec, out)
 
 
 def ask_nodes(
@@ -75,7 +82,7 @@ def ask_nodes(
     :raises CommandError: something failed, or no node has answered.
     """
     decided, result = run_check(spec, file, out, "plan", PLAYBOOK, diff=diff, extra_vars=extra_vars)
-    data = {"cluster": spec.name, "kubernetes": resolve(spec.version), **decided.as_dict()}
+    data = {"cluster": spec.name, "kubernetes": release(spec), **decided.as_dict()}
     if result.findings and (failed(result) or all_silent(result)):
         out.notes.print(findings.table(result.findings))
     require_answers(result, out, data)
@@ -103,9 +110,7 @@ def run_check(
         tell_ended(session, out)
         result = run_playbook(session, out, playbook, file, extra_vars, options, report=report)
     machines = read(paths.machines, spec.name)
-    hosts = spec_inventory.build(
-        spec, version=resolve(spec.version), paths=paths, machines=machines
-    ).hosts
+    hosts = spec_inventory.build(spec, version=release(spec), paths=paths, machines=machines).hosts
     answers = {name: Answer.from_result(said) for name, said in result.answers.items()}
     return decide(hosts, answers, result.unreachable), result
 

@@ -12,10 +12,11 @@ from kubewright.cli.exits import ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
 from kubewright.cli.tree import tree
+from kubewright.cli.validate import tell_newer
 from kubewright.locations import ClusterPaths
 from kubewright.observe import Snapshot, take, troubles
 from kubewright.spec import Spec, load
-from kubewright.spec.version import resolve
+from kubewright.spec.version import newer, release
 
 
 def register(app: typer.Typer) -> None:
@@ -27,16 +28,18 @@ def status(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
     """Show control plane, etcd, pools, nodes and machines. Exit code 3 when not healthy."""
     out = Output(output)
     spec = load(file)
-    version = resolve(spec.version)
+    version = release(spec)
     snapshot = take(spec, ClusterPaths.of(spec.name))
     wrong = troubles(spec, snapshot, remedy)
     data = {
         **snapshot.as_dict(),
         "kubernetes": version,
+        "available": newer(spec) or None,
         "healthy": not wrong,
         "troubles": list(wrong),
     }
     out.result(data, _page(spec, version, snapshot, wrong))
+    tell_newer(spec, out)
     if wrong:
         raise typer.Exit(ExitCode.UNHEALTHY)
 

@@ -12,7 +12,7 @@ from kubewright.cli.failures import problem_data
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, counted, serialised
 from kubewright.spec import Spec, SpecError, json_schema, load
-from kubewright.spec.version import resolve
+from kubewright.spec.version import newer, release
 
 
 def register(app: typer.Typer) -> None:
@@ -29,9 +29,10 @@ def validate(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
     except SpecError as error:
         _tell(out, file, error)
         raise typer.Exit(ExitCode.BAD_INPUT) from error
-    version = resolve(spec.version)
+    version = release(spec)
     data = {"valid": True, "cluster": spec.name, "kubernetes": version, "problems": []}
-    out.result(data, f"{file}: {summary(spec, version)}")
+    out.result({**data, "available": newer(spec) or None}, f"{file}: {summary(spec, version)}")
+    tell_newer(spec, out)
 
 
 def _tell(out: Output, file: Path, error: SpecError) -> None:
@@ -47,6 +48,15 @@ def summary(spec: Spec, version: str) -> str:
     control_planes = counted(spec.control_plane.count, "control plane")
     pools = "".join(f", pool {pool.name} of {pool.count}" for pool in spec.pools)
     return f"cluster {spec.name}, Kubernetes {version}, {control_planes}{pools}"
+
+
+def tell_newer(spec: Spec, out: Output) -> None:
+    """Say which release a new cluster of this file would have, where this one has an older one."""
+    if available := newer(spec):
+        out.note(
+            f"Kubernetes {available} is available. {spec.name} stays with {release(spec)}: "
+            "Kubewright can't upgrade a cluster yet."
+        )
 
 
 def schema(output: Form = Format.JSON) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from kubewright.act.messages import named as joined
 from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.image import ROLES, Catalogue, ImageError, Store
+from kubewright.image import ROLES, Store
 from kubewright.spec import Spec
 from kubewright.spec.images import current
-from kubewright.spec.version import resolve
+from kubewright.spec.rules import Unresolved
+from kubewright.spec.version import release, resolve
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: So many digits of a digest name an image, and no version looks like it.
@@ -25,11 +26,12 @@ _TOO_SHORT = re.compile(rf"[0-9a-f]{{1,{LEAST_DIGITS - 1}}}")
 class Choice:
     """The image of each role that has one; ``path`` is empty where this machine does not have it.
 
-    ``str()``: what it is, for a question.
+    ``str()``: what it is, for a question. ``kubernetes``: its release, empty where only nodes know.
     """
 
     variables: Mapping[str, Mapping[str, str]]
     words: str
+    kubernetes: str = ""
 
     @property
     def digests(self) -> frozenset[str]:
@@ -55,7 +57,7 @@ def choose(spec: Spec, text: str | None, store: Store | None = None) -> Choice:
         for image in found.values():
             told = {"digest": image.digest, "path": str(images.path(image))}
             words = f"{image.digest[:12]} ({image.kubernetes}, {image.role})"
-            return Choice({image.role: told}, words)
+            return Choice({image.role: told}, words, image.kubernetes)
         if _DIGEST.fullmatch(text):
             told = {"digest": text, "path": ""}
             return Choice({str(role): told for role in ROLES}, text[:12])
@@ -69,7 +71,7 @@ def choose(spec: Spec, text: str | None, store: Store | None = None) -> Choice:
             f"Write at least {LEAST_DIGITS} digits of one that 'kubewright image list' shows, or a "
             "version like 1.37.",
         )
-    version = _version(text) if text else resolve(spec.version)
+    version = _version(text, spec.name) if text else release(spec)
     known = current(version, images)
     if not known:
         raise _bad(
@@ -79,7 +81,24 @@ def choose(spec: Spec, text: str | None, store: Store | None = None) -> Choice:
     told_by_role = {
         role: {"digest": image.digest, "path": str(image.path)} for role, image in known.items()
     }
-    return Choice(told_by_role, f"the images of Kubernetes {version}")
+    return Choice(told_by_role, f"the images of Kubernetes {version}", version)
+
+
+def require_release(spec: Spec, choice: Choice) -> None:
+    """Return where nodes may run from the images: they are of the cluster's own release.
+
+    Of images that only nodes know, nodes see to it.
+
+    :raises CommandError: code 4, where they are of another one.
+    """
+    own = release(spec)
+    if choice.kubernetes not in ("", own):
+        raise CommandError(
+            f"{choice} would change the Kubernetes of the nodes, and {spec.name} has {own}: "
+            "Kubewright can't upgrade a cluster yet",
+            remedy=f"Activate images of its own release: kubewright node image activate {own}.",
+            code=ExitCode.REFUSED,
+        )
 
 
 def nodes(spec: Spec, choice: Choice, asked: Sequence[str], *, named: bool) -> tuple[str, ...]:
@@ -99,11 +118,11 @@ def nodes(spec: Spec, choice: Choice, asked: Sequence[str], *, named: bool) -> t
     return tuple(host for host in asked if host not in other)
 
 
-def _version(text: str) -> str:
+def _version(text: str, cluster: str) -> str:
     try:
-        return str(Catalogue.load().resolve(text))
-    except ImageError as error:
-        raise _bad(error.message, error.remedy) from error
+        return resolve(text.removeprefix("v"), cluster)
+    except Unresolved as error:
+        raise _bad(error.message, f"{error.remedy}.") from error
 
 
 def _bad(message: str, remedy: str) -> CommandError:

@@ -51,6 +51,7 @@ def build(
     everything there and returns in well under a second; a concurrent one waits for the first.
     ``origin`` is where from, by default what the environment says; when it says nothing either,
     images that are there count wherever they came from, and new ones are built from modules.
+    Of a release that the catalogue has no more, images that are there are the ones.
     Raises ImageError.
     """
     report = Report(progress)
@@ -59,6 +60,8 @@ def build(
     arch = host_arch()
     asked = origin or Origin.from_environment()
     origin = asked or MODULES
+    if known.lacks(version) and (kept := _kept(Store(cache, known), version, roles, arch)):
+        return kept
     published = origin.kind == "upstream"
     release = known.published(version, arch) if published else known.release(version)
     unknown = [role for role in roles if role not in ROLES]
@@ -75,6 +78,13 @@ def build(
         lambda holder: report.line(f"another build (process {holder}) is running; waiting for it"),
     ):
         return run.make(roles)
+
+
+def _kept(store: Store, version: str, roles: Sequence[Role], arch: str) -> list[Image]:
+    """The images of an exact release, when there is one for every role."""
+    found = [store.kept(version, role, arch) for role in roles]
+    images = [image for image in found if image is not None]
+    return images if len(images) == len(roles) else []
 
 
 class _Build:

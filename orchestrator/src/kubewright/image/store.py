@@ -99,9 +99,11 @@ class Store:
 
         ``version`` is a minor or an exact release. An image of older inputs (another runc, another
         recipe) does not count: its key differs. Without a ``source`` either counts, and the later
-        one is taken.
+        one is taken. Raises ImageError for a minor that the catalogue does not know.
         """
         catalogue = self._catalogue or Catalogue.load()
+        if catalogue.lacks(version):
+            return None
         release = catalogue.release(version)
         arch = arch or host_arch()
         locked = Locked.load(self._cache, release, arch)
@@ -114,6 +116,16 @@ class Store:
                 of_kind = catalogue.published(version, arch) if kind == "upstream" else release
                 keys.add(image_key(of_kind, role, locked, arch))
         found = [image for image in known if image.key in keys and self.present(image)]
+        return max(found, key=lambda image: image.built_at, default=None)
+
+    def kept(self, version: str, role: Role, arch: str) -> Image | None:
+        """The newest image of an exact release that is there, whatever it was made of."""
+        found = [
+            image
+            for image in self._read()
+            if (image.kubernetes, image.role, image.arch) == (version, role, arch)
+            and self.present(image)
+        ]
         return max(found, key=lambda image: image.built_at, default=None)
 
     def prefer(self, images: Images) -> None:

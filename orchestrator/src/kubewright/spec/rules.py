@@ -53,11 +53,12 @@ class Surroundings:
     """What the rules must know from outside the file; None = that rule does not apply.
 
     ``providers``: names of the providers that the collection has.
-    ``resolve``: from a version in the file to a patch release; raises :class:`Unresolved`.
+    ``resolve``: from a version and the cluster's name in the file to a patch release; raises
+    :class:`Unresolved`.
     """
 
     providers: Collection[str] | None = None
-    resolve: Callable[[str], str] | None = None
+    resolve: Callable[[str, str], str] | None = None
 
 
 def check(data: Any, around: Surroundings) -> list[Finding]:
@@ -334,8 +335,9 @@ def _version(data: dict[str, Any], around: Surroundings) -> Iterator[Finding]:
     version = _get(data, "version", str)
     if around.resolve is None or version is None or not re.match(r"^\d+\.\d+(\.\d+)?$", version):
         return
+    cluster = _get(data, "name", str) or ""
     try:
-        around.resolve(version)
+        around.resolve(version, cluster if re.match(LABEL, cluster) else "")
     except Unresolved as error:
         yield Finding(("version",), error.message, error.remedy)
 

@@ -1,16 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the version in the file to a patch release of the image catalogue."""
+"""From the version in the file to a patch release: the cluster's own, or one of the catalogue.
+
+A cluster that is there keeps its release. So where the file says "1.37", the newest one of the
+catalogue counts for the first apply alone; afterwards the one that the cluster runs does.
+"""
 
 from __future__ import annotations
 
+import json
+
+from kubewright.locations import ClusterPaths
+from kubewright.spec.models import Spec
 from kubewright.spec.rules import Unresolved
 
 
-def resolve(version: str) -> str:
-    """Return the patch release that "1.37" or "1.37.2" means, such as "1.37.2".
+def release(spec: Spec) -> str:
+    """Return the patch release of a cluster, such as "1.37.2".
 
-    :raises Unresolved: the catalogue has none.
+    :raises Unresolved: neither the cluster nor the catalogue has one that the file means.
     """
+    return resolve(spec.version, spec.name)
+
+
+def newer(spec: Spec) -> str:
+    """Return the newest patch release that the file would mean for a new cluster, such as "1.37.3".
+
+    Empty when it is the one that the cluster has.
+    """
+    known = release(spec)
+    if spec.version == known:
+        return ""
+    try:
+        newest = _of_catalogue(spec.version)
+    except Unresolved:
+        return ""
+    return newest if _order(newest) > _order(known) else ""
+
+
+def resolve(version: str, cluster: str) -> str:
+    """Return the patch release that "1.37" or "1.37.2" means for a cluster, such as "1.37.2".
+
+    ``cluster``: its name, or nothing where it has none that could be one.
+
+    :raises Unresolved: neither the cluster nor the catalogue has one.
+    """
+    recorded = _recorded(ClusterPaths.of(cluster)) if cluster else ""
+    if recorded and (recorded == version or recorded.startswith(f"{version}.")):
+        return recorded
+    return _of_catalogue(version)
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
+def _recorded(paths: ClusterPaths) -> str:
+    """Return the release that a cluster was begun with; empty where none was, or nobody knows.
+
+    The file is the collection's (cluster_identity); one that can't be read ends the run itself.
+    """
+    try:
+        identity = json.loads((paths.identity / "cluster.json").read_bytes())
+        begun = identity["begun"] or identity["initial_node"]
+        return str(identity["fixed"]["version"]) if begun else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _of_catalogue(version: str) -> str:
     # Imported late: each start of Ansible parses the inventory, and this package is for builds.
     from kubewright.image import Catalogue, ImageError
 

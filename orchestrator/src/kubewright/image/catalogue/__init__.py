@@ -97,6 +97,10 @@ class Catalogue:
         """Known Kubernetes releases, newest first: ``["1.37.2", "1.36.4"]``."""
         return sorted(self._releases, key=_order, reverse=True)
 
+    def lacks(self, version: str) -> bool:
+        """Whether it is an exact release, and none that is known."""
+        return version.count(".") > 1 and version not in self._releases
+
     def resolve(self, version: str) -> str:
         """``"1.37"`` -> its newest known patch ``"1.37.2"``; an exact version -> itself.
 
