@@ -8,8 +8,6 @@ collection. So it needs nothing but Python's standard library::
     guard.py check PATH   repair the file system of the file or device PATH before it is mounted,
                           and let it grow
     guard.py volume       end with 1, and say why, when the mounted volume can't be relied on
-    guard.py report       say what is wrong with the volume, and what `_verify` found wrong with
-                          the image: a JSON list of sentences
 """
 
 from __future__ import annotations
@@ -308,10 +306,7 @@ def main(words: Sequence[str], point: Path = MOUNT_POINT) -> int:
         for trouble in found or _full(point):
             print(trouble, file=sys.stderr)
         return 1 if found else 0
-    if words == ["report"]:
-        print(json.dumps(report(point)))
-        return 0
-    print(f"usage: {sys.argv[0]} check PATH | volume | report", file=sys.stderr)
+    print(f"usage: {sys.argv[0]} check PATH | volume", file=sys.stderr)
     return 2
 
 

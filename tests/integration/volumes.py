@@ -78,9 +78,9 @@ class Volumes(Cluster):
     def troubles(self, host: str) -> list[str]:
         """What ``status`` says of a node's volume, as JSON and as text; both say the same."""
         answer, page = self.run("status", "-o", "json"), self.run("status")
-        volumes = {volume["host"]: volume for volume in answer.document["volumes"]}
-        assert not volumes[host]["reason"], answer.stdout
-        found: list[str] = volumes[host]["troubles"]
+        reports = {report["host"]: report for report in answer.document["reports"]}
+        assert not reports[host]["reason"], answer.stdout
+        found = [one["text"] for one in reports[host]["findings"] if one["section"] == "volume"]
         shown = " ".join(page.stdout.split())
         for trouble in found:
             sentence = f"the system volume of {host}: {trouble}"

@@ -14,7 +14,16 @@ import pytest
 import yaml
 
 from kubewright.cli.exits import EXIT_CODES, ExitCode
-from kubewright.observe import ApiServer, Condition, Etcd, EtcdMember, Node, Snapshot, Volume
+from kubewright.observe import (
+    ApiServer,
+    Condition,
+    Etcd,
+    EtcdMember,
+    Finding,
+    Node,
+    Report,
+    Snapshot,
+)
 from kubewright.spec import json_schema
 from kubewright.spec.machines import Machine
 
@@ -173,13 +182,19 @@ def test_status_of_an_ailing_cluster(
                 *good.api_servers[1:],
             ),
             nodes=(*good.nodes[:3], replace(good.nodes[3], ready=False, cordoned=True), stray),
-            volumes=(
-                Volume(
+            reports=(
+                Report(
                     "demo-cp-1",
                     reason="ssh: connect to host 10.0.0.1 port 22: Connection refused",
                 ),
-                Volume("demo-cp-2", reason="it has none yet", prepared=False),
-                Volume("demo-web-1", ("The device /dev/x is missing. Attach it.",)),
+                Report("demo-cp-2", reason="not prepared yet", prepared=False),
+                Report(
+                    "demo-web-1",
+                    (
+                        Finding("volume", "The device /dev/x is missing. Attach it."),
+                        Finding("traffic", "Services don't work here.", "Look at kube-proxy."),
+                    ),
+                ),
             ),
         )
     )
@@ -192,21 +207,33 @@ def test_status_of_an_ailing_cluster(
         "not in the file",
         "demo-web-2",
         "✗ the node demo-web-1 is not ready",
-        "volume not known",
-        "✗ demo-cp-1 can't be asked over SSH about its system volume: ssh: connect to host "
+        "state not known",
+        "✗ demo-cp-1 can't be asked over SSH about itself: ssh: connect to host "
         "10.0.0.1 port 22: Connection refused. The machine is there, but nothing listens on its "
         "SSH port (connection refused). Start sshd there",
-        "volume not known: it has none yet",
-        "volume failed",
+        "demo-cp-2  Ready  v1.37.2  API ready  etcd leader  not prepared yet",
+        "volume failed  traffic failed",
         "✗ the system volume of demo-web-1: The device /dev/x is missing. Attach it.",
+        "✗ demo-web-1: Services don't work here. Look at kube-proxy.",
     ):
         assert words in ended.out
     told = json.loads(command("status", "-o", "json").out)
     assert told["healthy"] is False
-    assert len(told["troubles"]) == 4
-    assert told["volumes"][2] == {
+    assert len(told["troubles"]) == 5
+    assert told["reports"][2] == {
         "host": "demo-web-1",
-        "troubles": ["The device /dev/x is missing. Attach it."],
+        "findings": [
+            {
+                "section": "volume",
+                "text": "The device /dev/x is missing. Attach it.",
+                "remedy": "",
+            },
+            {
+                "section": "traffic",
+                "text": "Services don't work here.",
+                "remedy": "Look at kube-proxy.",
+            },
+        ],
         "reason": "",
         "remedy": "",
         "prepared": True,

@@ -14,9 +14,10 @@ from kubewright.observe import (
     Condition,
     Etcd,
     EtcdMember,
+    Finding,
     Node,
+    Report,
     Snapshot,
-    Volume,
     troubles,
 )
 from kubewright.spec.machines import Machine
@@ -138,17 +139,24 @@ def test_no_machines_is_said_once() -> None:
         ({"nodes": None, "nodes_reason": "why"}, ["the nodes can't be read: why"]),
         (
             {
-                "volumes": (
-                    Volume("demo-web-1", ("It is full. Do this.",)),
-                    Volume("demo-web-2", reason="none yet", prepared=False),
-                    Volume("demo-web-3", reason="why"),
-                    Volume("demo-web-4", reason="why", remedy="Do that."),
+                "reports": (
+                    Report(
+                        "demo-web-1",
+                        (
+                            Finding("volume", "It is full. Do this."),
+                            Finding("traffic", "Nobody answers.", "Look."),
+                        ),
+                    ),
+                    Report("demo-web-2", reason="none yet", prepared=False),
+                    Report("demo-web-3", reason="why"),
+                    Report("demo-web-4", reason="why", remedy="Do that."),
                 )
             },
             [
                 "the system volume of demo-web-1: It is full. Do this.",
-                "demo-web-3 can't be asked over SSH about its system volume: why",
-                "demo-web-4 can't be asked over SSH about its system volume: why. Do that.",
+                "demo-web-1: Nobody answers. Look.",
+                "demo-web-3 can't be asked over SSH about itself: why",
+                "demo-web-4 can't be asked over SSH about itself: why. Do that.",
             ],
         ),
     ],

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -281,8 +280,7 @@ def test_why_it_is_not_mounted(
         return subprocess.CompletedProcess(command, status, b"", b"")
 
     monkeypatch.setattr(_guard, "_run", run_it)
-    assert _guard.main(["report"], point) == 0
-    (told,) = json.loads(capsys.readouterr().out)
+    (told,) = _guard.report(point)
     assert told.startswith(f"{disk} is damaged, and repairing it takes decisions. Run `e2fsck -f")
     status = 1
     (told,) = _guard.report(point)

@@ -21,7 +21,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _volume,
 )
 
-from kubewright.observe import volumes
+from kubewright.observe import reports
 
 Rendered = Callable[[str], dict[str, str]]
 DEVICE = "/dev/disk/by-id/virtio-system"
@@ -129,13 +129,13 @@ def test_the_guard_is_run_by_the_python_that_ansible_uses(
         assert f"ExecStart={script} {words}\n" in files[name]
     verify = f"ExecStart={script.replace('guard', 'verify')}\n"
     assert verify in files["kubewright-image-verify.service"]
-    # The command asks for the volume's report by what this unit says.
+    # The command asks for the node's report by what this unit says.
     found = [Path(one["path"]) for one in documents["file"]["system_volume"]["files"]]
-    assert Path(volumes.UNIT) in found
-    ask = volumes.ASK.replace(volumes.UNIT, "unit").replace("exec", "echo")
+    assert Path(reports.UNIT) in found
+    ask = reports.ASK.replace(reports.UNIT, "unit").replace("exec", "echo")
     (tmp_path / "unit").write_text(files[READY])
     told = subprocess.check_output(["sh", "-c", ask], cwd=tmp_path, text=True)
-    assert told == f"{script} report\n"
+    assert told == f"{script.replace('guard', 'report')}\n"
     elsewhere = rendered("auto")
     assert f"ExecStart=/usr/bin/python3 {script.split()[1]} volume\n" in elsewhere[READY]
 

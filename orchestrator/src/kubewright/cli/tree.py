@@ -61,13 +61,13 @@ def _line(host: str, snapshot: Snapshot, *, own: bool) -> Text:
             kind = "leader" if member.leader else "learner" if member.learner else "member"
             word = f"etcd {kind}" if member.healthy else f"etcd {member.reason}"
             _add(line, word, member.healthy)
-    volume = next((found for found in snapshot.volumes if found.host == host), None)
-    if volume is not None and volume.troubles:
-        _add(line, "volume failed", False)
-    elif volume is not None and volume.reason and volume.prepared:
-        _add(line, "volume not known", False)
-    elif volume is not None and volume.reason:
-        line.append(f"  volume not known: {volume.reason}", style="dim")
+    for report in (found for found in snapshot.reports if found.host == host):
+        for section in dict.fromkeys(finding.section for finding in report.findings):
+            _add(line, f"{section} failed", False)
+        if report.reason and report.prepared:
+            _add(line, "state not known", False)
+        elif report.reason:
+            line.append(f"  {report.reason}", style="dim")
     machine = next((found for found in snapshot.machines if found.name == host), None)
     if machine is None:
         _add(line, "not looked at yet" if own else "no machine", False)

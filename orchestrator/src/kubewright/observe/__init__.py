@@ -11,9 +11,10 @@ from kubewright.observe.model import (
     Condition,
     Etcd,
     EtcdMember,
+    Finding,
     Node,
+    Report,
     Snapshot,
-    Volume,
 )
 from kubewright.observe.snapshot import take
 
@@ -23,9 +24,10 @@ __all__ = [
     "CredentialsError",
     "Etcd",
     "EtcdMember",
+    "Finding",
     "Node",
+    "Report",
     "Snapshot",
-    "Volume",
     "living_control_plane",
     "pointed_at",
     "read_kubeconfig",

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kubewright.observe.model import Snapshot, Volume
+from kubewright.observe.model import Report, Snapshot
 from kubewright.spec.models import Spec
 
+#: What a finding is of, by its section, where that isn't the node as a whole.
+_WHOSE = {"volume": "the system volume of {}"}
 #: Conditions of a node that are bad when they are true (Kubernetes, "Node Status").
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
 
@@ -25,7 +27,7 @@ def troubles(
 
     Healthy: every host of the spec has a machine that is on and a ready node without pressure,
     every control plane a ready API server, every member of etcd is healthy with a leader, and every
-    machine that is on answers over SSH and finds nothing wrong with its system volume.
+    machine that is on answers over SSH and finds nothing wrong with itself.
     ``remedy`` gives why and what to do about a machine that gave this reason, or nothing.
     """
     return (
@@ -33,7 +35,7 @@ def troubles(
         *_api_servers(snapshot),
         *_etcd(spec, snapshot),
         *_nodes(spec, snapshot),
-        *(trouble for volume in snapshot.volumes for trouble in _volume(volume, remedy)),
+        *(trouble for report in snapshot.reports for trouble in _report(report, remedy)),
     )
 
 
@@ -53,11 +55,14 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
     return found
 
 
-def _volume(volume: Volume, remedy: Callable[[str], str]) -> list[str]:
-    found = [f"the system volume of {volume.host}: {trouble}" for trouble in volume.troubles]
-    if volume.reason and volume.prepared:
-        words = remedy(volume.reason) or volume.remedy
-        asked = f"{volume.host} can't be asked over SSH about its system volume: {volume.reason}"
+def _report(report: Report, remedy: Callable[[str], str]) -> list[str]:
+    found = []
+    for one in report.findings:
+        whose = _WHOSE.get(one.section, "{}").format(report.host)
+        found.append(" ".join(filter(None, [f"{whose}: {one.text}", one.remedy])))
+    if report.reason and report.prepared:
+        words = remedy(report.reason) or report.remedy
+        asked = f"{report.host} can't be asked over SSH about itself: {report.reason}"
         found.append(f"{asked}. {words}" if words else asked)
     return found
 

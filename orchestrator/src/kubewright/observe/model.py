@@ -101,15 +101,28 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Volume:
-    """A node's system volume. ``troubles``: what is wrong, and what to do, in the node's own words.
+class Finding:
+    """What a node found wrong with itself, and what to do about it, in its own words.
+
+    ``section``: what it looked at: ``volume`` (the system volume), ``traffic`` (what it reaches).
+    """
+
+    section: str
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node says of itself.
 
     ``reason``: why it could not be asked, ``remedy`` what to do about that, where it is known.
-    ``prepared``: whether the machine should have one; false where it said that it has none yet.
+    ``prepared``: whether the machine should have something to say; false where nothing was laid
+    there yet.
     """
 
     host: str
-    troubles: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     reason: str = ""
     remedy: str = ""
     prepared: bool = True
@@ -131,7 +144,7 @@ class Snapshot:
     nodes_reason: str = ""
     machines: tuple[Machine, ...] = ()
     machines_at: datetime | None = None
-    volumes: tuple[Volume, ...] = ()
+    reports: tuple[Report, ...] = ()
 
     @property
     def ready_api_servers(self) -> tuple[ApiServer, ...]:
@@ -153,7 +166,7 @@ class Snapshot:
             "etcd": etcd,
             "nodes": None if self.nodes is None else [asdict(node) for node in self.nodes],
             "nodes_reason": self.nodes_reason,
-            "volumes": [asdict(volume) for volume in self.volumes],
+            "reports": [asdict(report) for report in self.reports],
             "machines": [machine.as_dict() for machine in self.machines],
             "machines_at": self.machines_at.isoformat(timespec="seconds")
             if self.machines_at

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubewright.locations import ClusterPaths
-from kubewright.observe import control_plane, etcd, nodes, volumes
+from kubewright.observe import control_plane, etcd, nodes, reports
 from kubewright.observe.credentials import (
     CredentialsError,
     client_trust,
@@ -43,7 +43,9 @@ def api_servers(spec: Spec, paths: ClusterPaths) -> tuple[ApiServer, ...]:
 
 
 def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
-    """Read machines, API servers, etcd, nodes and volumes. What can't be read has a reason instead.
+    """Read machines, API servers, etcd and nodes, and what the nodes say of themselves.
+
+    What can't be read has a reason instead.
 
     :raises kubewright.spec.machines.MachinesError: machines.json can't be used.
     """
@@ -67,7 +69,7 @@ def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
         nodes_reason=nodes_reason or reason,
         machines=listed.machines,
         machines_at=listed.written_at,
-        volumes=volumes.ask(spec, paths, expected),
+        reports=reports.ask(spec, paths, expected, found or ()),
     )
 
 

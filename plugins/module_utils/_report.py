@@ -1,0 +1,78 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: all that a node says of itself, in one answer.
+
+Like `_guard`, this very file also lies on each node, where ``status`` runs it over SSH: one
+connection a node, however many sections there are::
+
+    report.py    read a request (JSON) from standard input, and print the findings (JSON)
+
+The request has what the node doesn't know of the cluster: the fields of `_check.Request`, as
+``traffic``; without it traffic isn't looked at. The answer is a list by section, of findings with
+``text``, ``remedy`` and ``about`` (other nodes that it is about). A section that could not be
+looked at has one finding that says so.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+try:
+    from ansible_collections.kubewright.cluster.plugins.module_utils import _check as check
+    from ansible_collections.kubewright.cluster.plugins.module_utils import _guard as guard
+except ImportError:  # alone on a node
+    import check  # type: ignore[import-not-found,no-redef]
+    import guard  # type: ignore[import-not-found,no-redef]
+
+Finding = dict[str, Any]
+JOINED = Path("/var/lib/kubelet/config.yaml")
+
+
+def volume(request: Mapping[str, Any]) -> list[Finding]:
+    """The system volume and the image on it."""
+    return [finding(text) for text in guard.report(guard.MOUNT_POINT)]
+
+
+def traffic(request: Mapping[str, Any]) -> list[Finding]:
+    """Whether traffic flows through this node."""
+    asked = request.get("traffic")
+    if not asked or not JOINED.exists():
+        return []
+    return [one.as_dict() for one in check.troubles(check.Request(**asked))]
+
+
+SECTIONS: dict[str, Callable[[Mapping[str, Any]], list[Finding]]] = {
+    "volume": volume,
+    "traffic": traffic,
+}
+
+
+def finding(text: str, remedy: str = "") -> Finding:
+    """One of this node alone."""
+    return {"text": text, "remedy": remedy, "about": []}
+
+
+def report(request: Mapping[str, Any]) -> dict[str, list[Finding]]:
+    """What each section finds. One that fails hides no other."""
+    found = {}
+    for name, look in SECTIONS.items():
+        try:
+            found[name] = look(request)
+        except (OSError, ValueError) as error:
+            found[name] = [finding(f"This could not be looked at: {error}.")]
+    return found
+
+
+def main() -> int:
+    """Answer the request on standard input."""
+    text = sys.stdin.read()
+    print(json.dumps(report(json.loads(text) if text.strip() else {})))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
