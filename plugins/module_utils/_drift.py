@@ -8,6 +8,7 @@ what is compared here and what is written there can't differ:
     files, digests      node_files (of secrets only their SHA-256, by path)
     units               node_services
     volume, image       volume, system_image
+    endpoint            node_endpoint: {name, address}
     container_images    container_images: true
     membership          kubeadm: {role, cluster_id}
     certificates        certificates: true
@@ -28,6 +29,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _certificates,
     _command,
     _containers,
+    _endpoint,
     _files,
     _guard,
     _image,
@@ -103,6 +105,7 @@ class Comparison:
         steps: tuple[tuple[str, Callable[[Any], list[str]]], ...] = (
             ("certificates", lambda _: _certificates.reasons(self.certificates, self.now)),
             ("files", lambda files: self._files(files, digests)),
+            ("endpoint", lambda endpoint: _endpoint.reasons(endpoint["name"])),
             ("volume", self._volume),
             ("image", self._image),
             ("units", self._units),

@@ -91,8 +91,8 @@ PLAYS = """\
   tasks:
     - ansible.builtin.debug:
         msg: >-
-          seen{{ {'system_volume': system_volume_desired, 'load_balancer': load_balancer_desired,
-          'container_runtime': container_runtime_desired} | to_json }}seen
+          <<>>{{ {'system_volume': system_volume_desired, 'load_balancer': load_balancer_desired,
+          'container_runtime': container_runtime_desired} | to_json }}<<>>
 """
 
 
@@ -182,7 +182,7 @@ def test_a_host_is_sent_the_documents_of_its_roles(directory: Path) -> None:
 
 
 def test_a_role_that_runs_wants_the_same(directory: Path) -> None:
-    _, seen, _ = (directory / "stdout").read_text().split("seen")
+    _, seen, _ = (directory / "stdout").read_text().split("<<>>")
     sent = documents(directory, WORKER)
     assert json.loads(json.loads(f'"{seen}"')) == {role: sent[role] for role in COMMON}
 
@@ -232,7 +232,7 @@ def test_the_balancer_of_each_host_knows_all_api_servers(directory: Path, host: 
     )
     assert "    bind 127.0.0.1:7443\n" in text
     assert document["/etc/kubewright/balancer/ca.crt"]["content"] == CERTIFICATE
-    assert document["/etc/hosts"]["content"] == "127.0.0.1 api.demo.internal\n"
+    assert document["/etc/hosts"]["content"] == "", "others write it: nothing may depend on it"
 
 
 def test_the_kubelets_drop_in_has_what_the_pool_wants_over_what_we_want(directory: Path) -> None:
@@ -300,13 +300,18 @@ def test_keys_are_sent_as_digests_alone(directory: Path) -> None:
 def test_the_cluster_and_its_network(directory: Path) -> None:
     sent = documents(directory, CONTROL_PLANES[0])
     cluster = {one["kind"]: one for one in sent["control_plane"]["cluster"]}
-    assert cluster["ClusterConfiguration"]["controlPlaneEndpoint"] == "api.demo.internal:7443"
+    assert cluster["ClusterConfiguration"]["controlPlaneEndpoint"] == "127.0.0.1:7443"
+    assert "127.0.0.1" in cluster["ClusterConfiguration"]["apiServer"]["certSANs"]
     assert cluster["ClusterConfiguration"]["networking"]["podSubnet"] == "10.244.0.0/16"
     assert cluster["KubeProxyConfiguration"]["mode"] == "nftables"
     objects = {one["kind"]: one for one in sent["cni"]["objects"]}
     data = objects["ConfigMap"]["data"]
     assert json.loads(data["net-conf.json"])["Network"] == "10.244.0.0/16"
     pod = objects["DaemonSet"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert "--iface=$(NODE_ADDRESS)" in container["command"], "not that of the default route"
+    address = {"name": "NODE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}
+    assert address in container["env"]
     assert pod["metadata"]["annotations"]["kubewright.io/configuration"] == (
         hashlib.sha256((data["cni-conf.json"] + data["net-conf.json"]).encode()).hexdigest()
     )

@@ -1,0 +1,126 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Let a node's own clients ask the API by an address."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_endpoint
+short_description: Let a node's own clients ask the API by an address instead of a name
+description:
+  - For clusters made by an early version, whose kubeconfigs on the nodes named a host that
+    /etc/hosts had to hold. Where nothing names it any more, nothing is done.
+  - On a control plane, what the cluster tells new nodes and kube-proxy is changed first. The
+    kubelet is restarted where its own file was changed.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  name:
+    description: The host name to replace.
+    type: str
+    required: true
+  address:
+    description: The address in its place. The certificates of the API servers must hold it.
+    type: str
+    required: true
+  api_servers:
+    description: Addresses of API servers, tried in this order.
+    type: list
+    elements: str
+    required: true
+extends_documentation_fragment:
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be changed.
+  diff_mode:
+    support: full
+    description: Shows the files' names; they hold keys.
+  idempotent:
+    support: full
+    description: Once nothing names the host, nothing is changed.
+"""
+
+EXAMPLES = r"""
+- name: Let the node's own clients ask the balancer by its address
+  kubewright.cluster.node_endpoint:
+    name: api.demo.internal
+    address: 127.0.0.1
+    api_servers: [192.0.2.11]
+"""
+
+RETURN = r"""
+reasons:
+  description: What named the host, in words.
+  type: list
+  elements: str
+  returned: success
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _api,
+    _command,
+    _endpoint,
+    _fence,
+    _sealed,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+
+UNIT = "kubelet.service"
+
+
+def converge(params: dict[str, Any], run: _command.Runner, check_mode: bool) -> list[str]:
+    """Replace the name wherever it is; gives where it was.
+
+    The kubelet's file is the last: as long as it names the host, a run that was cut is done again.
+    """
+    name, address = params["name"], params["address"]
+    found, there = _endpoint.reasons(name), _endpoint.by_name(name)
+    if check_mode or not there:
+        return found
+    if _api.ADMINISTRATOR.is_file():
+        with _api.as_administrator(params["api_servers"], name) as api:
+            found += _endpoint.lead_cluster(api, name, address)
+    _sealed.open_for_this_process()
+    # Stopped meanwhile: one that was not restarted after a cut would go on with the name.
+    if kubelet := _endpoint.KUBELET in there:
+        _command.check(run(["systemctl", "stop", UNIT]), "Stopping the kubelet failed")
+    for one in there:
+        _endpoint.lead(one, name, address)
+    if kubelet:
+        _command.check(run(["systemctl", "start", UNIT]), "Starting the kubelet failed")
+    return found
+
+
+def main() -> None:
+    """Look, and replace under the node's lock."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "address": {"type": "str", "required": True},
+            "api_servers": {"type": "list", "elements": "str", "required": True},
+            "epoch": {"type": "int"},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params, check_mode = module.params, module.check_mode
+    try:
+        with _fence.node_lock(
+            params["epoch"], params["lock_timeout"], check_mode=check_mode
+        ) as fence:
+            found = converge(params, _command.SystemRunner(fence.pass_fds), check_mode)
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
+    else:
+        diff = {"before": "".join(f"{line}\n" for line in found), "after": ""}
+        module.exit_json(changed=bool(found), reasons=found, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
