@@ -1,6 +1,6 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Take or confirm the run's epoch, on the controller, for the process of ansible-playbook."""
+"""Take or confirm the run's epoch and id, on the controller, for ansible-playbook's process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import _lease
+from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
 from ansible_collections.kubewright.cluster.plugins.modules import run_epoch
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _lease_keeper
 from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction
 
 
@@ -29,18 +31,22 @@ class ActionModule(LocalAction):
 
     def work(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Give the run's number, which is its own affair: this alone has changed nothing."""
-        return {"changed": False, "epoch": self._epoch(arguments)}
+        return {"changed": False, **self._claim(arguments).as_dict()}
 
-    def _epoch(self, arguments: dict[str, Any]) -> int:
+    def _claim(self, arguments: dict[str, Any]) -> Claim:
         store = self._local(arguments["path"])
         lock = self._local(arguments["lock"]) if arguments["lock"] else store.with_name("lock")
         place = _lease.Place(store, lock)
         # AWX keeps no store, and its jobs have growing numbers: the epoch is at least the job's.
-        seen = [*arguments["seen"], max(0, self._job - 1)]
-        given, check_mode = arguments["epoch"], self._task.check_mode
-        if given is None:
-            return _lease.take_epoch(place, _main_process(), seen, check_mode=check_mode)
-        return _lease.check_epoch(place, given, seen, check_mode=check_mode)
+        seen = [*Claim.all_of(arguments["seen"]), Claim(max(0, self._job - 1))]
+        check_mode = self._task.check_mode
+        if own := Claim.of(arguments):
+            return _lease.check_epoch(place, own, seen, check_mode=check_mode)
+        pid = _main_process()
+        claim = _lease.take_epoch(place, pid, seen, check_mode=check_mode, job=self._job)
+        if not check_mode:
+            _lease_keeper.in_background(lock, pid)
+        return claim
 
     def _local(self, path: str) -> Path:
         """A path on the controller, as it is or beside the playbook."""

@@ -9,9 +9,10 @@ as long as one of them runs, the next module waits.
 
 Whoever has the lock and writes may write to the node's read-only places as well, see `_sealed`.
 
-The epoch is a number that each run takes, higher than every earlier one. The node remembers the
-highest it has seen; a run with a lower one was overtaken and is refused. The first run that writes
-also records what the machine was before (`_before`).
+Each run takes an epoch, a number higher than every earlier one. The node remembers the highest that
+it has seen, and whose it is (`_claim`); a run with a lower one was overtaken and is refused, and so
+is another one with the same. The first run that writes also records what the machine was before
+(`_before`).
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _atomic,
     _before,
+    _claim,
     _sealed,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -39,7 +41,7 @@ NODE = "node"
 
 
 class StaleEpoch(KubewrightError):
-    """A newer run has written to this node."""
+    """This node is another run's."""
 
 
 class LockTimeout(KubewrightError):
@@ -55,7 +57,7 @@ class Fence:
 
 @contextlib.contextmanager
 def node_lock(
-    epoch: int | None,
+    claim: _claim.Claim | None,
     timeout: float,
     *,
     check_mode: bool = False,
@@ -63,11 +65,11 @@ def node_lock(
     writes: bool = True,
     opens: bool = True,
 ) -> Iterator[Fence]:
-    """Hold the node lock and the right to write with *epoch* for the body.
+    """Hold the node lock and the right to write by *claim* for the body.
 
-    *epoch*: the run's number, None for a run without one (then only the lock is taken).
+    *claim*: the run's, None for a task without one (then only the lock is taken).
     *timeout*: seconds to wait for the lock. *check_mode*: nothing is locked or recorded, an old
-    epoch is refused all the same. *scope*: the lock's name; ``images`` lets an image import run
+    claim is refused all the same. *scope*: the lock's name; ``images`` lets an image import run
     beside the rest, everything else is ``node``. *writes*: False for one who only reads: where
     nobody has written since the machine booted, no lock is made for it. The first one who writes
     records what the machine was before (`_before`). *opens*: whether the read-only places become
@@ -76,7 +78,7 @@ def node_lock(
     Raises `LockTimeout`, `StaleEpoch`. Main thread only (the wait is ended by SIGALRM).
     """
     if check_mode:
-        _refuse_older(epoch, read_epoch())
+        _refuse(claim, read_claim())
         yield Fence(())
         return
     if not writes and scope == NODE and not (LOCK_DIRECTORY / f"{NODE}.lock").exists():
@@ -84,45 +86,35 @@ def node_lock(
         return
     with _locked(LOCK_DIRECTORY / f"{scope}.lock", timeout) as fd:
         if writes:
-            _record(epoch)
+            _record(claim)
             if opens and scope == NODE:
                 _sealed.open_for_this_process()
         yield Fence((fd,))
 
 
-def read_epoch(path: Path | None = None) -> int:
-    """The highest epoch that wrote to this node, 0 when none did."""
-    path = path or EPOCH_PATH
-    try:
-        text = path.read_text("ascii")
-    except FileNotFoundError:
-        return 0
-    try:
-        return int(text)
-    except ValueError as error:
-        raise KubewrightError(
-            f"{path} holds {text[:40]!r} instead of a number; write the epoch of the last run "
-            f"into it (or remove it when no other run can be under way) and run again."
-        ) from error
+def claim_of(params: Mapping[str, Any]) -> _claim.Claim | None:
+    """The claim of a task, from its ``epoch`` and ``run``; None where it has no epoch."""
+    return _claim.Claim.of(params)
 
 
-def _refuse_older(epoch: int | None, known: int) -> None:
-    if epoch is not None and epoch < known:
-        raise StaleEpoch(
-            f"This run has epoch {epoch}, but a run with epoch {known} has written to this node "
-            f"since ({EPOCH_PATH}). Nothing was changed. Start again to take a new epoch."
-        )
+def read_claim() -> _claim.Claim:
+    """Who has claimed this node last; epoch 0 when nobody did."""
+    return _claim.read(EPOCH_PATH)
 
 
-def _record(epoch: int | None) -> None:
+def _refuse(claim: _claim.Claim | None, known: _claim.Claim) -> None:
+    if claim is not None and not claim.is_over(known):
+        raise StaleEpoch(_claim.refusal(EPOCH_PATH, known, claim))
+
+
+def _record(claim: _claim.Claim | None) -> None:
     # A lock of its own, held for a moment: scopes share the one epoch file.
     with _locked(LOCK_DIRECTORY / "epoch.lock", EPOCH_LOCK_SECONDS):
-        known = read_epoch()
-        _refuse_older(epoch, known)
+        known = read_claim()
+        _refuse(claim, known)
         _before.begin(EPOCH_PATH.parent)
-        if epoch is not None and epoch > known:
-            _atomic.make_directories(EPOCH_PATH.parent)
-            _atomic.write_file(EPOCH_PATH, f"{epoch}\n".encode("ascii"), mode=0o644)
+        if claim is not None and claim != known:
+            _claim.write(EPOCH_PATH, claim)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ The lock's file is one JSON object: `pid`, `pid_started` (field 22 of ``/proc/<p
 `renewed`; 0 when it was given back) and `renewed` (seconds of ``CLOCK_BOOTTIME``). A ``flock`` on
 it guards one read and write at a time. ``kubewright.store.lease`` of the command reads and writes
 the same, and so it is for ``store.json``, where the epoch is.
+
+A plain ``ansible-playbook`` cannot renew its lease itself: ``plugin_utils/_lease_keeper`` does.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import contextlib
 import datetime
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -22,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _fence
+from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 OPERATION = "ansible-playbook"
-# Nobody renews it while ansible-playbook runs; it also ends with the process.
-TTL_SECONDS = 7200
+# As the command's: one that stands still for so long can be overtaken. It ends with the process.
+TTL_SECONDS = 30.0
 FILE_SECONDS = 10.0
 SCHEMA = 1
 _MAX_BYTES = 1 << 16
@@ -59,10 +63,14 @@ class Lease:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What store.json says. `taken`: what the run took first, before `number` replaced it."""
+    """What store.json says. `taken`: what the run took first, before `number` replaced it.
+
+    `run`: whose it is, where the run took it without the command.
+    """
 
     number: int = 0
     taken: int | None = None
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,38 +81,54 @@ class Place:
     lock: Path
 
 
-def check_epoch(place: Place, epoch: int, seen: Sequence[int], *, check_mode: bool) -> int:
-    """The epoch of a run whose *epoch* was taken by the command; *seen*: what the nodes know.
+def new_run_id(job: int = 0) -> str:
+    """An id that no other run has: when it began, or which job of AWX (*job*) it is."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    begun = f"awx-{job}" if job else f"{now:%Y%m%dT%H%M%S}"
+    return f"{begun}-{secrets.token_hex(4)}"
 
-    It is a higher one when a node knows one that is higher: then store.json is older than the
-    nodes, because it was lost or restored. Raises `KubewrightError` when another run has taken
-    an epoch since.
+
+def check_epoch(place: Place, own: Claim, seen: Sequence[Claim], *, check_mode: bool) -> Claim:
+    """The claim of a run whose epoch was taken by the command; *seen*: what the nodes know.
+
+    Its epoch is a higher one when a node knows one that is higher, or another run with the same:
+    then store.json is older than the nodes, because it was lost or restored, or because another
+    controller does not use it. Raises `KubewrightError` when another run has taken an epoch since.
     """
     with _exclusive(place.lock, check_mode) as fd:
         stored = read_epoch(place.store, seen)
-        if epoch not in (stored.number, stored.taken):
+        if own.epoch not in (stored.number, stored.taken):
             raise KubewrightError(
-                f"This run has epoch {epoch}, but {place.store} has epoch {stored.number} by now: "
-                f"{_read(place.lock, fd) or 'another run'} has taken over. Nothing was changed. "
-                "Start again when it has ended."
+                f"This run has epoch {own.epoch}, but {place.store} has epoch {stored.number} by "
+                f"now: {_read(place.lock, fd) or 'another run'} has taken over. Nothing was "
+                "changed. Start again when it has ended."
             )
-        return _raised(place.store, stored, epoch, seen, check_mode)
+        run = own.run or stored.run or new_run_id()
+        number = _above(Claim(stored.number, run), seen)
+        after = Epoch(number, stored.taken if number == stored.number else own.epoch, run)
+        if after != stored and not check_mode:
+            _write_epoch(place.store, after)
+        return Claim(number, run)
 
 
-def take_epoch(place: Place, pid: int, seen: Sequence[int], *, check_mode: bool) -> int:
-    """The epoch of a run that nobody gave one, with the lease for process *pid*.
+def take_epoch(
+    place: Place, pid: int, seen: Sequence[Claim], *, check_mode: bool, job: int = 0
+) -> Claim:
+    """The claim of a run that nobody gave one, with the lease for process *pid*.
 
-    The same process gets the same epoch again, or a higher one when a node knows that. Raises
+    The same process gets the same one again, or a higher epoch when a node knows that. Raises
     `KubewrightError` when another living process holds the lease; in check mode that is no
-    obstacle, because nothing is written.
+    obstacle, because nothing is written. *job*: the number of AWX's job, 0 for none.
     """
     with _exclusive(place.lock, check_mode) as fd:
         stored = read_epoch(place.store, seen)
+        fresh = Claim(1 + max(stored.number, *(one.epoch for one in seen), 0), new_run_id(job))
         if check_mode:
-            return 1 + max(stored.number, *seen, 0)
+            return fresh
         mine, found = _lease_of(pid), _read(place.lock, fd)
         if found is not None and _key(found) == _key(mine):
-            epoch = _raised(place.store, stored, stored.number, seen, check_mode)
+            run = stored.run or fresh.run
+            claim = Claim(_above(Claim(stored.number, run), seen), run)
             mine = replace(mine, since=found.since)
         elif found is not None and found.is_held():
             raise KubewrightError(
@@ -112,22 +136,25 @@ def take_epoch(place: Place, pid: int, seen: Sequence[int], *, check_mode: bool)
                 f"Wait until it has ended; it holds {place.lock}."
             )
         else:
-            epoch = 1 + max(stored.number, *seen, 0)
-            # Before the lease: who has the lease has an epoch of his own.
-            _write_epoch(place.store, Epoch(epoch))
+            claim = fresh
+        # Before the lease: who has the lease has an epoch of his own.
+        after = Epoch(claim.epoch, run=claim.run)
+        if after != stored:
+            _write_epoch(place.store, after)
         _write(fd, mine)
-        return epoch
+        return claim
 
 
-def read_epoch(path: Path, seen: Sequence[int] = ()) -> Epoch:
+def read_epoch(path: Path, seen: Sequence[Claim] = ()) -> Epoch:
     """What store.json says; 0 when there is none. A damaged one is refused, never replaced.
 
     *seen*: what the nodes know, as far as they were asked.
     """
-    newest = f" (those that this run has asked: {max(seen)})" if seen else ""
+    newest = max((one.epoch for one in seen), default=0)
+    asked = f" (those that this run has asked: {newest})" if seen else ""
     remedy = (
         'No node was changed. Write {"schema": 1, "epoch": N} into it, N being the largest number '
-        f"in {_fence.EPOCH_PATH} of the nodes{newest}, then run the same again."
+        f"in {_fence.EPOCH_PATH} of the nodes{asked}, then run the same again."
     )
     try:
         data = json.loads(path.read_bytes())
@@ -136,26 +163,26 @@ def read_epoch(path: Path, seen: Sequence[int] = ()) -> Epoch:
     except (OSError, ValueError) as error:
         raise KubewrightError(f"{path} can't be read: {error}. {remedy}") from error
     if isinstance(data, dict) and data.get("schema") == SCHEMA:
-        number, taken = data.get("epoch"), data.get("taken")
-        if type(number) is int and number >= 0 and (taken is None or type(taken) is int):
-            return Epoch(number, taken)
+        number, taken, run = data.get("epoch"), data.get("taken"), data.get("run", "")
+        known = (taken is None or type(taken) is int) and isinstance(run, str)
+        if type(number) is int and number >= 0 and known:
+            return Epoch(number, taken, run)
     raise KubewrightError(f"{path} has no epoch of schema {SCHEMA}. {remedy}")
 
 
-def _raised(store: Path, stored: Epoch, taken: int, seen: Sequence[int], check_mode: bool) -> int:
-    """The stored number, or one above what the nodes know. Equal: this run wrote to them."""
-    newest = max(seen, default=0)
-    if newest <= stored.number:
-        return stored.number
-    if not check_mode:
-        _write_epoch(store, Epoch(newest + 1, taken))
-    return newest + 1
+def _above(own: Claim, seen: Sequence[Claim]) -> int:
+    """The epoch of *own*, or one above what the nodes know where they would not obey it."""
+    if all(own.is_over(one) for one in seen):
+        return own.epoch
+    return 1 + max(one.epoch for one in seen)
 
 
 def _write_epoch(path: Path, epoch: Epoch) -> None:
-    data: dict[str, int] = {"schema": SCHEMA, "epoch": epoch.number}
+    data: dict[str, int | str] = {"schema": SCHEMA, "epoch": epoch.number}
     if epoch.taken is not None:
         data["taken"] = epoch.taken
+    if epoch.run:
+        data["run"] = epoch.run
     if not path.parent.is_dir():
         _atomic.make_directories(path.parent, mode=0o700)
     _atomic.write_file(path, json.dumps(data).encode() + b"\n", mode=0o600)
@@ -195,6 +222,24 @@ def parse(text: bytes) -> Lease | None:
     return found if whole and numbers and words else None
 
 
+def renew(path: Path, pid: int, started: int) -> bool:
+    """Let the lease of a process begin anew; False where it has it no more."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        if not _fence.flock_within(fd, FILE_SECONDS):
+            return True  # the next look is soon
+        found = _read(path, fd)
+        if found is None or _key(found) != (_boot_id(), pid, started):
+            return False
+        _write(fd, replace(found, renewed=_uptime()))
+        return True
+    finally:
+        os.close(fd)
+
+
 def _read(path: Path, fd: int) -> Lease | None:
     if fd >= 0:
         return parse(os.pread(fd, _MAX_BYTES, 0))
@@ -223,14 +268,20 @@ def _key(lease: Lease) -> tuple[str, int, int]:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None for one that is gone (proc(5))."""
+    """When a process started, in clock ticks since boot; None for one that is gone."""
+    state, started = process(pid)
+    return None if state in "ZX" else started
+
+
+def process(pid: int) -> tuple[str, int]:
+    """A process's state (one letter) and when it started, see proc(5); X where there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:
-        return None
+        return "X", 0
     # The second field is the name in parentheses, which may hold blanks and parentheses.
     fields_of_stat = text.rpartition(")")[2].split()
-    return None if fields_of_stat[0] in "ZX" else int(fields_of_stat[19])
+    return fields_of_stat[0], int(fields_of_stat[19])
 
 
 def _boot_id() -> str:

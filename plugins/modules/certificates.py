@@ -168,6 +168,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 120},
             "binary_directory": {"type": "path", "default": "/opt/kubewright/bin"},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         required_if=[
@@ -180,7 +181,7 @@ def main() -> None:
     now = datetime.now(timezone.utc)
     try:
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
         ) as fence:
             node = _renewal.Node(
                 params["name"],

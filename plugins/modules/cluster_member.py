@@ -172,6 +172,7 @@ def main() -> None:
             "address": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["absent"], "default": "absent"},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -179,7 +180,7 @@ def main() -> None:
     params = module.params
     try:
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=module.check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=module.check_mode
         ) as fence:
             run = _command.SystemRunner(fence.pass_fds)
             removed = remove(run, params["name"], params["address"], module.check_mode)

@@ -108,6 +108,7 @@ def main() -> None:
             "kubectl": {"type": "path", "default": "/opt/kubewright/bin/kubectl"},
             "timeout": {"type": "int", "default": 60},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -116,7 +117,7 @@ def main() -> None:
     try:
         with (
             _fence.node_lock(
-                params["epoch"], params["lock_timeout"], check_mode=check_mode
+                _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
             ) as fence,
             _api.as_administrator(params["api_servers"], params["api_name"]) as api,
         ):

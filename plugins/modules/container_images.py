@@ -86,6 +86,7 @@ def main() -> None:
             "address": {"type": "path", "default": "/run/containerd/containerd.sock"},
             "timeout": {"type": "int", "default": 300},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -95,7 +96,7 @@ def main() -> None:
     missing: _containers.Missing | None
     try:
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=check_mode, scope="images"
+            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode, scope="images"
         ) as fence:
             containerd = _containers.Containerd(
                 root / "bin" / "ctr",

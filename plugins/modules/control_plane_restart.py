@@ -95,6 +95,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 300},
             "binary_directory": {"type": "path", "default": "/opt/kubewright/bin"},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -102,7 +103,7 @@ def main() -> None:
     params: dict[str, Any] = module.params
     try:
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=module.check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=module.check_mode
         ) as fence:
             pods = _static_pods.StaticPods(
                 _command.SystemRunner(fence.pass_fds),

@@ -110,6 +110,7 @@ def main() -> None:
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "timeout": {"type": "int", "default": 60},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         required_if=[("state", "absent", ["token_id"])],
@@ -118,7 +119,7 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
         ) as fence:
             tokens = _join.Tokens(
                 Path(params["kubeadm"]),

@@ -305,6 +305,7 @@ def main() -> None:
         "timeout": {"type": "int", "default": 420},
         "binary_directory": {"type": "path", "default": "/opt/kubewright/bin"},
         "epoch": {"type": "int"},
+        "run": {"type": "str"},
         "lock_timeout": {"type": "int", "default": 600},
     }
     module = AnsibleModule(
@@ -315,9 +316,11 @@ def main() -> None:
             ("state", "joined", ["node", "discovery", "token"]),
         ],
     )
-    epoch, lock_timeout = module.params["epoch"], module.params["lock_timeout"]
+    lock_timeout = module.params["lock_timeout"]
     try:
-        with _fence.node_lock(epoch, lock_timeout, check_mode=module.check_mode) as fence:
+        with _fence.node_lock(
+            _fence.claim_of(module.params), lock_timeout, check_mode=module.check_mode
+        ) as fence:
             changed, before, after = converge(Kubeadm(module, fence))
     except FORESEEN as error:
         module.fail_json(msg=message(error))

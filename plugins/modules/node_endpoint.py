@@ -105,6 +105,7 @@ def main() -> None:
             "address": {"type": "str", "required": True},
             "api_servers": {"type": "list", "elements": "str", "required": True},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -112,7 +113,7 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
         ) as fence:
             found = converge(params, _command.SystemRunner(fence.pass_fds), check_mode)
     except FORESEEN as error:

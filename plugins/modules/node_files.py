@@ -174,6 +174,7 @@ def main() -> None:
             },
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -183,7 +184,7 @@ def main() -> None:
     try:
         desired = _files.parse(params["files"], params["secrets"])
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=module.check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=module.check_mode
         ):
             changes = _files.differences(desired)
             if not module.check_mode:

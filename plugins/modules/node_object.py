@@ -150,6 +150,7 @@ def main() -> None:
             "api_servers": {"type": "list", "elements": "str", "required": True},
             "api_name": {"type": "str", "required": True},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -157,7 +158,9 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         with (
-            _fence.node_lock(params["epoch"], params["lock_timeout"], check_mode=check_mode),
+            _fence.node_lock(
+                _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            ),
             credentials(params) as api,
         ):
             reasons = converge(api, params, check_mode)

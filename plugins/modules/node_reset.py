@@ -126,6 +126,7 @@ def main() -> None:
             "cluster_id": {"type": "str"},
             "state": {"type": "str", "choices": ["absent"], "default": "absent"},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -138,7 +139,7 @@ def main() -> None:
         is_node = _reset.is_node(_fence.EPOCH_PATH.parent)
         with (
             _fence.node_lock(
-                params["epoch"],
+                _fence.claim_of(params),
                 params["lock_timeout"],
                 check_mode=check_mode,
                 writes=is_node,

@@ -197,6 +197,7 @@ def main() -> None:
             "changed_paths": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int", "default": 180},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -207,7 +208,7 @@ def main() -> None:
         module.exit_json(changed=False, **_services.Report().actions())
     try:
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
         ) as fence:
             runner = _command.SystemRunner(fence.pass_fds)
             changed = frozenset(params["changed_paths"])

@@ -137,10 +137,11 @@ api_ready:
   description: Whether this node's own API server is ready.
   type: bool
   returned: always
-epoch:
-  description: The newest epoch that wrote to this node.
-  type: int
+fence:
+  description: C(epoch) and C(run) of the last run that wrote to this node.
+  type: dict
   returned: always
+  sample: {epoch: 7, run: 20260102T030405-1a2b3c4d}
 """
 
 import os
@@ -209,7 +210,7 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
         "membership": membership.as_dict(),
         "certificates": told,
         "api_ready": api_ready,
-        "epoch": _fence.read_epoch(),
+        "fence": _fence.read_claim().as_dict(),
         "drift": found.drift,
         "unknown": found.unknown,
         "node": found.node,

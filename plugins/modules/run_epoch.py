@@ -9,13 +9,16 @@ DOCUMENTATION = r"""
 module: run_epoch
 short_description: Take or confirm the epoch of a run
 description:
-  - Gives the number that all modules of a run take as C(epoch). It is higher than that of every
-    earlier run, and nodes refuse a lower one than they know.
+  - Gives the number that all modules of a run take as C(epoch), and the id that they take as
+    C(run). The number is higher than that of every earlier run, and nodes refuse a lower one than
+    they know. Two controllers that do not share O(path) may come to the same number; of them the
+    nodes obey the one that came first.
   - C(kubewright) takes it before it starts a playbook. This module then makes sure that no other
     command has overtaken, and that no node knows a higher one.
   - In a plain run of C(ansible-playbook) it takes the number, and with it the cluster's lock for
-    the process of C(ansible-playbook). The lock ends with that process, or after two hours.
-    A run that finds another one at work fails and says which.
+    the process of C(ansible-playbook). A process in the background renews it for as long as that
+    one runs; where it was stopped for more than 30 seconds, another run may overtake. A run that
+    finds another one at work fails and says which.
   - In a job of AWX, which keeps no O(path), the number is at least the job's (C(awx_job_id)), so
     that the later of two jobs has the higher one.
   - Works on the controller alone, in an action plugin of the same name, whatever host it runs for.
@@ -35,13 +38,20 @@ options:
     description:
       - What C(kubewright) took for this run. Without it the run takes a number of its own.
     type: int
+  run:
+    description:
+      - What C(kubewright) calls this run. Without it, and without O(epoch), the run takes an id of
+        its own.
+    type: str
   seen:
     description:
-      - The highest epoch that each node knows, as M(kubewright.cluster.node_state) says.
-      - One that is higher than the run's shows that O(path) was lost or restored. The run then goes
-        on with a number above it.
+      - C(epoch) and C(run) that each node knows, as C(fence) of M(kubewright.cluster.node_state)
+        says.
+      - A number that is higher than the run's, or the same of another run, shows that O(path) was
+        lost or restored, or that another controller does not use it. The run then goes on with a
+        number above it.
     type: list
-    elements: int
+    elements: dict
     default: []
 attributes:
   check_mode:
@@ -61,10 +71,9 @@ EXAMPLES = r"""
 - name: Take the run's number
   kubewright.cluster.run_epoch:
     path: "{{ kubewright_state_dir }}/store.json"
-    epoch: "{{ kubewright_epoch | default(omit) }}"
     seen: >-
       {{ groups | kubewright.cluster.nodes | map('extract', hostvars)
-         | map(attribute='kubewright_state.epoch', default=0) }}
+         | map(attribute='kubewright_state.fence') }}
   register: kubewright_run
 """
 
@@ -74,6 +83,11 @@ epoch:
   returned: success
   type: int
   sample: 7
+run:
+  description: The run's id.
+  returned: success
+  type: str
+  sample: 20260102T030405-1a2b3c4d
 """
 
 from typing import Any
@@ -84,7 +98,8 @@ argument_spec: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "lock": {"type": "path"},
     "epoch": {"type": "int"},
-    "seen": {"type": "list", "elements": "int", "default": []},
+    "run": {"type": "str"},
+    "seen": {"type": "list", "elements": "dict", "default": []},
 }
 
 

@@ -374,6 +374,7 @@ def main() -> None:
             "arrived": {"type": "path"},
             "transfer_owner": {"type": "str"},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         required_if=[("state", "present", ["digest"]), ("state", "active", ["digest"])],
@@ -385,7 +386,7 @@ def main() -> None:
         if params["digest"] is not None:
             params["digest"] = _digest.parse(params["digest"])
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
         ) as fence:
             before = store.active()
             result = converge(store, params, check_mode, _command.SystemRunner(fence.pass_fds))

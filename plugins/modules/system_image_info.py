@@ -46,10 +46,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-epoch:
-  description: The highest epoch that has written to this node, 0 when none did.
+fence:
+  description: C(epoch) and C(run) of the last run that wrote to this node; 0 and empty for none.
   returned: success
-  type: int
+  type: dict
+  sample: {epoch: 7, run: 20260102T030405-1a2b3c4d}
 images:
   description:
     - The images, the active one first. Of each C(digest), C(size) in bytes, C(generations) that
@@ -145,11 +146,11 @@ def main() -> None:
             run = _command.SystemRunner(fence.pass_fds)
             # A machine without a volume has no images: that is no error of who asks.
             found = images(store, params["manifests"], run) if store.is_mounted() else []
-            epoch = _fence.read_epoch()
+            claim = _fence.read_claim().as_dict()
     except FORESEEN as error:
         module.fail_json(msg=message(error))
     else:
-        module.exit_json(changed=False, epoch=epoch, images=found)
+        module.exit_json(changed=False, fence=claim, images=found)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,7 @@ def main() -> None:
             "sparse": {"type": "bool", "default": False},
             "label": {"type": "str", "default": "kubewright"},
             "epoch": {"type": "int"},
+            "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -130,7 +131,7 @@ def main() -> None:
     try:
         wanted = parse(params)
         with _fence.node_lock(
-            params["epoch"], params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
         ) as fence:
             run = _command.SystemRunner(fence.pass_fds)
             steps = _volume.steps(wanted, run)

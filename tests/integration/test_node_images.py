@@ -101,6 +101,33 @@ def served(
     variables.unlink()
 
 
+class Gate:
+    """An ssh that lets one connection through, and the others when it is opened."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory / "gate"
+        self._directory.mkdir()
+        self.program = self._directory / "ssh"
+        self.program.write_text(
+            "#!/bin/sh\n"
+            f"cd {self._directory}\n"
+            'mkdir passed 2>/dev/null && exec ssh "$@"\n'
+            "touch reached\n"
+            "while [ ! -e open ]; do sleep 0.2; done\n"
+            'exec ssh "$@"\n'
+        )
+        self.program.chmod(0o755)
+
+    def is_reached(self) -> None:
+        """A look whether somebody waits; raises NotYet."""
+        if not (self._directory / "reached").exists():
+            raise NotYet("nobody waits yet")
+
+    def open(self) -> None:
+        """Let all through."""
+        (self._directory / "open").touch()
+
+
 def test_two_nodes_fetch_an_image_at_once(volumes: Volumes, served: Served) -> None:
     digest, nodes = served.make("first"), volumes.workers
     size, before = served.file(digest).stat().st_size, {node: received(node) for node in nodes}
@@ -177,19 +204,24 @@ def test_two_installs_at_once_on_one_node(volumes: Volumes, served: Served) -> N
 def test_two_controllers_install_at_once_on_one_node(
     volumes: Volumes, served: Served, tmp_path: Path
 ) -> None:
-    """The node itself has one writer at a time; nothing else keeps them apart."""
+    """The node itself tells them apart; nothing else does."""
     digest, node = served.make("fifth"), volumes.on_file
     twin = replace(volumes, directory=tmp_path / "twin")
     shutil.copytree(volumes.directory, twin.directory, ignore=shutil.ignore_patterns("*disk"))
     served.relay.mend()
     wanted = json.dumps({"kubewright_wanted_images": {"worker": {"digest": digest}}})
     words = ["node_image_install", "--limit", node, "-e", wanted]
-    with volumes.begin_playbook(*words) as first, twin.begin_playbook(*words) as second:
-        ends = [one.ended(180) for one in (first, second)]
-    assert ExitCode.OK in {end.status for end in ends}, ends
-    for end in ends:
-        newer = "has written to this node since" in end.stdout and "Start again" in end.stdout
-        assert end.status == ExitCode.OK or newer, end.stdout
+    gate = Gate(tmp_path)
+    with twin.begin_playbook(*words, "-e", f"ansible_ssh_executable={gate.program}") as second:
+        # Both have looked at the node before either writes, and come to the same number.
+        until("looked", gate.is_reached, limit=120)
+        volumes.begin_playbook(*words).ended(180).succeeded()
+        gate.open()
+        refused = second.ended(180)
+    assert refused.status != ExitCode.OK, refused.stdout
+    assert "Another run has this node since" in refused.stdout, refused.stdout
+    assert "start again, which takes a higher epoch" in refused.stdout, refused.stdout
+    twin.begin_playbook(*words).ended(180).succeeded()
     assert hash_on(node, digest) == digest
     size = served.file(digest).stat().st_size
     assert served.relay.sent[volumes.addresses[node]] <= size + SMALL, "one of them fetched it"

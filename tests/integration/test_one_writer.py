@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +21,9 @@ from waiting import NotYet, until
 from kubewright.cli.exits import ExitCode
 from kubewright.store.lock import LEASE_SECONDS
 
-#: The first play, which changes nothing.
+#: The first play, which changes nothing; and the one after the nodes were asked.
 FIRST_PLAY = "List the machines"
+DECIDES = "Decide what has to be done"
 
 
 def test_of_two_at_once_one_runs(cluster: Cluster) -> None:
@@ -82,6 +85,47 @@ def test_a_playbook_with_an_older_epoch_is_refused(cluster: Cluster) -> None:
         assert drifting.not_mended(cluster, EVERYWHERE) == []
 
 
+def test_of_two_controllers_with_one_number_the_second_is_refused(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Two state directories: nothing keeps the two apart but what the nodes know."""
+    twin = replace(cluster, directory=tmp_path / "twin")
+    shutil.copytree(cluster.directory, twin.directory)
+    with drifting.made(cluster, EVERYWHERE):
+        with twin.begin_apply() as second:
+            # It has asked all nodes, and knows of nobody.
+            second.wait_for_line(DECIDES, limit=120)
+            frozen = freeze(second.pid, limit=30)
+            try:
+                first = cluster.apply().succeeded()
+                ((epoch, run),) = claims(cluster)
+                assert epoch == first.document["epoch"]
+                written = fingerprints.look_at(cluster.nodes)
+            finally:
+                frozen.wake()
+            refused = second.ended(limit=APPLY_LIMIT)
+        said = f"status {refused.status}\n{refused.stderr}\n{refused.stdout}"
+        assert refused.status == ExitCode.FAILED, said
+        assert refused.document["epoch"] == epoch, said
+        told = " ".join(refused.stderr.split())
+        assert re.search(rf"Another run has this node since 20\S+ \S+ UTC: .*{run}", told), said
+        assert "start again, which takes a higher epoch" in told, said
+        assert refused.document["host_tasks"]["changed"] == 0, said
+        is_untouched(written, fingerprints.look_at(cluster.nodes))
+        assert claims(cluster) == {(epoch, run)}
+    # What it was told to do.
+    with drifting.made(cluster, EVERYWHERE):
+        assert twin.apply().succeeded().document["epoch"] == epoch + 1
+        ((_, theirs),) = claims(cluster)
+        assert theirs != run
+    # The first one knows nothing of that, and takes a number above all the same.
+    with drifting.made(cluster, EVERYWHERE):
+        assert cluster.apply().succeeded().document["changed"] is True
+        ((newest, ours),) = claims(cluster)
+        assert newest == epoch + 2 and ours != theirs
+        assert drifting.not_mended(cluster, EVERYWHERE) == []
+
+
 def test_whoever_lost_the_state_replaces_no_authority(cluster: Cluster, tmp_path: Path) -> None:
     """With an empty state directory ``apply`` knows machines, and not the cluster on them."""
     before = fingerprints.look_at(cluster.nodes)
@@ -116,10 +160,16 @@ def overtaking(cluster: Cluster, holder: int) -> Callable[[], tuple[int, Ended]]
     return look
 
 
+def claims(cluster: Cluster) -> set[tuple[int, str]]:
+    """Return the epoch and the run that each node has obeyed last."""
+    read = ["cat", "/var/lib/kubewright/epoch"]
+    told = [run_on(node, read).split() for node in cluster.nodes]
+    return {(int(epoch), run) for epoch, run in told}
+
+
 def epochs(cluster: Cluster) -> set[int]:
     """Return the newest epoch that each node knows."""
-    read = ["cat", "/var/lib/kubewright/epoch"]
-    return {int(run_on(node, read)) for node in cluster.nodes}
+    return {epoch for epoch, _ in claims(cluster)}
 
 
 def is_untouched(before: dict[str, Fingerprint], after: dict[str, Fingerprint]) -> None:

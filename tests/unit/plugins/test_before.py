@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _before, _fence, _owned
 from ansible_collections.kubewright.cluster.plugins.module_utils._before import look
+from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
@@ -57,9 +58,9 @@ def test_the_first_writer_records_and_no_reader(node: Path) -> None:
     with _fence.node_lock(None, 1, writes=False) as fence:
         assert not record.exists()
         assert fence.pass_fds == () and not _fence.LOCK_DIRECTORY.exists(), "it leaves no trace"
-    with _fence.node_lock(3, 1, check_mode=True):
+    with _fence.node_lock(Claim(3), 1, check_mode=True):
         assert not record.exists()
-    with _fence.node_lock(3, 1):
+    with _fence.node_lock(Claim(3), 1):
         assert record.exists()
     assert record.stat().st_mode & 0o777 == 0o600
     with _fence.node_lock(None, 1, writes=False) as fence:

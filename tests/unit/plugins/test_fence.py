@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence
+from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
@@ -42,42 +43,92 @@ def held_by_another(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_epoch_is_recorded_and_only_ever_rises(node: Path) -> None:
-    assert _fence.read_epoch() == 0
-    with _fence.node_lock(4, 1):
-        assert _fence.read_epoch() == 4
-    with _fence.node_lock(4, 1):
+    assert _fence.read_claim().epoch == 0
+    with _fence.node_lock(Claim(4), 1):
+        assert _fence.read_claim().epoch == 4
+    with _fence.node_lock(Claim(4), 1):
         pass
-    with _fence.node_lock(7, 1):
+    with _fence.node_lock(Claim(7), 1):
         pass
     with (
-        pytest.raises(_fence.StaleEpoch, match=r"epoch 6.*epoch 7.*Nothing was changed"),
-        _fence.node_lock(6, 1),
+        pytest.raises(
+            _fence.StaleEpoch, match=r"epoch 6.*epoch 7.*Nothing was changed.*Start again"
+        ),
+        _fence.node_lock(Claim(6), 1),
     ):
         pytest.fail("an overtaken run was let in")
-    assert _fence.read_epoch() == 7
+    assert _fence.read_claim().epoch == 7
+
+
+def test_of_two_runs_with_one_epoch_the_first_has_the_node(node: Path) -> None:
+    """Controllers that do not know each other count to the same number."""
+    first, second = Claim(4, "20260102T030405-1a2b3c4d"), Claim(4, "20260102T030406-ffffffff")
+    with _fence.node_lock(first, 1):
+        pass
+    since = r"since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    for check_mode in (False, True):
+        with (
+            pytest.raises(
+                _fence.StaleEpoch, match=rf"{since}: epoch 4 \(run {first.run}\)"
+            ) as caught,
+            _fence.node_lock(second, 1, check_mode=check_mode),
+        ):
+            pytest.fail("both were let in")
+        assert "This one has epoch 4 (run 20260102T030406-ffffffff)" in str(caught.value)
+        assert "start again, which takes a higher epoch" in str(caught.value)
+    for stranger in (Claim(4), Claim(3, first.run)):
+        with pytest.raises(_fence.StaleEpoch), _fence.node_lock(stranger, 1):
+            pytest.fail("it was let in")
+    with _fence.node_lock(first, 1):
+        assert _fence.EPOCH_PATH.read_text() == f"4 {first.run}\n"
+    with _fence.node_lock(Claim(5, second.run), 1):
+        pass
+    with pytest.raises(_fence.StaleEpoch, match="it was overtaken"), _fence.node_lock(first, 1):
+        pytest.fail("it was let in")
+
+
+def test_a_number_of_a_version_before_runs_is_one_of_nobody(node: Path) -> None:
+    _fence.EPOCH_PATH.parent.mkdir(parents=True)
+    _fence.EPOCH_PATH.write_text("7\n")
+    assert _fence.read_claim() == Claim(7)
+    with pytest.raises(_fence.StaleEpoch), _fence.node_lock(Claim(7, "mine"), 1):
+        pytest.fail("it was let in")
+    with _fence.node_lock(Claim(8, "mine"), 1):
+        assert _fence.read_claim() == Claim(8, "mine")
+
+
+@pytest.mark.parametrize("run", ["two words", "a\nb", "-x", "x" * 65])
+def test_what_is_no_id_of_a_run_is_refused(run: str) -> None:
+    with pytest.raises(KubewrightError, match="no id of a run"):
+        _fence.claim_of({"epoch": 1, "run": run})
+    assert _fence.claim_of({"epoch": None, "run": run}) is None
 
 
 def test_run_without_epoch_takes_the_lock_alone(node: Path) -> None:
-    with _fence.node_lock(9, 1):
+    with _fence.node_lock(Claim(9), 1):
         pass
     with _fence.node_lock(None, 1):
-        assert _fence.read_epoch() == 9
+        assert _fence.read_claim().epoch == 9
 
 
 def test_check_mode_writes_nothing_and_refuses_all_the_same(node: Path) -> None:
-    with _fence.node_lock(3, 0, check_mode=True) as fence:
+    with _fence.node_lock(Claim(3), 0, check_mode=True) as fence:
         assert fence.pass_fds == ()
     assert not node.exists()
-    with _fence.node_lock(5, 1):
+    with _fence.node_lock(Claim(5), 1):
         pass
-    with pytest.raises(_fence.StaleEpoch), _fence.node_lock(3, 0, check_mode=True):
+    with pytest.raises(_fence.StaleEpoch), _fence.node_lock(Claim(3), 0, check_mode=True):
         pass
 
 
-def test_damaged_epoch_is_reported(node: Path) -> None:
+@pytest.mark.parametrize("text", ["seven", "7 two words", "\N{DIGIT SEVEN}\N{SNOWMAN}"])
+def test_damaged_epoch_is_reported(node: Path, text: str) -> None:
     _fence.EPOCH_PATH.parent.mkdir(parents=True)
-    _fence.EPOCH_PATH.write_text("seven")
-    with pytest.raises(KubewrightError, match=r"seven.*write the epoch"), _fence.node_lock(1, 1):
+    _fence.EPOCH_PATH.write_text(text)
+    with (
+        pytest.raises(KubewrightError, match=r"instead of a number; write the epoch"),
+        _fence.node_lock(Claim(1), 1),
+    ):
         pass
 
 
@@ -86,7 +137,7 @@ def test_waiting_ends_in_time_and_names_the_holder(node: Path) -> None:
     with held_by_another(path) as process:
         with (
             pytest.raises(_fence.LockTimeout, match=rf"process {process.pid} \(python") as caught,
-            _fence.node_lock(1, 0.2),
+            _fence.node_lock(Claim(1), 0.2),
         ):
             pass
         assert str(path) in str(caught.value)
@@ -101,18 +152,18 @@ def test_lock_is_taken_as_soon_as_it_is_free(node: Path) -> None:
         if releaser == 0:  # lets go while the parent waits; the order does not matter
             os.kill(process.pid, signal.SIGTERM)
             os._exit(0)
-        with _fence.node_lock(1, 30):
+        with _fence.node_lock(Claim(1), 30):
             assert path.read_text() == f"{os.getpid()}\n"
         os.waitpid(releaser, 0)
 
 
 def test_scopes_do_not_wait_for_each_other_but_share_the_epoch(node: Path) -> None:
-    with _fence.node_lock(5, 0), _fence.node_lock(5, 0, scope="images"):
-        with pytest.raises(_fence.LockTimeout), _fence.node_lock(5, 0):
+    with _fence.node_lock(Claim(5), 0), _fence.node_lock(Claim(5), 0, scope="images"):
+        with pytest.raises(_fence.LockTimeout), _fence.node_lock(Claim(5), 0):
             pass
-        with pytest.raises(_fence.LockTimeout), _fence.node_lock(5, 0, scope="images"):
+        with pytest.raises(_fence.LockTimeout), _fence.node_lock(Claim(5), 0, scope="images"):
             pass
-    with pytest.raises(_fence.StaleEpoch), _fence.node_lock(4, 0, scope="images"):
+    with pytest.raises(_fence.StaleEpoch), _fence.node_lock(Claim(4), 0, scope="images"):
         pass
 
 
@@ -120,40 +171,40 @@ def test_a_command_keeps_the_lock_when_its_module_was_killed(node: Path) -> None
     reader, writer = os.pipe()
     module = os.fork()
     if module == 0:
-        with _fence.node_lock(1, 1) as fence:
+        with _fence.node_lock(Claim(1), 1) as fence:
             subprocess.Popen(["cat"], stdin=reader, pass_fds=fence.pass_fds)
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(module, 0)
     os.close(reader)
     with (
         pytest.raises(_fence.LockTimeout, match=r"process \d+ \((cat|python[0-9.]*)\)"),
-        _fence.node_lock(1, 0),
+        _fence.node_lock(Claim(1), 0),
     ):
         pass
     os.close(writer)  # the end of its input ends the command
-    with _fence.node_lock(1, 10):
+    with _fence.node_lock(Claim(1), 10):
         pass
 
 
 def test_runner_gives_the_lock_to_its_commands(node: Path) -> None:
-    with _fence.node_lock(1, 1) as fence:
+    with _fence.node_lock(Claim(1), 1) as fence:
         run = _command.SystemRunner(fence.pass_fds)
         listed = run(["sh", "-c", "readlink /proc/self/fd/* || true"]).stdout
     assert str(_fence.LOCK_DIRECTORY / "node.lock") in listed
 
 
 def test_epoch_survives_a_kill_at_any_moment(node: Path, every_kill: EveryKill) -> None:
-    with _fence.node_lock(1, 1):
+    with _fence.node_lock(Claim(1), 1):
         pass
 
     def take() -> None:
-        with _fence.node_lock(2, 1):
+        with _fence.node_lock(Claim(2, "mine"), 1):
             pass
 
     for _point in every_kill(take):
-        assert _fence.read_epoch() in (1, 2)
+        assert _fence.read_claim() in (Claim(1), Claim(2, "mine"))
         _fence.EPOCH_PATH.write_text("1\n")
-    assert _fence.read_epoch() == 2
+    assert _fence.read_claim().epoch == 2
     left = {path.name for path in _fence.EPOCH_PATH.parent.iterdir()}
     assert left == {"before.json", "epoch"}
 

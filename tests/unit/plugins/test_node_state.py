@@ -23,6 +23,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _kubeadm,
     _node,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
 from ansible_collections.kubewright.cluster.plugins.modules import node_state
 from api_server import ADMINISTRATOR, HERE, KUBELET, NAME, NOBODY, Server, serving
 from wanted_files import OWNER
@@ -87,7 +88,7 @@ def test_a_machine_of_which_nothing_is_known(run_module: RunModule) -> None:
         "membership": {"phase": "none", "operation": None, "role": None, "cluster_id": None},
         "certificates": {"due": False, "serves": True, "list": []},
         "api_ready": False,
-        "epoch": 0,
+        "fence": {"epoch": 0, "run": ""},
         "diff": [],
     }
 
@@ -135,10 +136,10 @@ def test_a_secret_stays_where_it_is(run_module: RunModule, tmp_path: Path) -> No
 
 @needs_root
 def test_the_epoch_of_the_last_writer(run_module: RunModule) -> None:
-    with _fence.node_lock(8, 0):
+    with _fence.node_lock(Claim(8), 0):
         pass
-    assert run_module("node_state")["epoch"] == 8
-    assert _fence.read_epoch() == 8
+    assert run_module("node_state")["fence"] == {"epoch": 8, "run": ""}
+    assert _fence.read_claim().epoch == 8
     _fence.EPOCH_PATH.write_text("eight")
     assert "instead of a number" in run_module("node_state")["msg"]
 

@@ -26,7 +26,7 @@ def state(
             "cluster_id": cluster if known else None,
         },
         "api_ready": ready,
-        "epoch": 3,
+        "fence": {"epoch": 3, "run": ""},
     }
 
 

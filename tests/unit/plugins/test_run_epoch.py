@@ -6,15 +6,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _lease
+from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _lease_keeper
 from real_ansible import PLAYBOOK, Ansible
 
 from kubewright.store import Lease, Lock, Locked, next_epoch
@@ -37,12 +42,20 @@ def other() -> Iterator[int]:
     process.wait()
 
 
-def take(place: _lease.Place, pid: int | None = None, *seen: int, check: bool = False) -> int:
+def claims(place: _lease.Place, pid: int | None, *seen: Claim, check: bool = False) -> Claim:
     return _lease.take_epoch(place, pid or os.getpid(), seen, check_mode=check)
 
 
+def take(place: _lease.Place, pid: int | None = None, *seen: int, check: bool = False) -> int:
+    """What nodes have seen of this very run."""
+    run = _lease.read_epoch(place.store).run if place.store.exists() else ""
+    told = [Claim(one, run) for one in seen]
+    return claims(place, pid, *told, check=check).epoch
+
+
 def check(place: _lease.Place, epoch: int, *seen: int, check_mode: bool = False) -> int:
-    return _lease.check_epoch(place, epoch, seen, check_mode=check_mode)
+    told = [Claim(one, "mine") for one in seen]
+    return _lease.check_epoch(place, Claim(epoch, "mine"), told, check_mode=check_mode).epoch
 
 
 def entry(place: _lease.Place) -> _lease.Lease:
@@ -65,9 +78,11 @@ def store(place: _lease.Place, number: int) -> None:
 
 def test_a_run_takes_number_and_lock(place: _lease.Place, other: int) -> None:
     assert take(place, other) == 1
-    assert json.loads(place.store.read_text()) == {"schema": 1, "epoch": 1}
+    stored = json.loads(place.store.read_text())
+    assert (stored["schema"], stored["epoch"]) == (1, 1)
+    assert re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", stored["run"])
     found = entry(place)
-    assert (found.pid, found.operation, found.ttl) == (other, "ansible-playbook", 7200)
+    assert (found.pid, found.operation, found.ttl) == (other, "ansible-playbook", 30)
     assert [path.stat().st_mode & 0o777 for path in (place.store, place.lock)] == [0o600, 0o600]
     assert place.store.parent.stat().st_mode & 0o777 == 0o700
 
@@ -85,13 +100,30 @@ def test_its_number_is_above_all_that_are_known(
 
 def test_the_same_run_asks_again(place: _lease.Place) -> None:
     assert take(place) == 1
-    change(place, since="2026-01-02T03:04:05+00:00", renewed=entry(place).renewed - 7000)
+    change(place, since="2026-01-02T03:04:05+00:00", renewed=entry(place).renewed - 29)
     before = entry(place)
     assert take(place, None, 0, 1) == 1, "1 is what this run has written to a node"
     assert entry(place).since == before.since
-    assert entry(place).renewed > before.renewed + 6000
+    assert entry(place).renewed > before.renewed + 20
     assert take(place, None, 1, 5) == 6
     assert take(place, None, 6) == 6
+
+
+def test_each_run_has_an_id_of_its_own_and_keeps_it(place: _lease.Place, other: int) -> None:
+    first = claims(place, other)
+    assert claims(place, other, first) == first
+    # A node that another controller's run has claimed with the same number.
+    again = claims(place, other, first, Claim(first.epoch, "strangers"))
+    assert again == Claim(first.epoch + 1, first.run)
+    change(place, ttl=0)
+    second = claims(place, None, again)
+    assert second.epoch == again.epoch + 1 and second.run != first.run
+    assert _lease.new_run_id(42).startswith("awx-42-")
+
+
+def test_the_number_of_a_version_before_runs_is_anothers(place: _lease.Place) -> None:
+    store(place, 4)
+    assert _lease.check_epoch(place, Claim(4, "mine"), [Claim(4)], check_mode=False).epoch == 5
 
 
 def test_a_living_run_is_not_overtaken(place: _lease.Place, other: int) -> None:
@@ -147,13 +179,70 @@ def test_a_run_that_is_killed_leaves_both_files_whole(
         place.lock.unlink()
 
 
+# The lease of a run of its own is renewed
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lease, "TTL_SECONDS", 0.8)
+
+
+def wait(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lease_is_renewed_as_long_as_its_run_runs(place: _lease.Place) -> None:
+    with subprocess.Popen(["sleep", "600"]) as run:
+        take(place, run.pid)
+        _lease_keeper.in_background(place.lock, run.pid)
+        first = entry(place)
+        wait(lambda: entry(place).renewed > first.renewed + 2 * first.ttl)
+        assert entry(place).is_held() and entry(place).since == first.since
+        # It stands still, and what renews the lease does not speak for it.
+        os.kill(run.pid, signal.SIGSTOP)
+        wait(lambda: not entry(place).is_held())
+        os.kill(run.pid, signal.SIGCONT)
+        wait(lambda: entry(place).is_held())
+        run.kill()
+    assert not entry(place).is_held()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("ends", ["overtaken", "removed", "over"])
+def test_what_renews_ends_with_the_lease(place: _lease.Place, ends: str) -> None:
+    with subprocess.Popen(["sleep", "600"]) as run:
+        take(place, run.pid)
+        if ends == "overtaken":
+            change(place, pid=os.getpid())
+        elif ends == "removed":
+            place.lock.unlink()
+        else:
+            run.kill()
+        before = place.lock.exists() and place.lock.read_bytes()
+        # In this process: that it comes back is what is tried.
+        _lease_keeper.keep(place.lock, run.pid)
+        assert (place.lock.exists() and place.lock.read_bytes()) == before
+        run.kill()
+
+
 # A run of the command
 
 
 def test_the_commands_number_is_confirmed(place: _lease.Place) -> None:
     store(place, 4)
     assert check(place, 4, 3, 4) == 4
-    assert json.loads(place.store.read_text()) == {"schema": 1, "epoch": 4}
+    assert json.loads(place.store.read_text()) == {"schema": 1, "epoch": 4, "run": "mine"}
+
+
+def test_a_number_that_nodes_have_of_another_run_is_left_to_it(place: _lease.Place) -> None:
+    store(place, 4)
+    seen = [Claim(3, "old"), Claim(4, "strangers")]
+    assert _lease.check_epoch(place, Claim(4, "mine"), seen, check_mode=False) == Claim(5, "mine")
+    assert current_epoch(place.store) == 5
 
 
 def test_a_run_that_was_overtaken_is_refused_and_told_by_whom(
@@ -174,6 +263,7 @@ def test_a_store_that_is_older_than_the_nodes_is_brought_up(place: _lease.Place)
     assert check(place, 2, 9, 1) == 10
     for epoch in (2, 10):  # the run has the old number in its variables, and the new one
         assert check(place, epoch, 9, 10) == 10
+    assert _lease.read_epoch(place.store) == _lease.Epoch(10, 2, "mine")
     with pytest.raises(KubewrightError):
         check(place, 9)
     assert current_epoch(place.store) == 10
@@ -192,7 +282,7 @@ def test_a_damaged_store_is_not_replaced(place: _lease.Place, text: str) -> None
         with pytest.raises(KubewrightError, match=f"largest number in {_fence.EPOCH_PATH}"):
             ask()
     with pytest.raises(KubewrightError, match=r"that this run has asked: 7\), then run"):
-        take(place, None, 2, 7)
+        claims(place, None, Claim(2), Claim(7))
     assert place.store.read_text() == text
 
 
@@ -267,11 +357,28 @@ PLAY = """\
         path: state/store.json
         epoch: "{{ epoch | default(omit) }}"
         seen: >-
-          {{ groups.all | map('extract', hostvars) | map(attribute='state.epoch', default=0) }}
+          {{ groups.all | map('extract', hostvars) | selectattr('state.fence', 'defined')
+             | map(attribute='state.fence') }}
       register: run
     - name: Tell it
       ansible.builtin.debug:
-        msg: "number {{ run.epoch }} of {{ inventory_hostname }}"
+        msg: "number {{ run.epoch }} of {{ inventory_hostname }}, run {{ run.run }}"
+    - name: Remember the lease
+      when: waits | default(false) | bool
+      ansible.builtin.command: cp -n state/lock state/first
+      args: {chdir: "{{ playbook_dir }}"}
+      connection: local
+    - name: Wait until the lease was renewed
+      when: waits | default(false) | bool
+      ansible.builtin.assert:
+        that: now.since == first.since and now.renewed > first.renewed
+      vars:
+        first: "{{ lookup('file', 'state/first') | from_json }}"
+        now: "{{ lookup('file', 'state/lock') | from_json }}"
+      register: seen
+      until: seen is success
+      retries: 60
+      delay: 1
     - name: Keep what the lock says
       ansible.builtin.copy:
         src: state/lock
@@ -281,7 +388,7 @@ PLAY = """\
 INVENTORY = """\
 all:
   vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}", ansible_host: 192.0.2.1}
-  hosts: {one: {state: {epoch: 6}}, two: {state: {unreachable: true}}, three: {}}
+  hosts: {one: {state: {fence: {epoch: 6, run: a}}}, two: {state: {unreachable: true}}, three: {}}
 """
 
 
@@ -307,11 +414,20 @@ def test_ansible_runs_it(tmp_path: Path, ansible: Ansible) -> None:
     assert code == 0, shown
     for name in ("one", "two", "three"):
         assert f"number 7 of {name}" in shown
+    (run,) = set(re.findall(r"run (\d{8}T\d{6}-[0-9a-f]{8})\b", shown))
+    assert _lease.read_epoch(tmp_path / "state" / "store.json").run == run
     held = _lease.parse((tmp_path / "held").read_bytes())
     assert held is not None
     assert held.pid == pid, "the lock is that of ansible-playbook, not of its worker"
     assert not held.is_held(), "and ends with it"
     assert current_epoch(tmp_path / "state" / "store.json") == 7
+
+
+@pytest.mark.timeout(120)
+def test_ansible_renews_it_and_nobody_waits_for_what_does(ansible: Ansible) -> None:
+    """That the run's output ends is part of it: nothing that it started has it open."""
+    code, _pid, shown = play(ansible, "-e", "waits=true")
+    assert code == 0, shown
 
 
 @pytest.mark.timeout(120)
@@ -323,7 +439,7 @@ def test_the_later_of_two_jobs_of_awx_has_the_higher_epoch(
     code, _pid, shown = play(ansible, "-e", f"awx_job_id={job}")
     assert code == 0, shown
     for name in ("one", "two", "three"):
-        assert f"number {epoch} of {name}" in shown
+        assert f"number {epoch} of {name}, run awx-{job}-" in shown
 
 
 @pytest.mark.timeout(120)

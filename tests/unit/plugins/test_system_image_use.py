@@ -208,7 +208,7 @@ def test_the_list_says_what_each_image_is_for(
     broken = volume / "images" / f"{'ab' * 32}.squashfs"
     broken.write_bytes(b"no squashfs" * 1000)
     listed = run_module("system_image_info", volume=str(volume))
-    assert listed["changed"] is False and listed["epoch"] == 0
+    assert listed["changed"] is False and listed["fence"] == {"epoch": 0, "run": ""}
     first, second = listed["images"]
     kind = {"kubernetes": "1.37.2", "revision": 1, "arch": HERE, "role": "worker", "problem": ""}
     use = {"active": True, "previous": False, "staged": False, "bad": False, "in_use": False}
