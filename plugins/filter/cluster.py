@@ -14,6 +14,10 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
 
 MODULE_UTILS = Path(__file__).resolve().parents[1] / "module_utils"
+# How one of them names another, and what that one is called on a node.
+IMPORT = re.compile(
+    r"^from ansible_collections\.kubewright\.cluster\.plugins\.module_utils\._(\w+) import", re.M
+)
 PKI_DIRECTORY = "/etc/kubernetes/pki"
 REPORTED = (
     "clock",
@@ -30,8 +34,11 @@ REPORTED = (
 
 @functools.cache
 def node_script(name: str) -> str:
-    """The text of the module_utils file `name`, which nodes run without the collection."""
-    return (MODULE_UTILS / f"_{name}.py").read_text("utf-8")
+    """The text of the module_utils file `name`, which nodes run without the collection.
+
+    What it needs of another one lies beside it, as that one's name and ``.py``.
+    """
+    return IMPORT.sub(r"from \1 import", (MODULE_UTILS / f"_{name}.py").read_text("utf-8"))
 
 
 def wait_for_device(path: str) -> str:

@@ -2,12 +2,12 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Private to kubewright.cluster: a node tries a new system image, and goes back by itself.
 
-This very file also lies on each node, outside of any image, where systemd runs it without the
-collection, so it needs nothing but Python's standard library. Whoever activates an image writes an
-order (`Order`) first. The trial then looks at the node alone: whether the runtime and the kubelet
-run from the new image and are healthy. An API server that is away condemns no image. Where they
-are not healthy in time, image *and* configuration of the generation before become active again,
-and the image is marked with the reason: it is not tried again by itself.
+This very file, and `_trial_node`, also lie on each node, outside of any image, where systemd runs
+them without the collection, so they need nothing but Python's standard library. Whoever activates
+an image writes an order (`Order`) first. The trial then looks at the node alone: whether the
+runtime and the kubelet run from the new image and are healthy. An API server that is away condemns
+no image. Where they are not healthy in time, image *and* configuration of the generation before
+become active again, and the image is marked with the reason: it is not tried again by itself.
 
 A cut at any moment leaves either generation whole; what is left of an order is taken up at boot.
 """
@@ -17,10 +17,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import http.client
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,21 +26,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kubewright.cluster.plugins.module_utils._trial_node import NOT_RUN, Node
+
 STATE = Path("/var/lib/kubewright")
 ORDER = "trial.json"  # beside the volume
 RECORD = "generation.json"
-IMAGE = Path("/opt/kubewright")
 MANIFESTS = Path("/etc/kubernetes/manifests")
-JOINED = Path("/var/lib/kubelet/config.yaml")
 LOCK = Path("/run/kubewright/node.lock")
-UNITS = ("containerd.service", "kubelet.service", "kubewright-balancer.service")
-MOUNTS = ("opt-kubewright.mount", "etc-kubewright.mount")
-#: What the node's kubelet is told besides, JSON; and where it is healthy unless it says otherwise.
-KUBELET = Path("/etc/kubewright/kubelet.d/10-kubewright.conf")
-HEALTHZ = ("127.0.0.1", 10248)
 
-#: Seconds. Promised is that a node is back within three minutes.
-LIMIT, SETTLED, POLL, CALL, LOCK_WAIT, RESTART = 100.0, 20.0, 2.0, 10.0, 20.0, 60.0
+#: Seconds. Promised is that a node is back within three minutes from when it has its lock.
+LIMIT, SETTLED, POLL, SWITCH = 100.0, 20.0, 2.0, 15.0
 #: So long a run may take from the switch to the mount: with many nodes, each step goes through all.
 AWAITED = 900.0
 #: A machine that reboots again and again under a new image goes back as well.
@@ -113,103 +106,8 @@ def _sync(directory: Path) -> None:
         os.close(fd)
 
 
-class Node:
-    """What a trial asks of the node and does to it. Nothing here asks the API."""
-
-    def run(self, *argv: str, timeout: float = CALL) -> tuple[int, str]:
-        """Run a command; its status and what it said. One that hangs or is not there has failed."""
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=timeout, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return 124, f"{argv[0]} did not end within {timeout:g} s"
-        except OSError as error:
-            return 127, f"{argv[0]}: {error.strerror}"
-        return done.returncode, (done.stdout + done.stderr).strip()
-
-    def trouble(self, volume: Path, order: Order) -> str:
-        """Why the node does not run well from the generation that is tried, "" when it does."""
-        image = (volume / "generations" / str(order.generation) / "image.squashfs").resolve()
-        mounted = _mounted()
-        if not mounted:
-            return f"nothing is mounted at {IMAGE}"
-        if mounted != image.name:
-            return NOT_RUN
-        joined = JOINED.exists()
-        for unit in UNITS if joined else UNITS[:1]:
-            status, said = self.run("systemctl", "is-active", unit)
-            if status != 0:
-                return f"{unit} is {said or 'not active'}"
-        endpoint = "--runtime-endpoint=unix:///run/containerd/containerd.sock"
-        status, said = self.run(str(IMAGE / "bin/crictl"), "--timeout=5s", endpoint, "info")
-        if status != 0:
-            return f"containerd does not answer: {_last(said)}"
-        if not _runtime_ready(said):
-            return "containerd says that it is not ready"
-        return _kubelet() if joined else ""
-
-    def restart(self) -> str:
-        """Mount what is active now, run everything from there; gives what went wrong, or ""."""
-        self.run("systemctl", "reset-failed", *UNITS)
-        status, said = self.run("systemctl", "restart", *MOUNTS, timeout=RESTART)
-        running = UNITS if JOINED.exists() else UNITS[:1]
-        self.run("systemctl", "start", "--no-block", *running, "kubewright-image-verify.service")
-        return f", but not mounted: {_last(said)}" if status else ""
-
-
-NOT_RUN = "nothing was run from it"
 ANOTHER = "another order came"
 OVERTAKEN = 75  # status of a switch that came too late: another image is active or ordered
-
-
-def _mounted() -> str:
-    """Name of the image that is mounted now, "" for none."""
-    try:
-        device = IMAGE.stat().st_dev
-        place = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/loop/backing_file")
-        return Path(place.read_text("utf-8").strip()).name
-    except OSError:
-        return ""
-
-
-def _runtime_ready(info: str) -> bool:
-    """Whether the runtime's own answer says so; its network is none of the image's business."""
-    try:
-        conditions = json.loads(info)["status"]["conditions"]
-    except (ValueError, KeyError, TypeError):
-        return False
-    return any(one.get("type") == "RuntimeReady" and one.get("status") for one in conditions)
-
-
-def healthz(configuration: Path) -> tuple[str, int]:
-    """Where the kubelet says whether it is healthy; port 0: nowhere."""
-    try:
-        told = json.loads(configuration.read_bytes())
-        address = str(told.get("healthzBindAddress", HEALTHZ[0]))
-        port = int(told.get("healthzPort", HEALTHZ[1]))
-    except (OSError, ValueError, AttributeError):
-        return HEALTHZ
-    return ("127.0.0.1" if address in ("", "0.0.0.0") else address), port
-
-
-def _kubelet() -> str:
-    address, port = healthz(KUBELET)
-    if not port:
-        return ""  # that it runs has to do
-    connection = http.client.HTTPConnection(address, port, timeout=CALL / 2)
-    try:
-        connection.request("GET", "/healthz")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return f"the kubelet does not answer: {error}"
-    finally:
-        connection.close()
-    return "" if status == http.client.OK else f"the kubelet answers with {status}"
-
-
-def _last(text: str) -> str:
-    return (text.splitlines() or ["nothing was said"])[-1][:300]
 
 
 @dataclass
@@ -283,7 +181,7 @@ class Trial:
             if not known or active not in (order.generation, order.previous):
                 return ANOTHER
             switched = active == order.generation  # the order comes before it
-            trouble = self.node.trouble(self.volume, order) if switched else NOT_RUN
+            trouble = self.node.trouble(self.volume, order.generation) if switched else NOT_RUN
             now = self.clock()
             if limit == AWAITED and trouble != NOT_RUN:
                 begun, limit = now, LIMIT
@@ -301,7 +199,10 @@ class Trial:
         mark = {"rolled_back": True, **({} if reason == NOT_RUN else {"condemned": reason})}
         words = [str(self.volume), str(order.generation), str(order.previous), json.dumps(mark)]
         program = [sys.executable, str(Path(__file__).resolve()), "switch", *words]
-        status, said = self.node.run(*opening(self.volume, self.lock), *program, timeout=60)
+        with self._locked() as lock:
+            status, said = self.node.run(
+                *opening(self.volume), *program, timeout=SWITCH, pass_fds=[lock]
+            )
         if status == OVERTAKEN:
             self.tell("another image was activated meanwhile")
             return ANOTHER
@@ -327,16 +228,25 @@ class Trial:
         _sync(self.state)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """With the node's lock, if it is free in time, see `opening`."""
-        self.lock.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock.open("a") as file:
-            for _ in range(int(LOCK_WAIT / POLL)):
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                self.sleep(POLL)
-            yield
+    def _locked(self) -> Iterator[int]:
+        """Hold the node's lock, and give its descriptor, for what is started to hold it as well.
+
+        Nothing is written without it, however long that takes: a run that has it ends in time.
+        """
+        with contextlib.ExitStack() as stack:
+            while True:
+                self.lock.parent.mkdir(parents=True, exist_ok=True)
+                fd = stack.enter_context(self.lock.open("a")).fileno()
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    self.tell(f"waits for another process to let go of {self.lock}")
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                # Or who held it has reset the node, and the file with it.
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(fd), self.lock.lstat()):
+                        break
+            yield fd
 
 
 def _active(volume: Path) -> int:
@@ -358,16 +268,9 @@ def _went_back(volume: Path, order: Order) -> bool:
     return False
 
 
-def opening(volume: Path, lock: Path, seconds: float = LOCK_WAIT) -> tuple[str, ...]:
-    """What runs a command that may write to *volume*, which is read-only to all others.
-
-    With the node's *lock*, if it is free within so many *seconds*: a run that holds it for longer
-    waits for what this image does not do, and it is gone on without.
-    """
+def opening(volume: Path) -> tuple[str, ...]:
+    """What runs a command that may write to *volume*, which is read-only to all others."""
     script = f"""
-        mkdir -p {lock.parent}
-        exec 9>>{lock}
-        flock --timeout {seconds:g} 9 || true
         mount -o remount,bind,rw {volume}
         exec "$@"
     """

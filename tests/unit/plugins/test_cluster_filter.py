@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,18 @@ def test_who_a_run_is_for() -> None:
 def test_the_unit_of_a_device(path: str, unit: str) -> None:
     assert cluster.wait_for_device(path) == f"Requires={unit}\nAfter={unit}"
     assert cluster.wait_for_device("") == cluster.wait_for_device("/srv/disk") == ""
+
+
+def test_a_script_that_needs_another_runs_beside_it(tmp_path: Path) -> None:
+    for name in ("trial", "trial_node"):
+        (tmp_path / f"{name}.py").write_text(cluster.node_script(name))
+    # As on a node: no collection, and nobody's site-packages.
+    alone = [
+        sys.executable,
+        "-IBc",
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import trial",
+    ]
+    subprocess.run(alone, check=True)
 
 
 def test_a_script_for_nodes_is_the_modules_own_text() -> None:

@@ -126,6 +126,6 @@ def test_a_nodes_verdict_is_awaited_longer_than_it_may_take() -> None:
     wait, look, refuse = yaml.safe_load((CHECKOUT / "playbooks/tasks/image_tried.yml").read_text())
     order = {"path": str(_trial.STATE / _trial.ORDER), "state": "absent"}
     assert order.items() <= wait["ansible.builtin.wait_for"].items()
-    assert wait["ansible.builtin.wait_for"]["timeout"] > _trial.LIMIT + _trial.LOCK_WAIT + 2 * 60
+    assert wait["ansible.builtin.wait_for"]["timeout"] > _trial.LIMIT + _trial.SWITCH + 2 * 60
     assert look["register"] in refuse["vars"]["active"]
     assert refuse["ansible.builtin.assert"]["that"] == "digest == active"

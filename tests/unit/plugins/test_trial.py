@@ -8,12 +8,12 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _trial
+from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _trial, _trial_node
 from system_images import DIGEST, OTHER, OTHER_DIGEST, bring
 from trials import ILL, Patient, active, switched, trial
 
@@ -27,7 +27,7 @@ def place(volume: Path, run_module: RunModule) -> Path:
 
 
 def test_one_that_runs_well_stays(place: Path) -> None:
-    tried = trial(place, _trial.NOT_RUN, "it starts", "")
+    tried = trial(place, _trial_node.NOT_RUN, "it starts", "")
     assert tried.run() == "kept"
     assert active(place) == (OTHER_DIGEST, "old")
     assert _trial.read_order(place.parent) is None
@@ -63,7 +63,7 @@ def test_a_given_up_image_is_not_tried_again_by_itself(place: Path, run_module: 
 def test_time_counts_from_when_it_is_run(place: Path, then: str, ends: str) -> None:
     """With many nodes it takes a role long from the switch to the mount."""
     awaited = int(_trial.AWAITED / _trial.POLL) - 1
-    tried = trial(place, *[_trial.NOT_RUN] * awaited, then)
+    tried = trial(place, *[_trial_node.NOT_RUN] * awaited, then)
     assert tried.run() == ends
     counted = tried.clock() - awaited * _trial.POLL
     assert counted == (_trial.LIMIT if then else _trial.SETTLED)
@@ -71,7 +71,7 @@ def test_time_counts_from_when_it_is_run(place: Path, then: str, ends: str) -> N
 
 def test_what_was_never_run_is_not_at_fault(place: Path, run_module: RunModule) -> None:
     """The run that activated it was killed before it restarted anything."""
-    tried = trial(place, _trial.NOT_RUN)
+    tried = trial(place, _trial_node.NOT_RUN)
     assert tried.run() == "went back"
     assert tried.clock() == _trial.AWAITED
     assert active(place)[0] == DIGEST
@@ -97,7 +97,7 @@ def test_manifests_as_they_were_are_no_change(place: Path) -> None:
 
 def test_a_machine_that_boots_again_and_again_goes_back(place: Path) -> None:
     class Reboots(Patient):
-        def trouble(self, volume: Path, order: _trial.Order) -> str:
+        def trouble(self, volume: Path, generation: int) -> str:
             raise KeyboardInterrupt
 
     for boot in map(str, range(_trial.BOOTS)):
@@ -114,7 +114,7 @@ def test_a_machine_that_boots_again_and_again_goes_back(place: Path) -> None:
 
 def test_where_the_kubelet_says_whether_it_is_healthy(tmp_path: Path) -> None:
     told = tmp_path / "10-kubewright.conf"
-    assert _trial.healthz(told) == ("127.0.0.1", 10248)
+    assert _trial_node.healthz(told) == ("127.0.0.1", 10248)
     for text, place in (
         ('{"healthzPort": 10300}', ("127.0.0.1", 10300)),
         ('{"healthzBindAddress": "192.0.2.1", "healthzPort": 0}', ("192.0.2.1", 0)),
@@ -123,7 +123,7 @@ def test_where_the_kubelet_says_whether_it_is_healthy(tmp_path: Path) -> None:
         ("half of", ("127.0.0.1", 10248)),
     ):
         told.write_text(text)
-        assert _trial.healthz(told) == place
+        assert _trial_node.healthz(told) == place
 
 
 def test_a_collection_does_not_forget_what_was_given_up(place: Path, run_module: RunModule) -> None:
@@ -150,37 +150,80 @@ SEALED = """
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a mount namespace")
-@pytest.mark.parametrize("held", [False, True])
-def test_who_switches_may_write_and_holds_the_lock_unless_it_is_held(
-    tmp_path: Path, held: bool
-) -> None:
-    place, lock = tmp_path / "place", tmp_path / "run" / "node.lock"
+def test_who_switches_may_write(tmp_path: Path) -> None:
+    place = tmp_path / "place"
     place.mkdir()
+    sealed = ("unshare", "--mount", "sh", "-ec", SEALED, "sealed", str(place))
+    touch = ("touch", f"{place}/written")
+    refused = subprocess.run([*sealed, *touch], capture_output=True, text=True, timeout=60)
+    assert refused.returncode != 0, "it is read-only to others"
+    done = subprocess.run(
+        [*sealed, *_trial.opening(place), *touch], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_written_without_the_lock(place: Path) -> None:
+    """However long another one has it: it may be about to write to the very same places."""
+    lock = place.parent / "run/node.lock"
     lock.parent.mkdir()
-    inner = f"touch {place}/written; flock --nonblock {lock} true || echo held"
-    opening = _trial.opening(place, lock, 0.2 if held else 20)
-    with lock.open("w") as file:
-        if held:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        sealed = ("unshare", "--mount", "sh", "-ec", SEALED, "sealed", str(place))
-        done = subprocess.run(
-            [*sealed, *opening, "sh", "-ec", inner],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr
+    order, held = (place.parent / _trial.ORDER).read_bytes(), lock.open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if "waits for another process" in line:
+            assert active(place)[0] == OTHER_DIGEST
+            assert (place.parent / _trial.ORDER).read_bytes() == order, "it waits"
+            held.close()
+
+    assert trial(place, ILL, tell=tell).run() == "went back"
+    assert str(lock) in told[0] and held.closed
+
+
+def test_the_switch_holds_the_lock_and_goes_on_holding_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the trial itself is killed meanwhile."""
+    lock = place.parent / "run/node.lock"
+    tried = trial(place, ILL)
+    tried.node = _trial_node.Node()
+    # As a command, which is all that inherits something.
+    asks = f"exec >&2; flock --nonblock {lock} true && echo free || echo held; exit 3"
+    monkeypatch.setattr(_trial, "opening", lambda _: ("sh", "-c", asks))
+    monkeypatch.setattr(tried.node, "trouble", lambda *_: ILL)
+    with pytest.raises(OSError, match="could not be made active: held"):
+        tried.run()
+
+
+def test_a_lock_that_a_reset_removed_is_nobodys(place: Path) -> None:
+    lock = place.parent / "run/node.lock"
+    lock.parent.mkdir()
+    held = lock.open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+
+    def tell(line: str) -> None:
+        if not held.closed and "waits for another process" in line:
+            lock.unlink()
+            held.close()
+
+    tried = trial(place, "", tell=tell)
+    assert tried.run() == "kept" and lock.exists()
 
 
 @pytest.mark.parametrize(
     ("mounted", "trouble"),
-    [("", f"nothing is mounted at {_trial.IMAGE}"), (f"{DIGEST}.squashfs", _trial.NOT_RUN)],
+    [
+        ("", f"nothing is mounted at {_trial_node.IMAGE}"),
+        (f"{DIGEST}.squashfs", _trial_node.NOT_RUN),
+    ],
 )
 def test_an_image_that_cannot_be_mounted_is_not_waited_for(
     place: Path, monkeypatch: pytest.MonkeyPatch, mounted: str, trouble: str
 ) -> None:
-    monkeypatch.setattr(_trial, "_mounted", lambda: mounted)
-    assert _trial.Node().trouble(place, _trial.Order(2, 1)) == trouble
+    monkeypatch.setattr(_trial_node, "_mounted", lambda: mounted)
+    assert _trial_node.Node().trouble(place, 2) == trouble
 
 
 @pytest.mark.parametrize(
@@ -190,11 +233,13 @@ def test_what_could_not_be_mounted_is_told(place: Path, status: int, told: str) 
     ran: dict[str, float] = {}
 
     class Hangs(Patient):
-        restart = _trial.Node.restart
+        restart = _trial_node.Node.restart
 
-        def run(self, *argv: str, timeout: float = 0) -> tuple[int, str]:
+        def run(
+            self, *argv: str, timeout: float = 0, pass_fds: Collection[int] = ()
+        ) -> tuple[int, str]:
             if argv[0] != "systemctl":
-                return super().run(*argv, timeout=timeout)
+                return super().run(*argv, timeout=timeout, pass_fds=pass_fds)
             ran[argv[1]] = timeout
             return (status, "it hangs") if argv[1] == "restart" else (0, "")
 
@@ -203,7 +248,9 @@ def test_what_could_not_be_mounted_is_told(place: Path, status: int, told: str) 
     tried.node = Hangs(ILL)
     assert tried.run() == "went back"
     assert lines[-1] == f"generation 1 is {told}"
-    assert list(ran) == ["reset-failed", "restart", "start"] and ran["restart"] == _trial.RESTART
+    assert (
+        list(ran) == ["reset-failed", "restart", "start"] and ran["restart"] == _trial_node.RESTART
+    )
 
 
 def test_the_runtimes_own_word_counts() -> None:
@@ -211,12 +258,12 @@ def test_the_runtimes_own_word_counts() -> None:
         listed = [{"type": name, "status": status} for name, status in conditions]
         return json.dumps({"status": {"conditions": listed}})
 
-    assert _trial._runtime_ready(info(("RuntimeReady", True), ("NetworkReady", False)))
-    assert not _trial._runtime_ready(info(("RuntimeReady", False), ("NetworkReady", True)))
-    assert not _trial._runtime_ready("level=fatal")
+    assert _trial_node._runtime_ready(info(("RuntimeReady", True), ("NetworkReady", False)))
+    assert not _trial_node._runtime_ready(info(("RuntimeReady", False), ("NetworkReady", True)))
+    assert not _trial_node._runtime_ready("level=fatal")
 
 
 def test_a_command_that_hangs_or_is_not_there_has_failed() -> None:
-    node = _trial.Node()
+    node = _trial_node.Node()
     assert node.run("sleep", "60", timeout=0.05)[0] == 124
     assert node.run("/nowhere/crictl") == (127, "/nowhere/crictl: No such file or directory")

@@ -17,6 +17,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _guard,
     _owned,
     _trial,
+    _trial_node,
     _verify,
     _volume,
 )
@@ -171,11 +172,11 @@ def test_the_reset_knows_the_units(rendered: Rendered) -> None:
 def test_a_node_is_back_from_a_bad_image_within_three_minutes(rendered: Rendered) -> None:
     """Also where nothing that runs minds a SIGTERM: systemd kills it in time."""
     files = rendered("file")
-    stops = {name: float(lines(files[name], "TimeoutStopSec")[0]) for name in _trial.UNITS}
-    runtime, kubelet, balancer = _trial.UNITS
+    stops = {name: float(lines(files[name], "TimeoutStopSec")[0]) for name in _trial_node.UNITS}
+    runtime, kubelet, balancer = _trial_node.UNITS
     assert runtime in lines(files[kubelet], "After"), "so it stops after it"
-    assert max(stops[runtime] + stops[kubelet], stops[balancer]) < _trial.RESTART
-    assert _trial.LIMIT + _trial.LOCK_WAIT + _trial.RESTART <= 180
+    assert max(stops[runtime] + stops[kubelet], stops[balancer]) < _trial_node.RESTART
+    assert _trial.LIMIT + _trial.SWITCH + _trial_node.RESTART <= 180
     assert lines(files[runtime], "KillMode") == ["process"], "shims and their pods go on"
 
 

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _trial
+from ansible_collections.kubewright.cluster.plugins.module_utils import _image, _trial, _trial_node
 from system_images import CONTENT, OTHER, bring
 
 RunModule = Callable[..., dict[str, Any]]
 ILL = "containerd.service is failed"
 
 
-class Patient(_trial.Node):
+class Patient(_trial_node.Node):
     """A node whose troubles are told in turn, the last one for good; it switches in process."""
 
     def __init__(self, *troubles: str) -> None:
@@ -22,11 +22,13 @@ class Patient(_trial.Node):
         self.restarts = 0
         self.before_the_switch: Callable[[], object] = lambda: None
 
-    def trouble(self, volume: Path, order: _trial.Order) -> str:
+    def trouble(self, volume: Path, generation: int) -> str:
         return self.troubles.pop(0) if len(self.troubles) > 1 else self.troubles[0]
 
-    def run(self, *argv: str, timeout: float = 0) -> tuple[int, str]:
-        assert argv[0] == "unshare"
+    def run(
+        self, *argv: str, timeout: float = 0, pass_fds: Collection[int] = ()
+    ) -> tuple[int, str]:
+        assert argv[0] == "unshare" and len(pass_fds) == 1
         self.before_the_switch()
         return _trial.main(list(argv[argv.index("switch") :])), ""
 
