@@ -148,6 +148,8 @@ def inventory(directory: Path, told: Mapping[str, Any]) -> dict[str, Any]:
         for name, group in built.groups.items()
     }
     hosts = {name: dict(variables) for name, variables in built.hosts.items()}
+    # As containers say, which see no modules of their host.
+    hosts[CONTROL_PLANES[2]]["container_runtime_kernel_modules"] = []
     hosts[WORKER].update(told)
     return {"all": {"vars": dict(built.variables), "hosts": hosts, "children": groups}}
 
@@ -179,6 +181,18 @@ def test_a_host_is_sent_the_documents_of_its_roles(directory: Path) -> None:
         "control_plane",
         "cni",
     ]
+
+
+@pytest.mark.parametrize("host", [*CONTROL_PLANES, WORKER])
+def test_every_file_has_a_text(directory: Path, host: str) -> None:
+    found = [
+        (file["path"], file.get("content"))
+        for document in documents(directory, host).values()
+        for file in document.get("files") or []
+        if file.get("state", "file") in ("file", "block") and not file.get("secret")
+    ]
+    assert found
+    assert [path for path, text in found if not isinstance(text, str)] == []
 
 
 def test_a_role_that_runs_wants_the_same(directory: Path) -> None:
@@ -259,7 +273,7 @@ def test_the_runtime_and_the_kernel(directory: Path) -> None:
     assert settings == sorted(settings)
     assert "-net.ipv4.ip_forward = 1" in settings
     modules = texts["/etc/modules-load.d/kubewright.conf"]["content"]
-    assert modules == "overlay\nbr_netfilter\nnf_conntrack\n"
+    assert modules == "# Managed by Kubewright.\noverlay\nbr_netfilter\nnf_conntrack\n"
     configuration = texts["/etc/kubewright/containerd/config.toml"]["content"].splitlines()
     assert {"SystemdCgroup = true", "restrict_oom_score_adj = false"} <= set(configuration)
     units = {unit["name"]: unit for unit in document["units"]}
