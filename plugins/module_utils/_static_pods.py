@@ -83,6 +83,9 @@ class StaticPods:
             self._crictl("stop", "--timeout", str(GRACE_SECONDS), *sorted(containers))
 
     def _crictl(self, *arguments: str) -> _command.Result:
-        command = [str(self.binaries / "crictl"), "--runtime-endpoint", _kubeadm.CRI_SOCKET]
-        result = self.run([*command, *arguments], timeout=self.timeout)
+        crictl = str(self.binaries / "crictl")
+        # Its own limit is 2 s, and ends the killing of a container too on a disk that is slow.
+        limit = f"--timeout={self.timeout:g}s"
+        command = [crictl, "--runtime-endpoint", _kubeadm.CRI_SOCKET, limit, *arguments]
+        result = self.run(command, timeout=self.timeout + GRACE_SECONDS + 1)
         return _command.check(result, "the control plane's containers could not be restarted")

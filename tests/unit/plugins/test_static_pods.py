@@ -33,15 +33,16 @@ class Containerd:
     def __call__(
         self, argv: Sequence[str], *, timeout: float = 0, stdin: str = ""
     ) -> _command.Result:
-        if argv[3] == "ps":
+        assert argv[3] == "--timeout=0.1s"  # its own is 2 s
+        if argv[4] == "ps":
             name = argv[-1].partition("=")[2]
             found = [self.running[name]] if self.running.get(name) else []
             listed = [
                 {"id": one, "createdAt": str(self.created.get(one, OLD) * 10**9)} for one in found
             ]
             return _command.Result(tuple(argv), 0, json.dumps({"containers": listed}), "")
-        assert argv[3] == "stop"
-        for container in argv[6:]:
+        assert argv[4] == "stop"
+        for container in argv[7:]:
             name, _, number = container.rpartition("-")
             self.stopped.append(container)
             assert self.running[name] == container
@@ -82,7 +83,7 @@ def test_who_ended_by_itself_meanwhile_is_not_stopped_twice() -> None:
 
     def run(argv: Sequence[str], *, timeout: float = 0, stdin: str = "") -> _command.Result:
         result = real(argv)
-        if argv[3] == "stop" and "kube-apiserver-1" in argv:
+        if argv[4] == "stop" and "kube-apiserver-1" in argv:
             containerd.running["kube-controller-manager"] = "kube-controller-manager-2"
         return result
 
