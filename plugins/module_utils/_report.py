@@ -9,8 +9,8 @@ connection a node, however many sections there are::
 
 The request has what the node doesn't know of the cluster: the fields of `_check.Request`, as
 ``traffic``; without it traffic isn't looked at. The answer is a list by section, of findings with
-``text``, ``remedy`` and ``about`` (other nodes that it is about). A section that could not be
-looked at has one finding that says so.
+``text``, ``remedy``, ``about`` (other nodes that it is about) and, where all works still,
+``warning``. A section that could not be looked at has one finding that says so.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 try:
+    from ansible_collections.kubewright.cluster.plugins.module_utils import (
+        _certificates as expiry,
+    )
     from ansible_collections.kubewright.cluster.plugins.module_utils import _check as check
     from ansible_collections.kubewright.cluster.plugins.module_utils import _guard as guard
 except ImportError:  # alone on a node
+    import certificates as expiry  # type: ignore[import-not-found,no-redef]
     import check  # type: ignore[import-not-found,no-redef]
     import guard  # type: ignore[import-not-found,no-redef]
 
@@ -45,9 +50,17 @@ def traffic(request: Mapping[str, Any]) -> list[Finding]:
     return [one.as_dict() for one in check.troubles(check.Request(**asked))]
 
 
+def certificates(request: Mapping[str, Any]) -> list[Finding]:
+    """This node's certificates that have ended, or end soon."""
+    due = expiry.report(datetime.now(timezone.utc))
+    remedy = "'kubewright apply' renews it."
+    return [{**finding(f"{one['text']}.", remedy), "warning": not one["over"]} for one in due]
+
+
 SECTIONS: dict[str, Callable[[Mapping[str, Any]], list[Finding]]] = {
     "volume": volume,
     "traffic": traffic,
+    "certificates": certificates,
 }
 
 

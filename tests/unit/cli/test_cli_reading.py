@@ -227,11 +227,13 @@ def test_status_of_an_ailing_cluster(
                 "section": "volume",
                 "text": "The device /dev/x is missing. Attach it.",
                 "remedy": "",
+                "warning": False,
             },
             {
                 "section": "traffic",
                 "text": "Services don't work here.",
                 "remedy": "Look at kube-proxy.",
+                "warning": False,
             },
         ],
         "reason": "",

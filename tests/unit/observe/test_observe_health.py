@@ -19,6 +19,7 @@ from kubewright.observe import (
     Report,
     Snapshot,
     troubles,
+    warnings,
 )
 from kubewright.spec.machines import Machine
 from kubewright.spec.models import ControlPlane, Pool, Spec
@@ -166,3 +167,14 @@ def test_what_is_wrong(changes: dict[str, Any], words: list[str]) -> None:
     assert len(found) == len(words)
     for sentence, word in zip(found, words, strict=True):
         assert word in sentence
+
+
+def test_what_ends_soon_is_a_warning_and_what_has_ended_is_not_healthy() -> None:
+    def seen(warning: bool) -> Snapshot:
+        here = Finding("certificates", "the CA ends.", "Move.", warning)
+        there = Finding("certificates", "the certificate of etcd ends.", "Renew it.", warning)
+        return replace(GOOD, state=(here,), reports=(Report("demo-cp-1", (there,)),))
+
+    said = ("the CA ends. Move.", "demo-cp-1: the certificate of etcd ends. Renew it.")
+    assert (troubles(SPEC, seen(True)), warnings(seen(True))) == ((), said)
+    assert (troubles(SPEC, seen(False)), warnings(seen(False))) == (said, ())

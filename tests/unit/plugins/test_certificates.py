@@ -12,7 +12,11 @@ from pathlib import Path
 
 import certified
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _certificates, _pki
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _certificates,
+    _pki,
+    _report,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -202,3 +206,13 @@ def test_the_file_runs_on_a_node_by_itself(tmp_path: Path) -> None:
     )
     (one,) = json.loads(ran.stdout)
     assert one["holder"] == "etcd among its members"
+
+
+def test_a_nodes_report_has_a_warning_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [{"text": "one ends", "over": False}, {"text": "one ended", "over": True}]
+    monkeypatch.setattr(_certificates, "report", lambda _now: told)
+    remedy = "'kubewright apply' renews it."
+    assert _report.report({})["certificates"] == [
+        {"text": "one ends.", "remedy": remedy, "about": [], "warning": True},
+        {"text": "one ended.", "remedy": remedy, "about": [], "warning": False},
+    ]

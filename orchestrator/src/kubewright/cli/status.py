@@ -14,7 +14,7 @@ from kubewright.cli.output import Format, Output
 from kubewright.cli.tree import tree
 from kubewright.cli.validate import tell_newer
 from kubewright.locations import ClusterPaths
-from kubewright.observe import Snapshot, take, troubles
+from kubewright.observe import Snapshot, take, troubles, warnings
 from kubewright.spec import Spec, load
 from kubewright.spec.version import newer, release
 
@@ -37,6 +37,7 @@ def status(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
         "available": newer(spec) or None,
         "healthy": not wrong,
         "troubles": list(wrong),
+        "warnings": list(warnings(snapshot)),
     }
     out.result(data, _page(spec, version, snapshot, wrong))
     tell_newer(spec, out)
@@ -47,5 +48,6 @@ def status(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
 def _page(spec: Spec, version: str, snapshot: Snapshot, wrong: tuple[str, ...]) -> RenderableType:
     parts: list[RenderableType] = [tree(spec, version, snapshot)]
     parts += [Text(f"✗ {sentence}", style="red") for sentence in wrong]
+    parts += [Text(f"! {sentence}", style="yellow") for sentence in warnings(snapshot)]
     parts += [] if wrong else [Text("✓ healthy", style="green")]
     return Group(*parts)

@@ -62,7 +62,8 @@ def _line(host: str, snapshot: Snapshot, *, own: bool) -> Text:
             word = f"etcd {kind}" if member.healthy else f"etcd {member.reason}"
             _add(line, word, member.healthy)
     for report in (found for found in snapshot.reports if found.host == host):
-        for section in dict.fromkeys(finding.section for finding in report.findings):
+        failed = (finding.section for finding in report.findings if not finding.warning)
+        for section in dict.fromkeys(failed):
             _add(line, f"{section} failed", False)
         if report.reason and report.prepared:
             _add(line, "state not known", False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from kubewright.observe.control_plane import living_control_plane
 from kubewright.observe.credentials import CredentialsError, pointed_at, read_kubeconfig
-from kubewright.observe.health import troubles
+from kubewright.observe.health import troubles, warnings
 from kubewright.observe.model import (
     ApiServer,
     Condition,
@@ -33,4 +33,5 @@ __all__ = [
     "read_kubeconfig",
     "take",
     "troubles",
+    "warnings",
 ]

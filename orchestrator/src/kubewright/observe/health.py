@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kubewright.observe.model import Report, Snapshot
+from kubewright.observe.model import Finding, Report, Snapshot
 from kubewright.spec.models import Spec
 
 #: What a finding is of, by its section, where that isn't the node as a whole.
@@ -27,7 +27,8 @@ def troubles(
 
     Healthy: every host of the spec has a machine that is on and a ready node without pressure,
     every control plane a ready API server, every member of etcd is healthy with a leader, and every
-    machine that is on answers over SSH and finds nothing wrong with itself.
+    machine that is on answers over SSH and finds nothing wrong with itself; no certificate has
+    expired.
     ``remedy`` gives why and what to do about a machine that gave this reason, or nothing.
     """
     return (
@@ -35,7 +36,21 @@ def troubles(
         *_api_servers(snapshot),
         *_etcd(spec, snapshot),
         *_nodes(spec, snapshot),
+        *(_said("", finding) for finding in snapshot.state if not finding.warning),
         *(trouble for report in snapshot.reports for trouble in _report(report, remedy)),
+    )
+
+
+def warnings(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what will keep the cluster from being healthy if nobody does anything about it."""
+    return (
+        *(_said("", finding) for finding in snapshot.state if finding.warning),
+        *(
+            _said(report.host, finding)
+            for report in snapshot.reports
+            for finding in report.findings
+            if finding.warning
+        ),
     )
 
 
@@ -56,15 +71,18 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
 
 
 def _report(report: Report, remedy: Callable[[str], str]) -> list[str]:
-    found = []
-    for one in report.findings:
-        whose = _WHOSE.get(one.section, "{}").format(report.host)
-        found.append(" ".join(filter(None, [f"{whose}: {one.text}", one.remedy])))
+    found = [_said(report.host, one) for one in report.findings if not one.warning]
     if report.reason and report.prepared:
         words = remedy(report.reason) or report.remedy
         asked = f"{report.host} can't be asked over SSH about itself: {report.reason}"
         found.append(f"{asked}. {words}" if words else asked)
     return found
+
+
+def _said(host: str, finding: Finding) -> str:
+    """Return a finding as a sentence. ``host``: where it was found, empty for here."""
+    whose = f"{_WHOSE.get(finding.section, '{}').format(host)}: " if host else ""
+    return " ".join(filter(None, [f"{whose}{finding.text}", finding.remedy]))
 
 
 def _api_servers(snapshot: Snapshot) -> list[str]:

@@ -102,14 +102,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a node found wrong with itself, and what to do about it, in its own words.
+    """What was found wrong, and what to do about it; of a node in its own words.
 
-    ``section``: what it looked at: ``volume`` (the system volume), ``traffic`` (what it reaches).
+    ``section``: what was looked at: ``volume`` (the system volume), ``traffic`` (what it reaches),
+    ``certificates`` (those that end). ``warning``: all works still.
     """
 
     section: str
     text: str
     remedy: str = ""
+    warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class Snapshot:
 
     ``nodes`` is None when no API server could be asked; ``nodes_reason`` then says why.
     ``machines`` is what the providers said at ``machines_at`` (None: never asked).
+    ``state``: what was found wrong with the cluster's own files here.
     """
 
     cluster: str
@@ -145,6 +148,7 @@ class Snapshot:
     machines: tuple[Machine, ...] = ()
     machines_at: datetime | None = None
     reports: tuple[Report, ...] = ()
+    state: tuple[Finding, ...] = ()
 
     @property
     def ready_api_servers(self) -> tuple[ApiServer, ...]:
@@ -167,6 +171,7 @@ class Snapshot:
             "nodes": None if self.nodes is None else [asdict(node) for node in self.nodes],
             "nodes_reason": self.nodes_reason,
             "reports": [asdict(report) for report in self.reports],
+            "state": [asdict(finding) for finding in self.state],
             "machines": [machine.as_dict() for machine in self.machines],
             "machines_at": self.machines_at.isoformat(timespec="seconds")
             if self.machines_at

@@ -135,7 +135,8 @@ def report(host: str, said: bytes) -> Report:
 
 
 def _finding(section: str, told: Mapping[str, Any]) -> Finding:
-    return Finding(_shown(section), _shown(told["text"]), _shown(told["remedy"]))
+    warning = bool(told.get("warning", False))
+    return Finding(_shown(section), _shown(told["text"]), _shown(told["remedy"]), warning)
 
 
 def _shown(text: str) -> str:

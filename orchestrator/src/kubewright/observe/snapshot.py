@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubewright.locations import ClusterPaths
-from kubewright.observe import control_plane, etcd, nodes, reports
+from kubewright.observe import control_plane, etcd, expiry, nodes, reports
 from kubewright.observe.credentials import (
     CredentialsError,
     client_trust,
@@ -59,10 +59,11 @@ def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
         servers = api_servers(spec, paths)
     except CredentialsError as error:
         nodes_reason = str(error)
-    found, reason = _nodes(spec, paths, servers)
+    now = datetime.now(UTC)
+    found, reason = _nodes(spec, paths, servers, now)
     return Snapshot(
         cluster=spec.name,
-        taken_at=datetime.now(UTC),
+        taken_at=now,
         api_servers=servers,
         etcd=_etcd(machines, paths.pki / "etcd"),
         nodes=found,
@@ -70,6 +71,7 @@ def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
         machines=listed.machines,
         machines_at=listed.written_at,
         reports=reports.ask(spec, paths, expected, found or ()),
+        state=expiry.of_state(paths, now),
     )
 
 
@@ -84,9 +86,12 @@ def _etcd(machines: Sequence[Machine], authority: Path) -> Etcd:
 
 
 def _nodes(
-    spec: Spec, paths: ClusterPaths, servers: Sequence[ApiServer]
+    spec: Spec, paths: ClusterPaths, servers: Sequence[ApiServer], now: datetime
 ) -> tuple[tuple[Node, ...] | None, str]:
     """Read the nodes from the first API server that can tell them."""
+    ends = expiry.administrator_ends(paths.kubeconfig)
+    if ends is not None and ends <= now:
+        return None, "the administrator's certificate has expired"
     reason = "no API server is ready"
     for server in (server for server in servers if server.ready):
         url = f"https://{server.address}:{control_plane.PORT}"
