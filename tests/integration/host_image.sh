@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Makes the image of a bare Debian 12 with nothing but SSH and python3, unless it exists; prints its name.
+# Makes the image of a bare Debian 12 with nothing but SSH, sudo and python3, unless it exists; prints its name.
+# systemd-resolved is there and off.
 #
 #   host_image.sh CACHE_DIRECTORY
 #
@@ -9,7 +10,7 @@ set -euo pipefail
 umask 022
 
 suite=bookworm
-packages=systemd,systemd-sysv,dbus,openssh-server,python3
+packages=systemd,systemd-sysv,systemd-resolved,dbus,openssh-server,sudo,python3
 # The kernel's, which a container shares with the machine that runs it.
 masked=(
   console-getty.service getty@tty1.service getty-static.service systemd-firstboot.service
@@ -43,6 +44,7 @@ if ! podman image exists "$image"; then
       "$tree"/var/lib/apt/lists/* "$tree"/etc/sysctl.d/* "$tree"/usr/lib/sysctl.d/*
     : >"$tree/etc/machine-id"
     systemctl --root="$tree" mask "${masked[@]}" >&2
+    systemctl --root="$tree" disable systemd-resolved.service >&2
     systemctl --root="$tree" disable ssh.service >&2 # until it has keys
     tar --create --numeric-owner --xattrs --directory "$tree" --file "$archive.new" .
     mv "$archive.new" "$archive"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts that stand for the user's servers: a Debian 12 with SSH and python3, made in another way.
+"""Hosts that stand for the user's servers: a bare Debian 12 with SSH, made in another way.
 
 They are systemd containers of podman on a network of their own, made anew and removed by their
 label. They share this machine's kernel and may not raise limits: see :func:`variables`.
@@ -8,9 +8,11 @@ label. They share this machine's kernel and may not raise limits: see :func:`var
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,26 @@ from waiting import NotYet, until
 LABEL = "kwhosts=1"
 NETWORK = "kwhosts"
 SUBNET, GATEWAY = "10.87.0.0/24", "10.87.0.1"
+#: Where the second card of a host is, and with it its default route.
+OUTSIDE, OUTSIDE_SUBNET, OUTSIDE_GATEWAY = "kwhosts-outside", "10.87.1.0/24", "10.87.1.1"
 _LOOP_DEVICES = 64
 _PROVIDER = REPOSITORY / "roles/provider_local"
 
 
 @dataclass(frozen=True)
 class Host:
-    """One of them, once it runs. ``key``: its public SSH host key, read past the network."""
+    """One of them, once it runs.
+
+    ``key``: its public SSH host key, read past the network, or the one that signs it (see
+    ``host_keys`` in cluster.yml). ``gateway``: of its default route. ``firewall``: its own rules,
+    for nft; it has no such tool, so what a unit of its own does at boot is done for it.
+    """
 
     name: str
     address: str
     key: str
+    gateway: str = GATEWAY
+    firewall: str = ""
 
     def run(self, *command: str, stdin: bytes | None = None, limit: float = 60) -> str:
         """Run a command on it as root, past the network; return its stdout."""
@@ -49,9 +60,28 @@ class Host:
         _podman("kill", container(self.name))
 
     def power_on(self) -> None:
-        """Switch it on again."""
+        """Switch it on again; return when SSH answers."""
         _podman("start", container(self.name))
-        _route(self.name)
+        self.set_network()
+        until(f"SSH answers: {self.name}", self._listens, limit=60, interval=0.1)
+
+    def set_network(self) -> None:
+        """Give it what it has of its network after each boot.
+
+        An internal network has no default route, without which Service addresses are refused.
+        """
+        _in_network(self.name, f"ip route replace default via {self.gateway}")
+        self.restart_firewall()
+
+    def restart_firewall(self) -> None:
+        """Load its rules in the place of all others, as nftables.service does."""
+        _in_network(self.name, "nft --file -", f"flush ruleset\n{self.firewall}")
+
+    def _listens(self) -> None:
+        try:
+            socket.create_connection((self.address, 22), timeout=2).close()
+        except OSError as error:
+            raise NotYet(str(error)) from error
 
     def snapshot(self) -> dict[str, Any]:
         """What is on it. It has no tools to look at its network: those of this machine do it."""
@@ -97,8 +127,13 @@ def variables() -> dict[str, Any]:
     return found
 
 
-def make(names: Sequence[str], key: Key, cache: Path) -> list[Host]:
-    """Make hosts that let ``key`` in as root; return them when SSH answers."""
+def make(
+    names: Sequence[str], key: Key, cache: Path, *, two_cards: Collection[str] = ()
+) -> list[Host]:
+    """Make hosts that let ``key`` in as root; return them when SSH answers.
+
+    ``two_cards``: those with a second network card, which has the default route.
+    """
     remove()
     image = subprocess.run(
         [str(Path(__file__).with_name("host_image.sh")), str(cache / "hosts")],
@@ -108,11 +143,21 @@ def make(names: Sequence[str], key: Key, cache: Path) -> list[Host]:
         timeout=600,
     ).stdout.strip()
     _loop_devices()
-    _podman(
-        *("network", "create", "--internal", "--disable-dns", "--label", LABEL),
-        *("--subnet", SUBNET, "--gateway", GATEWAY, NETWORK),
-    )
-    return [_make(name, 11 + number, image, key) for number, name in enumerate(names)]
+    for network, subnet, gateway in (
+        (NETWORK, SUBNET, GATEWAY),
+        (OUTSIDE, OUTSIDE_SUBNET, OUTSIDE_GATEWAY),
+    ):
+        _podman(
+            *("network", "create", "--internal", "--disable-dns", "--label", LABEL),
+            *("--subnet", subnet, "--gateway", gateway, network),
+        )
+
+    def one(number: int) -> Host:
+        name = names[number]
+        return _make(name, 11 + number, image, key, name in two_cards)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, range(len(names))))
 
 
 def remove() -> None:
@@ -125,15 +170,19 @@ def remove() -> None:
         _podman("network", "rm", "--force", network)
 
 
-def _make(name: str, number: int, image: str, key: Key) -> Host:
+def _make(name: str, number: int, image: str, key: Key, two_cards: bool) -> Host:
     address = SUBNET.replace("0/24", str(number))
+    # As real ones have it, the same after each boot.
+    cards = [f"{NETWORK}:interface_name=eth0,ip={address},mac=02:00:00:00:00:{number:02x}"]
+    if two_cards:
+        outside = OUTSIDE_SUBNET.replace("0/24", str(number))
+        cards.append(f"{OUTSIDE}:interface_name=eth1,ip={outside},mac=02:00:00:00:01:{number:02x}")
     disk = f"{container(name)}-var"
     _podman("volume", "create", "--label", LABEL, disk)
     _podman(
         *("--runtime=runc", "run", "--detach", "--name", container(name), "--hostname", name),
-        *("--label", LABEL, "--network", NETWORK, "--ip", address, "--no-hosts"),
-        # As a real one has it, the same after each boot.
-        *("--mac-address", f"02:00:00:00:00:{number:02x}"),
+        *("--label", LABEL, "--no-hosts", "--dns=none"),
+        *(f"--network={card}" for card in cards),
         # As the local provider does, for the reasons that stand there.
         *("--privileged", "--systemd=false", "--cgroupns=private", "--env", "container=podman"),
         *("--stop-signal=SIGRTMIN+3", "--volume", f"{disk}:/var:exec,suid,dev"),
@@ -141,10 +190,13 @@ def _make(name: str, number: int, image: str, key: Key) -> Host:
         *("--tmpfs", "/tmp:rw,exec,mode=1777", "--pids-limit=-1"),
         *("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=15000:15000", image),
     )
-    host = Host(name, address, "")
-    _route(name)
+    host = Host(name, address, "", OUTSIDE_GATEWAY if two_cards else GATEWAY)
+    host.set_network()
     until(f"systemd runs: {name}", lambda: _systemd_runs(host), limit=60, interval=0.1)
     host.write("/etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n")
+    # The first boot has made it a link to what systemd-resolved would write.
+    host.run("rm", "--force", "/etc/resolv.conf")
+    host.write("/etc/resolv.conf", f"nameserver {GATEWAY}\n")
     host.write(
         "/etc/ssh/sshd_config.d/keys.conf", "PermitRootLogin prohibit-password\nMaxStartups 100\n"
     )
@@ -152,19 +204,19 @@ def _make(name: str, number: int, image: str, key: Key) -> Host:
     host.write("/root/.ssh/authorized_keys", key.public)
     host.run("systemctl", "enable", "--now", "ssh.service")
     kind, text, *_ = host.run("cat", "/etc/ssh/ssh_host_ed25519_key.pub").split()
-    return Host(name, address, f"{kind} {text}")
+    return replace(host, key=f"{kind} {text}")
 
 
-def _route(name: str) -> None:
-    """An internal network has no default route, without which Service addresses are refused."""
-    _in_network(name, f"ip route replace default via {GATEWAY}")
-
-
-def _in_network(name: str, command: str) -> str:
+def _in_network(name: str, command: str, stdin: str = "") -> str:
     """Run a command of this machine in a host's network; return its stdout."""
     pid = json.loads(_podman("inspect", container(name)))[0]["State"]["Pid"]
     words = ["nsenter", "--target", str(pid), "--net", *command.split()]
-    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
+    done = subprocess.run(
+        words, input=stdin, capture_output=True, text=True, timeout=30, check=False
+    )
+    if done.returncode:
+        raise CommandFailed(f"{name}: {command}: status {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _systemd_runs(host: Host) -> None:
