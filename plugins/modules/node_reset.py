@@ -23,9 +23,13 @@ options:
     description: The cluster's id. A node of another cluster is refused. Not checked when not given.
     type: str
   state:
-    description: What the node is to be.
+    description:
+      - What the node is to be. V(absent) is the machine that it was.
+      - V(leaving) is still a node, on whose record stands that it is half of one. It comes before
+        its cluster forgets it, so that a run after one that was cut there joins it anew, instead of
+        waiting for a Node that does not come back.
     type: str
-    choices: [absent]
+    choices: [absent, leaving]
     default: absent
 extends_documentation_fragment:
   - kubewright.cluster.fence
@@ -43,6 +47,10 @@ attributes:
 """
 
 EXAMPLES = r"""
+- name: Begin to take it out of its cluster
+  kubewright.cluster.node_reset:
+    state: leaving
+
 - name: Make it the machine that it was
   kubewright.cluster.node_reset:
 """
@@ -98,6 +106,14 @@ def read_membership(cluster_id: str | None, warnings: list[str]) -> _kubeadm.Mem
     return now
 
 
+def leave(cluster_id: str | None, check_mode: bool, warnings: list[str]) -> bool:
+    """Only record that the node is half of one; gives whether that is new."""
+    now = read_membership(cluster_id, warnings)
+    if not check_mode:
+        mark(now)
+    return now.phase == "joined"
+
+
 def mark(now: _kubeadm.Membership) -> None:
     """Record that the node is half of one: where a reset was cut, an apply joins it anew."""
     if now.phase == "joined":
@@ -124,7 +140,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "cluster_id": {"type": "str"},
-            "state": {"type": "str", "choices": ["absent"], "default": "absent"},
+            "state": {"type": "str", "choices": ["absent", "leaving"], "default": "absent"},
             "epoch": {"type": "int"},
             "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
@@ -132,6 +148,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     params, check_mode = module.params, module.check_mode
+    leaves = params["state"] == "leaving"
+    changed = False
     removed: list[str] = []
     warnings: list[str] = []
     try:
@@ -153,8 +171,11 @@ def main() -> None:
                 _command.SystemRunner((*fence.pass_fds, *images.pass_fds)),
                 home=pwd.getpwuid(os.geteuid()).pw_dir,
             )
-            if is_node:
+            if is_node and leaves:
+                changed = leave(params["cluster_id"], check_mode, warnings)
+            elif is_node:
                 removed = reset(machine, params["cluster_id"], check_mode, warnings)
+                changed = bool(removed)
             elif not check_mode:
                 _reset.remove_locks(machine)
     except FORESEEN as error:
@@ -170,7 +191,7 @@ def main() -> None:
             "before": "".join(f"{line}\n" for line in removed),
             "after": "",
         }
-        module.exit_json(changed=bool(removed), removed=removed, diff=diff)
+        module.exit_json(changed=changed, removed=removed, diff=diff)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ class Lab:
         self._made += 1
         made = Cluster(NAME, self.directory / str(self._made), self.control_planes, self.workers)
         made.write()
-        _destroy(made)  # what a test that was killed has left
+        made.clear_away()
         try:
             yield made
         finally:
@@ -141,15 +141,29 @@ class Lab:
 
 def killed_apply(cluster: Cluster, kill: Kill) -> tuple[Ended, Path]:
     """Run an ``apply`` that is killed there; return how it ended, and the killer's report."""
+    return _killed(cluster, kill, "apply")
+
+
+def killed_reset(cluster: Cluster, kill: Kill) -> tuple[Ended, Path]:
+    """Run a ``reset`` of the point's host that is killed there, as `killed_apply`."""
+    return _killed(cluster, kill, "reset", "--node", kill.host)
+
+
+def _killed(cluster: Cluster, kill: Kill, *words: str) -> tuple[Ended, Path]:
     report = cluster.directory / "killed.json"
-    return _apply(cluster, {"KUBEWRIGHT_CHAOS_KILL": kill.order(str(report))}), report
+    report.unlink(missing_ok=True)
+    return _run(cluster, {"KUBEWRIGHT_CHAOS_KILL": kill.order(str(report))}, *words), report
 
 
 def _apply(cluster: Cluster, variables: dict[str, str]) -> Ended:
     """Run ``apply`` with the callback plugin and these variables to its end."""
-    words = [str(COMMAND), "apply", "--yes", "-o", "json"]
+    return _run(cluster, variables, "apply")
+
+
+def _run(cluster: Cluster, variables: dict[str, str], *words: str) -> Ended:
+    command = [str(COMMAND), *words, "--yes", "-o", "json"]
     environment = {**cluster.environment(), **_PLUGIN, **variables}
-    return Running(words, cluster.directory, environment).ended(APPLY_LIMIT)
+    return Running(command, cluster.directory, environment).ended(APPLY_LIMIT)
 
 
 def _destroy(cluster: Cluster) -> None:

@@ -230,6 +230,23 @@ def test_one_that_was_cut_is_half_a_node(host: FakeMachine, record: Path) -> Non
     assert not record.exists()
 
 
+def test_one_that_leaves_is_half_a_node_and_all_there(host: FakeMachine, record: Path) -> None:
+    host.become_a_node()
+    _kubeadm.write_membership("finished", "join", "worker", "id")
+    before = tree(host.root)
+    assert node_reset.leave("id", True, [])
+    assert tree(host.root) == before, "in check mode nothing is written"
+    with pytest.raises(KubewrightError, match="belongs to the cluster with id id"):
+        node_reset.leave("other", False, [])
+    assert node_reset.leave("id", False, [])
+    half = _kubeadm.Membership("partial", "join", "worker", "id")
+    assert _kubeadm.read_membership() == half
+    changed = {name for name, text in tree(host.root).items() if before[name] != text}
+    assert changed == {"var/lib/kubewright/kubeadm.json"}
+    assert not node_reset.leave("id", False, []), "it is known already"
+    assert node_reset.reset(host.machine, "id", False, [])
+
+
 def test_a_damaged_record_is_told_and_no_obstacle(host: FakeMachine, record: Path) -> None:
     host.become_a_node()
     record.write_text("{")
