@@ -137,7 +137,21 @@ def unready(
 
     `records`: what `cluster_inventory` says. A machine without host keys has not been finished by
     its provider; of one's own machines ssh says by itself which it does not know.
+
+    An error where a node's machine is at another provider: none is moved, and two of one name
+    could not be told apart.
     """
+    moved = [
+        f"{machine['name']} is a machine of the provider {machine['provider']}, and the inventory "
+        f"has it at {records[machine['name']]['provider']}."
+        for machine in machines
+        if machine["name"] in names and machine["provider"] != records[machine["name"]]["provider"]
+    ]
+    if moved:
+        raise AnsibleFilterError(
+            f"{' '.join(moved)} Nothing was changed. Give the new pool another name, or put the "
+            "provider back."
+        )
     own = {name for name in names if records[name]["provider"] == _nodes.STATIC}
     ready = {
         machine["name"]

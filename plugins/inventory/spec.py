@@ -159,6 +159,8 @@ try:
     from kubewright.spec.machines import MachinesError, read
     from kubewright.spec.providers import ProviderError, find
     from kubewright.spec.version import release
+    from kubewright.store import StoreError
+    from kubewright.store.ownership import ForeignState, require_own
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:
@@ -188,8 +190,15 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
                 f"{sys.executable} -m pip install kubewright"
             )
         try:
-            self._add(_built(Path(path)))
-        except (SpecError, MachinesError, ProviderError, ImageError) as error:
+            self._add(_built(Path(path).resolve()))
+        except (
+            SpecError,
+            MachinesError,
+            ProviderError,
+            ImageError,
+            ForeignState,
+            StoreError,
+        ) as error:
             raise AnsibleParserError(str(error)) from error
 
     def _add(self, built: spec_inventory.Inventory) -> None:
@@ -216,8 +225,9 @@ def _built(path: Path) -> spec_inventory.Inventory:
         for name, provider in (find(Path(__file__).resolve().parents[2]) or {}).items()
     }
     spec = load(path, known_providers=providers)
-    version = release(spec)
     paths = ClusterPaths.of(spec.name)
+    require_own(paths, spec.name, path)
+    version = release(spec)
     return spec_inventory.build(
         spec,
         version=version,
@@ -226,6 +236,7 @@ def _built(path: Path) -> spec_inventory.Inventory:
         images=current(version),
         providers=providers,
         private_key=_file_version(spec.ssh.private_key_file),
+        file=path,
     )
 
 

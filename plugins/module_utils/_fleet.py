@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -34,7 +34,8 @@ class Fleet:
 
     `answers`: the registered result of ``node_state`` by host, empty for a host that was not
     asked. `begun`: whether the cluster has been whole once. `skip_unreachable`: the user agrees
-    that a first apply goes on without those that do not answer.
+    that a first apply goes on without those that do not answer. `in_no_pool`: the provider of each
+    machine that no pool has. `claimed`: machines that carry the cluster's id only since this run.
     """
 
     answers: Mapping[str, Mapping[str, Any]]
@@ -44,6 +45,8 @@ class Fleet:
     state_dir: str = ""
     begun: bool = False
     skip_unreachable: bool = False
+    in_no_pool: Mapping[str, str] = field(default_factory=dict)
+    claimed: Sequence[str] = ()
 
     @cached_property
     def present(self) -> dict[str, Mapping[str, Any]]:
@@ -70,7 +73,8 @@ class Fleet:
 
 def examine(fleet: Fleet) -> list[dict[str, str]]:
     """All findings with ``host``: fatal ones first, then host by host."""
-    order = {host: number for number, host in enumerate([HERE, *fleet.answers])}
+    known = [HERE, *fleet.answers, *fleet.in_no_pool]
+    order = {host: number for number, host in enumerate(known)}
     found = sorted(_all(fleet), key=lambda one: (one[1].severity != FATAL, order[one[0]]))
     return [{"host": host, **finding.as_dict()} for host, finding in found]
 
@@ -84,6 +88,38 @@ def _all(fleet: Fleet) -> Iterator[HostFinding]:
     yield from _names(fleet)
     yield from _packets(fleet)
     yield from _clocks(fleet)
+    yield from _in_no_pool(fleet)
+    yield from _claimed(fleet)
+
+
+def _in_no_pool(fleet: Fleet) -> Iterator[HostFinding]:
+    """Nothing here removes a machine, and one that is paid for is not to be forgotten."""
+    for host, provider in fleet.in_no_pool.items():
+        yield (
+            host,
+            Finding(
+                "machine",
+                WARNING,
+                f"It exists at the provider {provider}, and is in no pool. It stays as it is.",
+                "If it is not needed: drain it, delete its Node, and remove it at its provider; "
+                "`kubewright destroy` removes it with the cluster. Else put its pool back.",
+            ),
+        )
+
+
+def _claimed(fleet: Fleet) -> Iterator[HostFinding]:
+    """It is done once, and a cluster's owner should know."""
+    for host in fleet.claimed:
+        yield (
+            host,
+            Finding(
+                "machine",
+                WARNING,
+                "It was made before machines carried their cluster's id, and now carries that of "
+                f"{fleet.cluster_name} ({fleet.cluster_id}).",
+                "Nothing has to be done.",
+            ),
+        )
 
 
 def _silent(fleet: Fleet) -> Iterator[HostFinding]:

@@ -73,7 +73,7 @@ def ensure(
     written, and a missing identity is made up for the answer.
     Raises `KubewrightError` when *path* is another cluster's, incomplete, or says otherwise.
     """
-    with _locked(path.parent, check_mode):
+    with locked(path.parent, check_mode):
         missing = not path.exists() or (path.is_dir() and not any(path.iterdir()))
         if missing and brought is None:
             now = datetime.datetime.now(datetime.timezone.utc)
@@ -251,7 +251,8 @@ def _tighten(path: Path, check_mode: bool) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path, check_mode: bool) -> Iterator[None]:
+def locked(directory: Path, check_mode: bool) -> Iterator[None]:
+    """Let one process at a time write what the state *directory* knows of its cluster."""
     if check_mode:
         yield
         return
@@ -261,7 +262,7 @@ def _locked(directory: Path, check_mode: bool) -> Iterator[None]:
         if not _fence.flock_within(fd, LOCK_SECONDS):
             raise KubewrightError(
                 f"{directory} was locked by another process for more than {LOCK_SECONDS:g} s. "
-                "Another run is making this cluster's identity: run again when it is done."
+                "Another run is writing what is known of this cluster: run again when it is done."
             )
         yield
     finally:

@@ -51,6 +51,16 @@ options:
     description: Begin the cluster without the machines that do not answer.
     type: bool
     default: false
+  in_no_pool:
+    description: Machines of the cluster that no pool has, as entries of C(machines.json).
+    type: list
+    elements: dict
+    default: []
+  claimed:
+    description: Names of machines that had no cluster's id until this run.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -115,16 +125,22 @@ argument_spec: dict[str, Any] = {
     "state_dir": {"type": "str", "default": ""},
     "begun": {"type": "bool", "default": False},
     "skip_unreachable": {"type": "bool", "default": False},
+    "in_no_pool": {"type": "list", "elements": "dict", "default": []},
+    "claimed": {"type": "list", "elements": "str", "default": []},
 }
 
 
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Examine all machines; the result fails where a finding is fatal, but not in check mode."""
-    fleet = _fleet.Fleet(**params)
+    spare = {str(one["name"]): str(one["provider"]) for one in params["in_no_pool"]}
+    fleet = _fleet.Fleet(**{**params, "in_no_pool": spare})
     findings = _fleet.examine(fleet)
     fatal = [one for one in findings if one["severity"] == FATAL]
     refused = sorted({one["host"] for one in fatal})
-    silent = {one["host"]: one["text"] for one in findings if one["host"] in fleet.left_out}
+    silent: dict[str, str] = {}
+    for one in findings:
+        if one["host"] in fleet.left_out:
+            silent.setdefault(one["host"], one["text"])
     result: dict[str, Any] = {
         "changed": False,
         "findings": findings,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import machines
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -141,6 +142,13 @@ class Cluster:
     def destroy(self) -> Ended:
         """Run ``destroy`` to its end."""
         return self.run("destroy", "--yes", limit=DESTROY_LIMIT)
+
+    def clear_away(self) -> None:
+        """Remove what tests that were killed have left of a cluster of this name."""
+        for owner in sorted(machines.owners(self.name)):
+            words = ["destroy", "--yes", "--cluster-id", owner]
+            self.run(*words, limit=DESTROY_LIMIT).succeeded()
+        self.destroy().succeeded()
 
     def environment(self) -> dict[str, str]:
         """The caller's environment, with a state of this cluster's own."""

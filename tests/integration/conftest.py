@@ -134,7 +134,7 @@ def creation(
     """A cluster whose first ``apply`` was killed where the seed says, and finished by another."""
     made = Cluster("kwtest", tmp_path_factory.mktemp("cluster"))
     made.write()
-    made.destroy().succeeded()  # what tests that were killed have left
+    made.clear_away()
     baseline = leftovers.snapshot()
     point = _point(made, request.config.getoption("--chaos-seed"))
     measured("killed at", f"{point.name}: {point.when}, on {point.host}")
@@ -163,7 +163,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volumes]:
     made = Volumes("kwvol", directory, control_plane_size=1, disk=make_disk(directory))
     try:
         made.write()
-        made.destroy().succeeded()
+        made.clear_away()
         yield made
     finally:
         made.destroy().succeeded()

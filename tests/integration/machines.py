@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +49,35 @@ def import_image(machine: str, archive: Path) -> None:
     """Give a machine's containerd the image of a docker-archive."""
     ctr = [f"{IMAGE_ROOT}/bin/ctr", "--namespace", "k8s.io", "images", "import", "--local", "-"]
     run_on(machine, ctr, stdin=archive.read_bytes(), limit=120)
+
+
+def owners(cluster: str) -> set[str]:
+    """The ids of the clusters of that name that have something on this host."""
+    found = set()
+    for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
+        label = f"label=kubewright.cluster={cluster}"
+        listed = _podman(*kind, "--filter", label, "--format=json")
+        for thing in json.loads(listed):
+            labels = thing.get("Labels") or thing.get("labels") or {}
+            found.add(labels.get("kubewright.cluster_id", ""))
+    return found - {""}
+
+
+def lose_monitor(machine: str) -> None:
+    """End a machine with podman's monitor of it, so that podman believes that it runs."""
+    said = _podman("inspect", "--format={{.State.ConmonPid}} {{.State.Pid}}", container(machine))
+    monitor, first = map(int, said.split())
+    process = os.pidfd_open(first)
+    try:
+        os.kill(monitor, signal.SIGKILL)
+        os.kill(first, signal.SIGKILL)
+        ended = select.poll()
+        ended.register(process, select.POLLIN)
+        assert ended.poll(10_000), f"{machine} has not ended"
+    finally:
+        os.close(process)
+    state = _podman("inspect", "--format={{.State.Status}}", container(machine)).strip()
+    assert state == "running", f"podman knows of it: {state}"
 
 
 def power_off(*machines: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import leftovers
+import machines
 import processes
 import pytest
 from cluster import Cluster
@@ -27,7 +28,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A small cluster to kill an ``apply`` of; whatever is left of it goes at the end."""
     made = Cluster("kwtestk", tmp_path_factory.mktemp("killed"), control_plane_size=1, pool_size=1)
     made.write()
-    made.destroy().succeeded()
+    made.clear_away()
     yield made
     made.destroy().succeeded()  # as often as one likes
 
@@ -38,6 +39,8 @@ def test_destroy_after_a_killed_apply_leaves_nothing(killed: Cluster) -> None:
         running.wait_for_line("Prepare the nodes", limit=120)
         until("prepared half-way", lambda: _one_has_a_volume(killed), limit=60, interval=0.05)
         running.kill()
+    # Podman hears of a machine's end from its monitor alone.
+    machines.lose_monitor(killed.workers[0])
 
     killed.destroy().succeeded()
     processes.none_works_on(killed.state, limit=5)

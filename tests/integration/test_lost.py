@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import etcd
 import kube as api
+import lab
 import machines
+import pytest
 import yaml
-from cluster import Cluster
+from cluster import APPLY_LIMIT, POOL, Cluster
 from kube import Kube
+from points import Kill
 from waiting import until
 
 from kubewright.cli.exits import ExitCode
@@ -36,15 +41,80 @@ def test_lost_machines_are_replaced_also_the_one_that_began(
     assert again["host_task_counts"] == dict.fromkeys(sorted(cluster.nodes), 1)
 
 
-def test_a_cluster_keeps_its_networks(cluster: Cluster, tmp_path: Path) -> None:
-    """Only flannel would follow another one."""
+@contextmanager
+def written(cluster: Cluster, **changed: Any) -> Iterator[None]:
+    """Have cluster.yml say something else meanwhile."""
     spec = yaml.safe_load((cluster.directory / "cluster.yml").read_text())
-    changed = tmp_path / "cluster.yml"
-    changed.write_text(yaml.safe_dump({**spec, "pod_cidr": "10.200.0.0/16"}))
-    for words in (["plan"], ["apply", "--yes"]):
-        ended = cluster.run(*words, "--file", str(changed), limit=120)
-        assert ended.status == ExitCode.FAILED, ended
-        assert "pod_cidr was 10.244.0.0/16 when cluster" in ended.stderr, ended.stderr
+    (cluster.directory / "cluster.yml").write_text(yaml.safe_dump({**spec, **changed}))
+    try:
+        yield
+    finally:
+        cluster.write()
+
+
+def test_a_cluster_keeps_its_networks(cluster: Cluster) -> None:
+    """Only flannel would follow another one."""
+    with written(cluster, pod_cidr="10.200.0.0/16"):
+        for words in (["plan"], ["apply", "--yes"]):
+            ended = cluster.run(*words, limit=120)
+            assert ended.status == ExitCode.FAILED, ended
+            assert "pod_cidr was 10.244.0.0/16 when cluster" in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "then"), [("control_plane", "apply"), ("worker", "apply"), ("worker", "reset")]
+)
+def test_a_reset_that_was_cut_between_the_books_and_the_node(
+    cluster: Cluster, connect: Callable[[], Kube], role: str, then: str
+) -> None:
+    """Its Node is deleted, which its kubelet does not make anew, and everything else is there."""
+    node = (cluster.control_planes if role == "control_plane" else cluster.workers)[-1]
+    kill = Kill("node", "Make it the machine that it was", "", node, 1, "before", 0, 0)
+    lab.killed_run(*lab.killed_reset(cluster, kill))
+    there = frozenset(cluster.nodes)
+    known = {item.metadata.name for item in connect().core.list_node().items}
+    assert known == there - {node}
+    machines.run_on(node, ["systemctl", "is-active", "kubelet"])
+    if then == "reset":
+        cluster.run("reset", "--yes", "--node", node, limit=APPLY_LIMIT).succeeded()
+        machines.run_on(node, ["test", "!", "-e", "/var/lib/kubewright"])
+    cluster.apply().succeeded()
+    until("Ready", api.all_ready(connect(), there), limit=60)
+    voters = frozenset(cluster.control_planes)
+    first = cluster.control_planes[0]
+    until("whole", lambda: etcd.healthy_voters(first, voters), limit=60)
+
+
+def test_a_machine_that_podman_takes_for_running_is_off_and_comes_back(
+    cluster: Cluster, connect: Callable[[], Kube]
+) -> None:
+    lost = cluster.workers[0]
+    machines.lose_monitor(lost)
+    nodes = {node["name"]: node for node in cluster.plan().succeeded().document["nodes"]}
+    assert nodes[lost]["reason"] == "its machine is off", nodes[lost]
+    cluster.apply().succeeded()
+    until("Ready", api.all_ready(connect(), frozenset(cluster.nodes)), limit=60)
+
+
+def test_a_machine_in_no_pool_is_shown_and_left_alone(cluster: Cluster) -> None:
+    spare = cluster.workers[-1]
+    pool = {"name": POOL, "provider": "local", "size": cluster.pool_size - 1}
+    with written(cluster, pools=[pool]):
+        shown = cluster.plan().succeeded().document["findings"]
+        assert [one["host"] for one in shown if "in no pool" in one["text"]] == [spare], shown
+        cluster.apply().succeeded()
+        assert spare in cluster.addresses
+        assert spare in cluster.run("status").stdout.split("not in the file")[1]
+    machines.run_on(spare, ["systemctl", "is-active", "kubelet"])
+
+
+def test_another_file_of_the_same_name_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    other = tmp_path / "cluster.yml"
+    other.write_text((cluster.directory / "cluster.yml").read_text())
+    for words in (["plan"], ["apply", "--yes"], ["status"], ["destroy", "--yes"]):
+        ended = cluster.run(*words, "--file", str(other))
+        assert ended.status == ExitCode.BAD_INPUT, ended
+        assert f"that of {cluster.directory / 'cluster.yml'}" in ended.stderr, ended.stderr
 
 
 def test_a_cluster_that_is_not_there_yet_can_be_planned(cluster: Cluster, tmp_path: Path) -> None:

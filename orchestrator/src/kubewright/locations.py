@@ -96,6 +96,11 @@ class ClusterPaths:
         return self.state / "store.json"
 
     @property
+    def record(self) -> Path:
+        """Which file the cluster is of, its ids, and the providers that it has ever used."""
+        return self.state / "record.json"
+
+    @property
     def images(self) -> Path:
         """Which system images the nodes were given."""
         return self.state / "images.json"

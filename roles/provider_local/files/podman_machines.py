@@ -2,18 +2,21 @@
 """The local provider's machines: podman containers of this host, found by their labels.
 
 Usage:
-    podman_machines.py list    --cluster NAME [--public-key FILE]
-    podman_machines.py prepare --cluster NAME --cache DIR --subnet-pool CIDR [--avoid CIDR ...]
+    podman_machines.py list    CLUSTER [--claim] [--public-key FILE]
+    podman_machines.py prepare CLUSTER --cache DIR --subnet-pool CIDR [--avoid CIDR ...]
                                --loop-devices N MACHINE ...
-    podman_machines.py delete  --cluster NAME [--machine NAME]
+    podman_machines.py settle  CLUSTER --machine NAME
+    podman_machines.py delete  CLUSTER [--machine NAME]
+
+CLUSTER is --cluster NAME [--id ID ...], the present id last: see `podman`, which knows what is
+whose. What is of another cluster with the same name is never touched.
 
 Prints one JSON document. Runs as root with the standard library alone. Exit code 1 with a sentence
 on stderr when something is wrong.
 
-A container carries all that has to be known of it as labels (cluster, machine, address, where its
-/var lies on this host), because podman tells an address only while the container runs. Its public
-host key is read out of that volume: this host's file system is a channel that nobody on the network
-can speak on, and it works while the machine is off.
+A container carries all that has to be known of it as labels, because podman tells an address only
+while the container runs. Its public host key is read out of its /var: this host's file system is a
+channel that nobody on the network can speak on, and it works while the machine is off.
 """
 
 from __future__ import annotations
@@ -27,102 +30,31 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import addresses
+import podman
 import remains
+from podman import ALIVE, LABEL, PREFIX, Cluster, Container, MachineError
 
-LABEL = "kubewright."
-PREFIX = "kubewright-"
-# Podman's words for a container with live processes, and for one that has had some.
-ALIVE = ("running", "paused", "stopping")
-HAS_RUN = (*ALIVE, "stopped", "exited")
 # include/uapi/linux/loop.h
 LOOP_CTL_ADD = 0x4C80
 LOOP_MAJOR = 7
 LOOP_CONTROL = Path("/dev/loop-control")
 
 
-class MachineError(Exception):
-    """What went wrong, and what to do."""
+# --- list --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Container:
-    """One machine as podman knows it. `var` is where its /var lies on this host."""
-
-    id: str
-    name: str
-    machine: str
-    cluster: str
-    address: str
-    var: Path
-    state: str
-
-    @property
-    def host_key(self) -> str:
-        """Its public SSH host key; empty when SSH has never answered in it."""
-        return read(self.var / "lib/kubewright-machine/host_key")
-
-    @property
-    def authorized_key(self) -> str:
-        """The SSH key that it lets in, beside those that its user added."""
-        return read(self.var / "lib/kubewright-machine/authorized_keys")
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it has power; a paused one has."""
-        return self.state in ALIVE
-
-    @property
-    def is_half_made(self) -> bool:
-        """Whether it has never run: whoever was making it was interrupted."""
-        return self.state not in HAS_RUN and not self.host_key
-
-
-def read(path: Path) -> str:
-    """The stripped text of a small file; empty when there is none."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return ""
-
-
-def podman(*arguments: str) -> str:
-    """Run podman and return its standard output."""
-    result = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise MachineError(f"podman {arguments[0]} {arguments[1]}: {result.stderr.strip()}")
-    return result.stdout
-
-
-def parse_containers(entries: Iterable[Mapping[str, Any]]) -> list[Container]:
-    """Containers with our labels out of `podman ps --format json`, sorted by machine."""
-    found = []
-    for entry in entries:
-        labels = entry.get("Labels") or {}
-        if LABEL + "machine" in labels:
-            found.append(
-                Container(
-                    id=entry["Id"],
-                    name=entry["Names"][0],
-                    machine=labels[LABEL + "machine"],
-                    cluster=labels[LABEL + "cluster"],
-                    address=labels[LABEL + "address"],
-                    var=Path(labels[LABEL + "var"]),
-                    state=entry["State"],
-                )
-            )
-    return sorted(found, key=lambda container: container.machine)
-
-
-def containers(cluster: str) -> list[Container]:
-    """The cluster's containers."""
-    label = f"label={LABEL}cluster={cluster}"
-    return parse_containers(json.loads(podman("ps", "--all", "--filter", label, "--format=json")))
+def list_machines(cluster: Cluster, public_key: Path | None, claims: bool) -> dict[str, Any]:
+    """The entries of machines.json, and whom the cluster has claimed just now."""
+    found = podman.containers(cluster.name)
+    cluster.require_own({container.name: container.owner for container in found})
+    claimed = podman.claim(cluster, found) if claims else []
+    key = podman.read(public_key) if public_key else None
+    return {"machines": [as_machine(item, key) for item in found], "claimed": claimed}
 
 
 def as_machine(container: Container, public_key: str | None) -> dict[str, Any]:
@@ -148,35 +80,36 @@ def as_machine(container: Container, public_key: str | None) -> dict[str, Any]:
 # --- prepare -----------------------------------------------------------------------------------
 
 
-def remove_remains(cluster: str, wanted: Sequence[str]) -> list[Container]:
+def remove_remains(cluster: Cluster, wanted: Sequence[str]) -> list[Container]:
     """Clear away what interrupted runs left in the way of `wanted`; return what stays.
 
     A volume without a container goes too: a machine that is made anew begins with an empty /var.
     """
     remains.wait_for_podman({PREFIX + machine for machine in wanted})
-    # --external: also what podman's storage knows and podman does not.
-    entries = json.loads(podman("ps", "--all", "--external", "--no-trunc", "--format=json"))
-    known = parse_containers(entries)
-    ours = [container for container in known if container.cluster == cluster]
+    entries = podman.entries("--external")
+    known = podman.parse_containers(entries, remains.living())
+    ours = [container for container in known if container.cluster == cluster.name]
+    podman.require_own(cluster, ours)
     stay = [container for container in ours if not container.is_half_made]
     names = {PREFIX + machine for machine in wanted} - {container.name for container in stay}
     for container in known:
-        if container.name in names and container.cluster != cluster:
+        if container.name in names and container.cluster != cluster.name:
             raise MachineError(
                 f"The container {container.name} belongs to the cluster {container.cluster}. "
                 "Give this cluster or its pool another name."
             )
+    podman.tell(ours)
     doomed = [entry["Id"] for entry in entries if not names.isdisjoint(entry["Names"] or [])]
     doomed += [item.id for item in ours if item.is_half_made and item.id not in doomed]
     for identity in [*doomed, *(item.id for item in stay if not item.is_alive)]:
         remains.sweep(identity)
     for item in stay:
         if item.state == "initialized":  # podman waits for what the sweep has ended
-            podman("container", "cleanup", item.id)
+            podman.run("container", "cleanup", item.id)
     if doomed:
-        podman("rm", "--force", "--time=0", *doomed)
+        podman.run("rm", "--force", "--time=0", *doomed)
     remains.end_orphan_namespaces()
-    podman("volume", "prune", "--force", "--filter", f"label={LABEL}cluster={cluster}")
+    podman.run("volume", "prune", "--force", "--filter", f"label={LABEL}cluster={cluster.name}")
     return stay
 
 
@@ -201,32 +134,27 @@ def routed_networks() -> list[str]:
     return [route["dst"] for route in routes if route["dst"] != "default"]
 
 
-def ensure_network(cluster: str, pool: str, avoid: Sequence[str]) -> tuple[str, str, str]:
+def ensure_network(cluster: Cluster, pool: str, avoid: Sequence[str]) -> tuple[str, str, str]:
     """The cluster's network: its name, subnet and gateway (the address of this host in it).
 
     It is internal: netavark then sets up no firewall rule at all. Nodes reach each other and this
     host, and nothing else. Podman itself picks no gateway for such a network, and without one this
     host has no address in it; so the subnet is picked here, and podman refuses one that is taken.
     """
-    name = PREFIX + cluster
-    for network in json.loads(podman("network", "ls", "--format=json")):
+    name = PREFIX + cluster.name
+    for network in json.loads(podman.run("network", "ls", "--format=json")):
         if network["name"] == name:
             subnet = network["subnets"][0]
             return name, subnet["subnet"], subnet["gateway"]
     for candidate in addresses.free_subnets(pool, [*avoid, *routed_networks()]):
         gateway = str(ipaddress.IPv4Network(candidate)[1])
         try:
-            podman(
+            podman.run(
                 *("network", "create", "--internal", "--disable-dns"),
-                *("--label", f"{LABEL}cluster={cluster}"),
-                *(
-                    "--subnet",
-                    candidate,
-                    "--ip-range",
-                    addresses.leases(candidate),
-                    "--gateway",
-                    gateway,
-                ),
+                *(f"--label={key}={value}" for key, value in cluster.labels().items()),
+                f"--subnet={candidate}",
+                f"--ip-range={addresses.leases(candidate)}",
+                f"--gateway={gateway}",
                 name,
             )
         except MachineError as error:
@@ -239,13 +167,13 @@ def ensure_network(cluster: str, pool: str, avoid: Sequence[str]) -> tuple[str, 
     )
 
 
-def prepare(options: argparse.Namespace) -> dict[str, Any]:
+def prepare(cluster: Cluster, options: argparse.Namespace) -> dict[str, Any]:
     """What the machines share, and what has to be decided in one place: who gets which address.
 
-    Returns the image's name, the network's name and gateway, and of each machine that does not
-    exist yet its address and where its /var lies.
+    Returns the image's name, the network's name and gateway, the labels that tell whose all of it
+    is, and of each machine that does not exist yet its address and where its /var lies.
     """
-    stay = remove_remains(options.cluster, options.machines)
+    stay = remove_remains(cluster, options.machines)
     ensure_loop_devices(options.loop_devices)
     script = Path(__file__).with_name("machine_image.sh")
     image = subprocess.run(
@@ -253,14 +181,15 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
     )
     if image.returncode:
         raise MachineError(f"{script} failed, see above.")
-    network, subnet, gateway = ensure_network(options.cluster, options.subnet_pool, options.avoid)
+    network, subnet, gateway = ensure_network(cluster, options.subnet_pool, options.avoid)
     missing = [name for name in options.machines if name not in {item.machine for item in stay}]
     placed = addresses.place(missing, (item.address for item in stay), subnet)
     volumes = {machine: f"{PREFIX}{machine}-var" for machine in missing}
     for machine, volume in volumes.items():
-        labels = (f"cluster={options.cluster}", f"machine={machine}")
-        podman("volume", "create", *(f"--label={LABEL}{label}" for label in labels), volume)
-    made = json.loads(podman("volume", "inspect", *volumes.values())) if volumes else []
+        labels = {**cluster.labels(), LABEL + "machine": machine}
+        given = (f"--label={key}={value}" for key, value in labels.items())
+        podman.run("volume", "create", *given, volume)
+    made = json.loads(podman.run("volume", "inspect", *volumes.values())) if volumes else []
     mountpoints = {volume["Name"]: volume["Mountpoint"] for volume in made}
     machines = {
         machine: {"address": placed[machine], "volume": volume, "var": mountpoints[volume]}
@@ -271,92 +200,109 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
         "network": network,
         "gateway": gateway,
         "prefix_length": ipaddress.IPv4Network(subnet).prefixlen,
+        "labels": cluster.labels(),
         "machines": machines,
     }
+
+
+# --- settle ------------------------------------------------------------------------------------
+
+
+def settle(cluster: Cluster, machine: str) -> dict[str, Any]:
+    """Before its power changes: refuse another cluster's; let podman know what it has missed."""
+    found = [item for item in podman.containers(cluster.name) if item.machine == machine]
+    cluster.require_own({container.name: container.owner for container in found})
+    changed = podman.tell(found)
+    for container in found:
+        if container.is_lost:
+            remains.sweep(container.id)
+    return {"changed": changed}
 
 
 # --- delete ------------------------------------------------------------------------------------
 
 
-def delete(options: argparse.Namespace) -> dict[str, Any]:
+def delete(cluster: Cluster, machine: str | None) -> dict[str, Any]:
     """Remove one machine, or everything that the cluster has here; what is gone already is fine."""
-    wanted = {LABEL + "cluster": options.cluster}
-    if options.machine:
-        wanted[LABEL + "machine"] = options.machine
-    volumes = [item["Name"] for item in listing("volume", wanted)]
+    volumes = [
+        item["Name"]
+        for item in podman.volumes(cluster)
+        if machine in (None, podman.labels(item).get(LABEL + "machine"))
+    ]
     remains.wait_for_podman({name.removesuffix("-var") for name in volumes})
-    found = json.loads(podman("ps", "--all", "--external", "--no-trunc", "--format=json"))
-    doomed = [entry for entry in found if belongs(entry, wanted)]
+    entries = podman.entries("--external")
+    known = podman.parse_containers(entries, remains.living())
+    ours = [container for container in known if container.cluster == cluster.name]
+    podman.require_own(cluster, ours)
+    doomed = [entry for entry in entries if belongs(entry, cluster, machine)]
+    lost = {item.id for item in ours if item.is_lost}
     for entry in doomed:
-        if entry.get("State") not in ALIVE:
+        if entry.get("State") not in ALIVE or entry["Id"] in lost:
             remains.sweep(entry["Id"])
+    podman.tell(item for item in ours if item.id in {entry["Id"] for entry in doomed})
     if doomed:
-        podman("rm", "--force", "--ignore", "--time=0", *(entry["Id"] for entry in doomed))
+        podman.run("rm", "--force", "--ignore", "--time=0", *(entry["Id"] for entry in doomed))
     remains.end_orphan_namespaces()
     if volumes:
-        podman("volume", "rm", "--force", *volumes)
-    networks = [] if options.machine else listing("network", wanted)
+        podman.run("volume", "rm", "--force", *volumes)
+    networks = [] if machine else podman.networks(cluster)
     for network in networks:
-        podman("network", "rm", "--force", network["name"])
+        podman.run("network", "rm", "--force", network["name"])
         remains.remove_bridge(network["network_interface"])
-    if not options.machine:
+    if not machine:
         remains.release_namespace_directory()
     return {"changed": bool(doomed or volumes or networks)}
 
 
-def listing(kind: str, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Podman's volumes or networks that have all the labels."""
-    items = json.loads(podman(kind, "ls", "--format=json"))
-    return [item for item in items if has_labels(item, wanted)]
+def belongs(entry: Mapping[str, Any], cluster: Cluster, machine: str | None) -> bool:
+    """Whether an entry of `podman ps` is of the cluster, or of its one `machine`.
 
-
-def belongs(entry: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    """Whether an entry of `podman ps` has the labels, or is an unlabelled remainder by its name."""
-    if has_labels(entry, wanted):
-        return True
-    names = [] if entry.get("Labels") else entry["Names"] or []
-    if LABEL + "machine" in wanted:
-        return PREFIX + wanted[LABEL + "machine"] in names
-    return any(name.startswith(f"{PREFIX}{wanted[LABEL + 'cluster']}-") for name in names)
-
-
-def has_labels(entry: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    """Whether podman's entry of a container, volume or network has all the labels."""
-    labels = entry.get("Labels") or entry.get("labels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items())
+    By its labels; what has none is a remainder, and known by its name.
+    """
+    labels = podman.labels(entry)
+    if labels:
+        return cluster.has_name(entry) and machine in (None, labels.get(LABEL + "machine"))
+    names = entry["Names"] or []
+    if machine:
+        return PREFIX + machine in names
+    return any(name.startswith(f"{PREFIX}{cluster.name}-") for name in names)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, as the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("list", "prepare", "delete"):
+    for name in ("list", "prepare", "settle", "delete"):
         command = commands.add_parser(name)
         command.add_argument("--cluster", required=True)
+        command.add_argument("--id", action="append", default=[], dest="ids")
         if name == "list":
             command.add_argument("--public-key", type=Path)
+            command.add_argument("--claim", action="store_true")
         if name == "prepare":
             command.add_argument("--cache", type=Path, required=True)
             command.add_argument("--subnet-pool", required=True)
             command.add_argument("--avoid", action="append", default=[])
             command.add_argument("--loop-devices", type=int, required=True)
             command.add_argument("machines", nargs="+")
-        if name == "delete":
-            command.add_argument("--machine")
+        if name in ("settle", "delete"):
+            command.add_argument("--machine", required=name == "settle")
     return parser.parse_args(arguments)
 
 
 def main() -> int:
     """Run one command."""
     options = parse_arguments()
+    cluster = Cluster(options.cluster, tuple(options.ids))
     try:
         if options.command == "list":
-            key = read(options.public_key) if options.public_key else None
-            result: Any = [as_machine(item, key) for item in containers(options.cluster)]
+            result = list_machines(cluster, options.public_key, options.claim)
         elif options.command == "prepare":
-            result = prepare(options)
+            result = prepare(cluster, options)
+        elif options.command == "settle":
+            result = settle(cluster, options.machine)
         else:
-            result = delete(options)
+            result = delete(cluster, options.machine)
     except subprocess.CalledProcessError as error:
         print(f"{error} {(error.stderr or b'').strip()!r}", file=sys.stderr)
         return 1

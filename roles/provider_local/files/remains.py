@@ -18,6 +18,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 RUNC = Path("/run/runc")
+EXITS = Path("/run/libpod/exits")
 NAMESPACES = Path("/run/netns")
 PODMAN_NAMESPACE = "netns-*"
 
@@ -32,6 +33,36 @@ def processes() -> Iterator[tuple[int, list[str]]]:
                 continue
             if command:
                 yield int(entry.name), command.rstrip("\0").split("\0")
+
+
+def living() -> set[str]:
+    """The ids of containers whose first process is there, or whose monitor will tell of its end.
+
+    Podman believes that a container runs until its monitor (conmon) writes down how it ended.
+    """
+    listed = subprocess.run(
+        ["runc", "list", "--format=json"], check=True, capture_output=True, text=True
+    )
+    known = json.loads(listed.stdout) or []
+    running = {str(entry["id"]) for entry in known if entry["status"] != "stopped"}
+    return running | {word for command in _monitors() for word in command}
+
+
+def tell_ended(container: str) -> None:
+    """Write down for podman, as its monitor would have done, that a container has ended.
+
+    Podman takes it for killed then, and lets it be started or removed. See conmon(8), --exit-dir;
+    podman's own is `exits` below its tmp_dir, containers.conf(5).
+    """
+    path = EXITS / container
+    if not path.exists():
+        beside = path.with_name(f".{container}")
+        beside.write_text(str(128 + signal.SIGKILL), encoding="ascii")
+        beside.replace(path)
+
+
+def _monitors() -> list[list[str]]:
+    return [command for _, command in processes() if Path(command[0]).name == "conmon"]
 
 
 def wait_for(pids: Collection[int], seconds: float) -> None:

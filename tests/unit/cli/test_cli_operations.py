@@ -189,7 +189,8 @@ def test_destroy_does_not_need_what_is_known_of_the_cluster(
     world.paths.store.write_text("half of it {")
     ended = command("destroy", "--yes", "-o", "json")
     assert ended.code == 0, ended.err
-    assert [order.extra_vars for order in recorded.orders] == [{}], "no epoch"
+    told = {"kubewright_confirm_destroy": "demo"}
+    assert [order.extra_vars for order in recorded.orders] == [told], "no epoch"
     assert not world.paths.machines.exists(), "or the inventory plugin would not go on"
     assert (world.paths.state / "machines.json.damaged").exists()
 

@@ -109,6 +109,24 @@ def test_destroy_says_who_stays(
     assert said in command("destroy", "--yes").err.splitlines()
 
 
+def test_destroy_says_that_machines_of_a_pool_that_went_are_deleted(
+    world: Any, own: Callable[[str], None], command: Callable[..., Any]
+) -> None:
+    own(STATIC_POOL)
+    world.paths.state.mkdir(parents=True, exist_ok=True)
+    record = {"schema": 1, "file": str(world.file), "ids": [], "providers": ["static", "local"]}
+    world.paths.record.write_text(json.dumps(record))
+    said = command("destroy", "--yes").err
+    assert "destroy deletes all other machines of demo (known: none)" in said
+
+
+def test_destroy_by_id_names_it(world: Any, recorded: Any, command: Callable[..., Any]) -> None:
+    ended = command("destroy", "--yes", "--cluster-id", "an-id")
+    assert "the machines that carry the id an-id and the name demo, with all data" in ended.err
+    (order,) = recorded.orders
+    assert order.extra_vars["kubewright_confirm_destroy"] == "an-id"
+
+
 def test_destroy_of_made_machines(world: Any, recorded: Any, command: Callable[..., Any]) -> None:
     said = (
         "destroy deletes all machines of demo (known: none), with all data on them, "

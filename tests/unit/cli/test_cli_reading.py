@@ -115,6 +115,38 @@ def test_a_bad_file_is_exit_code_2(world: Any, command: Callable[..., Any], name
 @pytest.mark.parametrize(
     "words",
     [
+        ["plan"],
+        ["apply", "--yes"],
+        ["status"],
+        ["kubeconfig"],
+        ["destroy", "--yes"],
+        ["reset", "--yes"],
+        ["history", "list"],
+        ["logs"],
+        ["identity", "make"],
+        ["identity", "export", "--force"],
+        ["node", "image", "list"],
+    ],
+)
+def test_the_state_of_another_file_of_the_name_is_not_touched(
+    world: Any, command: Callable[..., Any], words: list[str]
+) -> None:
+    other = world.directory / "other" / "cluster.yml"
+    other.parent.mkdir()
+    other.write_text(world.file.read_text())
+    world.paths.state.mkdir(parents=True)
+    record = {"schema": 1, "file": str(other), "ids": ["id"], "providers": ["local"]}
+    world.paths.record.write_text(json.dumps(record))
+    ended = command(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"another cluster called demo, that of {other}" in ended.err
+    assert "Give this cluster another name" in ended.err
+    assert [path.name for path in world.paths.state.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["nonsense"],
         ["validate", "-o", "xml"],
         ["validate", "--nonsense"],

@@ -201,9 +201,16 @@ def test_which_machines_are_missing_or_unfinished(
     machine: dict[str, Any] | None, provider: str, ready: bool
 ) -> None:
     listed = [{"name": "stranger", "power": "on", "host_keys": []}]
-    listed += [{"name": "a", **machine}] if machine else []
+    listed += [{"name": "a", "provider": provider, **machine}] if machine else []
     records = {"a": {"provider": provider}}
     assert cluster.unready(records, ["a"], listed) == ([] if ready else ["a"])
+
+
+def test_a_machine_is_not_moved_to_another_provider() -> None:
+    records = {"a": {"provider": "static"}}
+    machine = {"name": "a", "power": "on", "host_keys": ["k"], "provider": "local"}
+    with pytest.raises(AnsibleFilterError, match="a is a machine of the provider local, and the"):
+        cluster.unready(records, ["a"], [machine])
 
 
 def test_who_a_run_is_for() -> None:

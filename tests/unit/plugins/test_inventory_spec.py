@@ -212,3 +212,17 @@ def test_the_documentation_names_every_field(world: World) -> None:
     assert set(options) == set(Spec.model_fields)
     assert set(options["control_plane"]["suboptions"]) == set(ControlPlane.model_fields)
     assert set(options["pools"]["suboptions"]) == set(Pool.model_fields)
+
+
+def test_the_state_of_another_file_of_the_name_is_refused(world: World) -> None:
+    listed = world.listed()
+    assert listed["_meta"]["hostvars"]["demo-cp-1"]["kubewright_cluster_file"] == str(world.file)
+    other = world.directory / "other.yml"
+    other.write_text(CLUSTER)
+    record = {"schema": 1, "file": str(other), "ids": ["id"], "providers": ["local"]}
+    (world.state / "record.json").write_text(json.dumps(record))
+    ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
+    assert f"another cluster called demo, that of {other}" in " ".join(ended.stderr.split())
+    assert "demo-cp-1" not in ended.stdout
+    other.unlink()
+    assert world.listed()["_meta"]["hostvars"]["demo-cp-1"], "it was moved"

@@ -30,6 +30,11 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
+def podman(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return load(FILES, "podman", monkeypatch)
+
+
+@pytest.fixture
 def addresses(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load(FILES, "addresses", monkeypatch)
 
@@ -62,9 +67,9 @@ def publish(var: Path, host_key: str = HOST_KEY, authorized: str = PUBLIC_KEY) -
     (directory / "authorized_keys").write_text(authorized + "\n")
 
 
-def test_a_finished_machine(machines: Any, tmp_path: Path) -> None:
+def test_a_finished_machine(machines: Any, podman: Any, tmp_path: Path) -> None:
     publish(tmp_path)
-    (container,) = machines.parse_containers([entry(tmp_path), {"Names": ["x"], "Labels": None}])
+    (container,) = podman.parse_containers([entry(tmp_path), {"Names": ["x"], "Labels": None}])
     assert machines.as_machine(container, PUBLIC_KEY) == {
         "id": "local://demo/demo-cp-1",
         "name": "demo-cp-1",
@@ -89,17 +94,19 @@ def test_a_finished_machine(machines: Any, tmp_path: Path) -> None:
     ],
 )
 def test_its_host_key_is_known_whatever_its_power(
-    machines: Any, tmp_path: Path, state: str, power: str
+    machines: Any, podman: Any, tmp_path: Path, state: str, power: str
 ) -> None:
     publish(tmp_path)
-    (container,) = machines.parse_containers([entry(tmp_path, State=state)])
+    (container,) = podman.parse_containers([entry(tmp_path, State=state)])
     listed = machines.as_machine(container, PUBLIC_KEY)
     assert (listed["power"], listed["host_keys"]) == (power, [HOST_KEY])
 
 
-def test_without_our_key_inside_it_counts_as_unfinished(machines: Any, tmp_path: Path) -> None:
+def test_without_our_key_inside_it_counts_as_unfinished(
+    machines: Any, podman: Any, tmp_path: Path
+) -> None:
     publish(tmp_path)
-    (container,) = machines.parse_containers([entry(tmp_path)])
+    (container,) = podman.parse_containers([entry(tmp_path)])
     assert machines.as_machine(container, "ssh-ed25519 another")["host_keys"] == []
 
 
@@ -115,27 +122,91 @@ def test_without_our_key_inside_it_counts_as_unfinished(machines: Any, tmp_path:
     ],
 )
 def test_only_what_never_ran_is_half_made(
-    machines: Any, tmp_path: Path, state: str, published: bool, half_made: bool
+    podman: Any, tmp_path: Path, state: str, published: bool, half_made: bool
 ) -> None:
     if published:
         publish(tmp_path)
-    (container,) = machines.parse_containers([entry(tmp_path, State=state)])
+    (container,) = podman.parse_containers([entry(tmp_path, State=state)])
     assert container.is_half_made is half_made
 
 
-def test_what_destroy_finds(machines: Any, tmp_path: Path) -> None:
-    wanted = {"kubewright.cluster": "demo"}
-    assert machines.belongs(entry(tmp_path), wanted)
+def test_what_destroy_finds(machines: Any, podman: Any, tmp_path: Path) -> None:
+    demo = podman.Cluster("demo")
+    assert machines.belongs(entry(tmp_path), demo, None)
     remainder = {"Names": ["kubewright-demo-web-1"], "Labels": None}
-    assert machines.belongs(remainder, wanted)
+    assert machines.belongs(remainder, demo, None)
     other = entry(tmp_path, "demo-x-cp-1")
     other["Labels"]["kubewright.cluster"] = "demo-x"
-    assert not machines.belongs(other, wanted)
-    assert not machines.belongs({"Names": ["kubewright-other-cp-1"], "Labels": {}}, wanted)
-    assert not machines.belongs({"Names": None, "Labels": None}, wanted)
-    one = wanted | {"kubewright.machine": "demo-web-1"}
-    assert machines.belongs(remainder, one)
-    assert not machines.belongs({"Names": ["kubewright-demo-web-10"], "Labels": None}, one)
+    assert not machines.belongs(other, demo, None)
+    assert not machines.belongs({"Names": ["kubewright-other-cp-1"], "Labels": {}}, demo, None)
+    assert not machines.belongs({"Names": None, "Labels": None}, demo, None)
+    assert machines.belongs(remainder, demo, "demo-web-1")
+    assert not machines.belongs(entry(tmp_path), demo, "demo-web-1")
+    assert not machines.belongs({"Names": ["kubewright-demo-web-10"], "Labels": None}, demo, "a")
+
+
+IDS = ("5b0e6f0a-0000-4000-8000-000000000001", "5b0e6f0a-0000-4000-8000-000000000002")
+
+
+@pytest.mark.parametrize("owner", ["", *IDS])
+def test_what_a_cluster_has_made_under_any_id_is_its_own(podman: Any, owner: str) -> None:
+    podman.Cluster("demo", IDS).require_own({"kubewright-demo-cp-1": owner})
+
+
+@pytest.mark.parametrize("ids", [(), IDS[:1]])
+def test_what_another_cluster_of_the_name_has_is_refused(podman: Any, ids: tuple[str]) -> None:
+    owners = {f"kubewright-demo-web-{number}": IDS[1] for number in range(1, 6)}
+    with pytest.raises(podman.MachineError) as refused:
+        podman.Cluster("demo", ids).require_own({**owners, "network kubewright-demo": ""})
+    said = str(refused.value)
+    assert said.startswith(
+        f"Another cluster that is also called demo (id {IDS[1]}) has this here: "
+        "kubewright-demo-web-1, kubewright-demo-web-2, kubewright-demo-web-3 and 2 more. Nothing"
+    )
+    assert f"kubewright destroy --cluster-id {IDS[1]}" in said
+
+
+def test_volumes_and_networks_are_looked_at_too(
+    podman: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {"kubewright.cluster": "demo"}
+    volume = {"Name": "kubewright-demo-cp-1-var", "Mountpoint": str(tmp_path), "Labels": named}
+    network = {"name": "kubewright-demo", "labels": {**named, "kubewright.cluster_id": IDS[0]}}
+    found = {"volume": [volume, {"Name": "x", "Mountpoint": "/x"}], "network": [network]}
+    monkeypatch.setattr(podman, "run", lambda kind, *_: json.dumps(found[kind]))
+    podman.require_own(podman.Cluster("demo", IDS[:1]), [])
+    with pytest.raises(podman.MachineError, match=r"here: network kubewright-demo\. "):
+        podman.require_own(podman.Cluster("demo", IDS[1:]), [])
+    network["labels"] = named
+    publish(tmp_path)
+    (tmp_path / podman.CLAIM).write_text(f"{IDS[0]}\n")
+    with pytest.raises(podman.MachineError, match=r"here: volume kubewright-demo-cp-1-var\. "):
+        podman.require_own(podman.Cluster("demo", IDS[1:]), [])
+
+
+def test_an_unclaimed_machine_is_claimed_once(podman: Any, tmp_path: Path) -> None:
+    (container,) = podman.parse_containers([entry(tmp_path)])
+    assert podman.claim(podman.Cluster("demo"), [container]) == [], "nobody knows whose it is"
+    mine, theirs = podman.Cluster("demo", IDS[:1]), podman.Cluster("demo", IDS[1:])
+    assert podman.claim(mine, [container]) == ["demo-cp-1"]
+    assert (container.owner, podman.claim(mine, [container])) == (IDS[0], [])
+    with pytest.raises(podman.MachineError, match=r"here: kubewright-demo-cp-1\. "):
+        theirs.require_own({container.name: container.owner})
+
+
+def test_podman_is_not_believed_where_process_and_monitor_are_gone(
+    machines: Any, podman: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path)
+    (container,) = podman.parse_containers([entry(tmp_path)], living=["4826d0a595ab"])
+    assert machines.as_machine(container, None)["power"] == "on"
+    (container,) = podman.parse_containers([entry(tmp_path)], living=["another"])
+    assert machines.as_machine(container, None)["power"] == "off"
+    monkeypatch.setattr(podman.remains, "EXITS", tmp_path)
+    assert podman.tell([container])
+    assert (tmp_path / container.id).read_text() == "137", "podman takes no line end"
+    (stopped,) = podman.parse_containers([entry(tmp_path, State="exited")], living=[])
+    assert not podman.tell([stopped])
 
 
 def test_addresses_are_the_lowest_free_ones_in_order(addresses: Any) -> None:

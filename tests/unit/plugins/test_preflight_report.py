@@ -41,6 +41,8 @@ def report(answers: dict[str, Any], check: bool = False, **options: Any) -> dict
         "state_dir": "/state",
         "begun": False,
         "skip_unreachable": False,
+        "in_no_pool": [],
+        "claimed": [],
         **options,
     }
     return preflight_report.run(given, check)
@@ -291,8 +293,26 @@ def test_what_does_not_end_the_run_is_shown_as_warnings() -> None:
     plugin._task = SimpleNamespace(check_mode=False)
     options = {"control_planes": [], "cluster_name": "", "cluster_id": "", "state_dir": ""}
     given: dict[str, Any] = {**options, "begun": False, "skip_unreachable": False}
+    given |= {"in_no_pool": [], "claimed": []}
     for severity, shown in (("warning", 1), ("fatal", 0)):
         answers = {"cp-1": answer("cp-1", findings=[{**SWAP, "severity": severity}])}
         with mock.patch.object(action.display, "warning") as warning:
             plugin.work({**given, "answers": answers})
         assert warning.call_count == shown
+
+
+def test_machines_that_no_pool_has_are_shown_after_all_others() -> None:
+    spare = {"name": "demo-old-1", "provider": "local", "address": "192.0.2.9"}
+    result = report({"cp-1": answer("cp-1", findings=[SWAP])}, check=True, in_no_pool=[spare])
+    found = [("cp-1", "swap", "fatal"), ("demo-old-1", "machine", "warning")]
+    assert told(result) == found
+    assert "at the provider local, and is in no pool" in result["findings"][1]["text"]
+    assert "fatal" not in report({"cp-1": answer("cp-1")}, in_no_pool=[spare])["msg"]
+
+
+def test_machines_that_were_claimed_are_told_and_why_one_is_silent_stays() -> None:
+    answers = {"cp-1": answer("cp-1"), "web-1": silent()}
+    result = report(answers, begun=True, claimed=["cp-1", "web-1"])
+    assert [one["host"] for one in result["findings"]] == ["cp-1", "web-1", "web-1"]
+    assert "now carries that of demo (ours)" in result["findings"][0]["text"]
+    assert result["left_out"]["web-1"].endswith("It is left out.")

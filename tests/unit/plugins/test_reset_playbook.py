@@ -41,7 +41,7 @@ mount -t tmpfs tmpfs /var/lib/kubewright || exit 9
 echo READY
 {playbook} -i inventory.yml kubewright.cluster.reset --limit b
 ls {state}
-{playbook} -i lost.yml kubewright.cluster.destroy
+{playbook} -i lost.yml kubewright.cluster.destroy -e kubewright_confirm_destroy=demo
 ls {state}
 {playbook} -i inventory.yml kubewright.cluster.reset --limit b -e kubewright_confirm_reset=demo
 ls /run /var/lib/kubewright
@@ -75,7 +75,7 @@ def test_confirmed_by_name_the_lost_are_left_out_and_the_last_take_the_state_alo
     assert "failed=0" in ended, done.stdout + done.stderr
     # A run that is cut here must reach the machines again.
     gone = re.findall(r"\[b -> localhost\] => \(item=(\S+)\)", confirmed)
-    assert gone == ["kubeconfig", "identity", "ssh", "machines.json", "known_hosts"]
+    assert gone == ["kubeconfig", "identity", "ssh", "machines.json", "known_hosts", "record.json"]
     assert sorted(entry.name for entry in state.iterdir()) == ["lock", "store.json"]
     # No record, no lock: the host is as it was.
     assert "kubewright" not in done.stdout.rsplit("/run:", 1)[1].split("/var/lib/kubewright:")[0]

@@ -21,6 +21,7 @@ from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
 from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.probe import ProbeReport
 from kubewright.cli.progress import Progress
+from kubewright.cli.state import own_state
 from kubewright.cli.validate import summary, tell_newer
 from kubewright.image import ROLES, Image, build
 from kubewright.locations import ClusterPaths
@@ -76,6 +77,7 @@ def apply(
         )
     spec = load(file)
     extra_vars: dict[str, Any] = {SKIP_UNREACHABLE: True} if skip_unreachable else {}
+    own_state(spec, file, out)
     out.note(summary(spec, release(spec)))
     tell_newer(spec, out)
     if check_only:

@@ -3,20 +3,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from kubewright.act import Session
 from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
 from kubewright.cli.output import Format, Output
+from kubewright.cli.state import own_state
 from kubewright.locations import ClusterPaths
 from kubewright.observe.health import expected_hosts
 from kubewright.spec import Spec, load
 from kubewright.spec.machines import MachinesError, read
 from kubewright.spec.own_machines import STATIC
 from kubewright.store import StoreError
+from kubewright.store.ownership import providers
 
 PLAYBOOK = "kubewright.cluster.destroy"
+ClusterId = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster-id",
+        help="The machines are of a cluster with this id, whose state was lost.",
+        metavar="UUID",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,26 +36,36 @@ def register(app: typer.Typer) -> None:
     app.command()(destroy)
 
 
-def destroy(file: File = DEFAULT_FILE, output: Form = Format.TEXT, yes: Yes = False) -> None:
+def destroy(
+    file: File = DEFAULT_FILE,
+    output: Form = Format.TEXT,
+    yes: Yes = False,
+    cluster_id: ClusterId = None,
+) -> None:
     """Delete the cluster's machines, with all on them, and its keys. Can't be undone.
 
     Machines of your own (provider static) stay; they are reset.
     """
     out = Output(output)
     spec = load(file)
-    paths = ClusterPaths.of(spec.name)
-    out.note(_intention(spec, paths), style="yellow")
+    paths = own_state(spec, file, out)
+    out.note(_intention(spec, paths, cluster_id), style="yellow")
     out.confirm(f"Destroy {spec.name}?", yes=yes)
     with Session(paths, "destroy") as session:
         tell_ended(session, out)
-        epoch = _epoch(session, spec)
+        told = {**_epoch(session, spec), "kubewright_confirm_destroy": cluster_id or spec.name}
         _set_damaged_machines_aside(spec.name, paths, out)
-        result = run_playbook(session, out, PLAYBOOK, file, epoch)
+        result = run_playbook(session, out, PLAYBOOK, file, told)
     finish(result, out, {"cluster": spec.name}, f"{spec.name} is gone: {work_done(result)}.")
 
 
-def _intention(spec: Spec, paths: ClusterPaths) -> str:
+def _intention(spec: Spec, paths: ClusterPaths, cluster_id: str | None) -> str:
     """Return what will be done to which machines, and to the keys."""
+    if cluster_id:
+        return (
+            f"destroy deletes the machines that carry the id {cluster_id} and the name "
+            f"{spec.name}, with all data on them"
+        )
     try:
         machines = read(paths.machines, spec.name).machines
     except MachinesError:
@@ -55,7 +77,8 @@ def _intention(spec: Spec, paths: ClusterPaths) -> str:
         f"{whose} of {spec.name} (known: {', '.join(made) or 'none'}), with all data on them, "
         "and the cluster's keys"
     )
-    if not made and set(expected_hosts(spec)) == set(own):
+    elsewhere = set(providers(paths)) - {STATIC}
+    if not made and not elsewhere and set(expected_hosts(spec)) == set(own):
         gone = f"the keys of {spec.name}"
     words = "stays and is reset" if len(own) == 1 else "stay and are reset"
     kept = f"; {', '.join(own)} {words}: all pods and data of pods go" if own else ""

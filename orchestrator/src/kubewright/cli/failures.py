@@ -19,6 +19,7 @@ from kubewright.spec import Problem, SpecError
 from kubewright.spec.machines import MachinesError
 from kubewright.spec.providers import ProviderError
 from kubewright.store import Locked, Overtaken, StoreError
+from kubewright.store.ownership import ForeignState
 
 
 def described(error: Exception) -> CommandError:
@@ -48,6 +49,8 @@ def described(error: Exception) -> CommandError:
             return CommandError(error.message, remedy=error.remedy)
         case CredentialsError():
             return CommandError(str(error), code=ExitCode.UNHEALTHY)
+        case ForeignState():
+            return CommandError(str(error.args[0]), remedy=error.remedy, code=ExitCode.BAD_INPUT)
         case LeftoverError() | MachinesError() | ProviderError() | StoreError():
             return CommandError(str(error))
         case OSError() if said := system_error(error, f"stdout, {state_root()} or {cache_dir()}"):

@@ -15,6 +15,7 @@ from kubewright.cli.exits import CommandError
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.runs import LIST, RunId, chosen, first, known_runs
+from kubewright.cli.state import own_state
 from kubewright.cli.timeline import Timeline, svg
 from kubewright.spec import load
 from kubewright.store.history import Run
@@ -36,7 +37,9 @@ def list_runs(
 ) -> None:
     """List the runs, newest first."""
     out = Output(output)
-    cluster = load(file).name
+    spec = load(file)
+    own_state(spec, file, out)
+    cluster = spec.name
     rows = []
     for run in known_runs(cluster)[:last]:
         try:
@@ -60,7 +63,9 @@ def show_run(
 ) -> None:
     """Show who did what when in a run, and what took longest."""
     out = Output(output)
-    cluster = load(file).name
+    spec = load(file)
+    own_state(spec, file, out)
+    cluster = spec.name
     one = chosen(cluster, run, file)
     trace = _trace(one)
     timeline = Timeline(trace, _heading(cluster, one, trace))

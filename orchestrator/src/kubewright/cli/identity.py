@@ -15,6 +15,7 @@ from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.operation import finish, run_playbook, tell_ended
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
+from kubewright.cli.state import own_state
 from kubewright.locations import ClusterPaths
 from kubewright.spec import load
 from kubewright.store.files import replace
@@ -50,7 +51,7 @@ def make(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
     """
     out = Output(output)
     spec = load(file)
-    paths = ClusterPaths.of(spec.name)
+    paths = own_state(spec, file, out)
     with Session(paths, "identity make") as session:
         tell_ended(session, out)
         result = run_playbook(session, out, PLAYBOOK, file, {})
@@ -83,7 +84,7 @@ def export(
             f"{' --begun' if begun else ''} > {spec.name}.identity)",
             code=ExitCode.REFUSED,
         )
-    paths = ClusterPaths.of(spec.name)
+    paths = own_state(spec, file, out)
     bundle = read(paths)
     if begun:
         with Session(paths, "identity export") as session:

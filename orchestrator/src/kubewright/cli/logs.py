@@ -17,6 +17,7 @@ from kubewright.cli.exits import CommandError
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
 from kubewright.cli.runs import LIST, RunId, chosen
+from kubewright.cli.state import own_state
 from kubewright.spec import load
 from kubewright.store.history import Run
 from kubewright.store.runs import LOG
@@ -41,7 +42,9 @@ def logs(
 ) -> None:
     """Print the log of a run: the newest, or the one whose id begins so."""
     out = Output(output)
-    one = chosen(load(file).name, run, file)
+    spec = load(file)
+    own_state(spec, file, out)
+    one = chosen(spec.name, run, file)
     data = {"run": one.run, "status": one.status or None, "log": str(one.directory / LOG)}
     if not failed and out.form is Format.TEXT:
         _print(one, out)

@@ -18,6 +18,7 @@ from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
 from kubewright.cli.output import Format, Output
 from kubewright.cli.reset import Nodes, chosen
+from kubewright.cli.state import own_state
 from kubewright.locations import ClusterPaths
 from kubewright.spec import Spec, load
 from kubewright.store import images
@@ -83,6 +84,7 @@ def _asked(
     file: Path, nodes: list[str] | None, output: Format, image: str | None, *, needed: bool
 ) -> _Asked:
     spec, out = load(file), Output(output)
+    own_state(spec, file, out)
     if not needed:
         return _Asked(spec, file, out, chosen(spec, nodes or []))
     choice = wanted.choose(spec, image)

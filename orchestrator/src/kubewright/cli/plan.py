@@ -20,6 +20,7 @@ from kubewright.cli.operation import finish, run_playbook, tell_ended
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, counted, sentence
 from kubewright.cli.probe import ProbeReport
+from kubewright.cli.state import own_state
 from kubewright.cli.validate import tell_newer
 from kubewright.locations import ClusterPaths
 from kubewright.plan import Answer, NodePlan, Plan, State, Step, decide
@@ -55,6 +56,7 @@ def plan(file: File = DEFAULT_FILE, output: Form = Format.TEXT, diff: Diff = Fal
     """Say for each node what apply would do, and why. Asks every node; changes nothing."""
     out = Output(output)
     spec = load(file)
+    own_state(spec, file, out)
     decided, result = ask_nodes(spec, file, out, diff=diff)
     data = {
         "cluster": spec.name,

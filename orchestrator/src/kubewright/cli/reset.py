@@ -14,6 +14,7 @@ from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes, completed
 from kubewright.cli.output import Format, Output
+from kubewright.cli.state import own_state
 from kubewright.locations import ClusterPaths
 from kubewright.observe.health import expected_hosts
 from kubewright.spec import Spec, load
@@ -56,7 +57,7 @@ def reset(
     out = Output(output)
     spec = load(file)
     nodes = chosen(spec, node or [])
-    paths = ClusterPaths.of(spec.name)
+    paths = own_state(spec, file, out)
     out.note(_intention(spec, nodes, paths), style="yellow")
     out.confirm(f"Reset {named(nodes)}?", yes=yes)
     with Session(paths, "reset") as session:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kubewright.locations import ClusterPaths
@@ -50,11 +51,13 @@ def build(
     images: Mapping[str, SystemImage] | None = None,
     providers: Mapping[str, Provider] | None = None,
     private_key: str = "",
+    file: Path | None = None,
 ) -> Inventory:
     """Return the inventory of a cluster.
 
     ``version`` is the patch release ("1.37.2"), ``images`` the system image of each role for it,
     ``private_key`` tells what is in the user's private key file from what was in it before.
+    ``file``: the resolved path of the cluster.yml.
     """
     places: list[tuple[str, str, ControlPlane | Pool, tuple[str, ...]]] = [
         (CONTROL_PLANE_ROLE, "", spec.control_plane, spec.control_plane_hosts()),
@@ -92,7 +95,10 @@ def build(
         "workers": Group(children=tuple(pool_group(pool.name) for pool in spec.pools)),
         **{pool_group(pool): Group(hosts=names) for _, pool, _, names in places[1:]},
     }
-    return Inventory(_cluster_variables(spec, version, paths), groups, hosts)
+    variables = _cluster_variables(spec, version, paths)
+    if file is not None:
+        variables["kubewright_cluster_file"] = str(file)
+    return Inventory(variables, groups, hosts)
 
 
 def _cluster_variables(spec: Spec, version: str, paths: ClusterPaths) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which cluster.yml a state directory is of: its name alone is nobody's.
+
+Two people call theirs prod. The collection writes the file's path into record.json (its module
+cluster_record) before the first machine is made; here it is compared before anything is done.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from kubewright.locations import STATE_VARIABLE, ClusterPaths
+from kubewright.store.epoch import StoreError
+
+
+class ForeignState(Exception):
+    """The state is another file's. ``remedy``: what to do about it."""
+
+    def __init__(self, paths: ClusterPaths, cluster: str, file: Path, other: Path) -> None:
+        super().__init__(
+            f"{paths.state} is the state of another cluster called {cluster}, that of {other}. "
+            f"With {file} the machines of both would be mixed. Nothing was done."
+        )
+        self.remedy = (
+            f"Give this cluster another name, or a state of its own ({STATE_VARIABLE}). If both "
+            f"files mean one cluster, keep one of them: when {other} is gone, its state is the "
+            "other's."
+        )
+
+    def __str__(self) -> str:
+        """Return all of it, for who has one line to show it in."""
+        return f"{self.args[0]} {self.remedy}"
+
+
+@dataclass(frozen=True)
+class _Record:
+    file: Path
+    providers: tuple[str, ...]
+
+
+def require_own(paths: ClusterPaths, cluster: str, file: Path) -> str:
+    """Return what to tell of the state's owner; nothing, where it is this file as ever.
+
+    :raises ForeignState: the state is of another file, which is there and has the same name.
+    :raises StoreError: record.json is damaged.
+    """
+    here = file.resolve()
+    record = _read(paths.record)
+    if record is None:
+        old = paths.identity.is_dir() or paths.machines.exists()
+        return f"{paths.state} does not say whose it is: apply makes it {here}'s" if old else ""
+    known = record.file
+    if known == here or not known.name:
+        return ""
+    if _is_same(known, here):
+        return ""
+    if _is_of(known, cluster):
+        raise ForeignState(paths, cluster, here, known)
+    return f"the state in {paths.state} was that of {known}, which is gone: now it is {here}'s"
+
+
+def providers(paths: ClusterPaths) -> tuple[str, ...]:
+    """Return the providers that the cluster has ever used, as far as is recorded.
+
+    :raises StoreError: record.json is damaged.
+    """
+    known = _read(paths.record)
+    return known.providers if known else ()
+
+
+def _read(path: Path) -> _Record | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return _Record(Path(data["file"]), tuple(map(str, data["providers"])))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}: is damaged ({error!r}); bring it back from a copy, or remove it if the "
+            "cluster's file still names all of its providers"
+        ) from error
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _is_of(file: Path, cluster: str) -> bool:
+    """Return whether a file is a cluster's still; what can't be read may well be."""
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError, yaml.YAMLError):
+        return True
+    return isinstance(data, dict) and data.get("name") == cluster

@@ -1,0 +1,126 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What a state directory knows of its cluster beside the identity, on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_record
+short_description: Keep which providers a cluster has used, its ids, and its file
+description:
+  - Reads C(record.json) of a cluster's state directory, and adds what is new to it. Nothing is ever
+    taken out. Runs on the controller.
+  - So machines at a provider that no pool names any more are still found, and machines that are
+    older than a reset are still known as the cluster's own.
+  - A state without the file has what its identity and its C(machines.json) say.
+  - An action plugin of the same name does it in Ansible's own process. Whatever the host, the file
+    is the controller's.
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+options:
+  directory:
+    description: The cluster's state directory.
+    type: path
+    required: true
+  cluster_id:
+    description: The cluster's present id.
+    type: str
+  cluster_file:
+    description: The C(cluster.yml) that the state is of from now on.
+    type: path
+  providers:
+    description: Providers that the cluster uses now.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: Answers as if it had been written.
+    support: full
+  diff_mode:
+    description: Shows the record before and after.
+    support: full
+  idempotent:
+    description: What is known already is no change.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Keep which providers the cluster has ever used
+  kubewright.cluster.cluster_record:
+    directory: "{{ kubewright_state_dir }}"
+    cluster_id: "{{ kubewright_identity.cluster_id }}"
+    providers: [local]
+  register: kubewright_record
+"""
+
+RETURN = r"""
+file:
+  description: The C(cluster.yml) that the state is of; empty where there has been none.
+  returned: success
+  type: str
+ids:
+  description: The ids that the cluster has had, the present one last.
+  returned: success
+  type: list
+  elements: str
+providers:
+  description: The providers that it has ever used.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _atomic,
+    _identity,
+    _record,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+
+argument_spec: dict[str, Any] = {
+    "directory": {"type": "path", "required": True},
+    "cluster_id": {"type": "str"},
+    "cluster_file": {"type": "path"},
+    "providers": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Read, add and write."""
+    directory = Path(params["directory"])
+    news = (params["cluster_file"] or "", params["cluster_id"] or "", params["providers"])
+    writes = any(news) and not check_mode
+    with _identity.locked(directory, not writes):
+        found = _record.read(directory)
+        known = found or _record.older(directory)
+        record = known.with_more(*news)
+        changed = any(news) and record != found
+        path = directory / _record.DOCUMENT
+        if changed and writes:
+            _atomic.write_file(path, record.text().encode(), mode=0o600)
+    return {
+        "changed": changed,
+        "file": record.file,
+        "ids": list(record.ids),
+        "providers": list(record.providers),
+        "diff": {
+            "before": found.text() if found else "",
+            "after": record.text() if changed or found else "",
+            "before_header": str(path),
+            "after_header": str(path),
+        },
+    }
+
+
+def main() -> None:
+    """The same as a process of its own; the action plugin does without."""
+    run_module(argument_spec, run)
+
+
+if __name__ == "__main__":
+    main()
