@@ -41,6 +41,20 @@ WRITTEN = {
     "role": ("control_plane", "worker"),
 }
 
+# Seconds that kubeadm waits for any one thing. Its own limits, one minute for a call to the API
+# among them, end a first start on a slow disk. That of a whole run (the option timeout of the
+# module) is longer, so that kubeadm says what it has waited for; and the next run waits longer
+# still for the lock of a run that was cut.
+WAITS_SECONDS = 480
+WAITS = (
+    "controlPlaneComponentHealthCheck",
+    "discovery",
+    "etcdAPICall",
+    "kubeletHealthCheck",
+    "kubernetesAPICall",
+    "tlsBootstrap",
+)
+
 # What a second `kubeadm init` finds of the first one, and may.
 OWN_REMAINS = (
     "DirAvailable--var-lib-etcd",
@@ -184,6 +198,11 @@ def node_registration(node: Mapping[str, Any], extra_ignored: Sequence[str] = ()
     return registration
 
 
+def timeouts() -> dict[str, str]:
+    """kubeadm's own limits, as its configuration takes them."""
+    return dict.fromkeys(WAITS, f"{WAITS_SECONDS}s")
+
+
 def init_documents(
     node: Mapping[str, Any],
     documents: Sequence[Mapping[str, Any]],
@@ -201,6 +220,7 @@ def init_documents(
         "nodeRegistration": node_registration(node, OWN_REMAINS if again else ()),
         # The join command is not ours to show.
         "skipPhases": ["show-join-command"],
+        "timeouts": timeouts(),
     }
     if node.get("patches"):
         configuration["patches"] = {"directory": node["patches"]}
@@ -222,6 +242,7 @@ def join_documents(
             }
         },
         "nodeRegistration": node_registration(node),
+        "timeouts": timeouts(),
     }
     if role == "control_plane":
         configuration["controlPlane"] = {

@@ -83,9 +83,10 @@ options:
         kubeadm runs.
     type: str
   timeout:
-    description: Limit of one kubeadm run, in seconds.
+    description:
+      - Limit of one kubeadm run, in seconds. kubeadm itself waits up to 480 s for any one thing.
     type: int
-    default: 420
+    default: 580
   binary_directory:
     description: Where kubeadm and kubelet lie.
     type: path
@@ -302,7 +303,7 @@ def main() -> None:
             },
         },
         "token": {"type": "str", "no_log": True},
-        "timeout": {"type": "int", "default": 420},
+        "timeout": {"type": "int", "default": 580},
         "binary_directory": {"type": "path", "default": "/opt/kubewright/bin"},
         "epoch": {"type": "int"},
         "run": {"type": "str"},

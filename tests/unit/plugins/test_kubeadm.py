@@ -7,8 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible_collections.kubewright.cluster.plugins.doc_fragments import fence
 from ansible_collections.kubewright.cluster.plugins.module_utils import _kubeadm
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.modules import kubeadm
 
 NODE = {
     "name": "demo-web-1",
@@ -129,6 +132,17 @@ def test_a_worker_has_no_control_plane_section() -> None:
     assert "controlPlane" not in worker
     assert control_plane["controlPlane"]["localAPIEndpoint"]["advertiseAddress"] == "192.0.2.11"
     assert worker["discovery"]["bootstrapToken"]["caCertHashes"] == ["sha256:00"]
+
+
+def test_no_limit_of_kubeadm_ends_a_slow_start_before_ours() -> None:
+    """It gives the API one minute by itself, which a slow disk takes for the first start alone."""
+    first = _kubeadm.init_documents(NODE, [], "token", False)[0]["timeouts"]
+    assert first == _kubeadm.join_documents(NODE, "worker", DISCOVERY, "token")[0]["timeouts"]
+    assert set(first) >= {"kubernetesAPICall", "controlPlaneComponentHealthCheck", "etcdAPICall"}
+    seconds = {int(value.removesuffix("s")) for value in first.values()}
+    ours = yaml.safe_load(kubeadm.DOCUMENTATION)["options"]["timeout"]["default"]
+    lock = yaml.safe_load(fence.ModuleDocFragment.DOCUMENTATION)["options"]["lock_timeout"]
+    assert 300 < max(seconds) < ours < lock["default"]
 
 
 def test_the_stream_is_one_json_document_after_each_separator() -> None:
