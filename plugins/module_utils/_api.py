@@ -24,6 +24,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import _kubecon
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 PORT = 6443
+NODES = "/api/v1/nodes"
 TIMEOUT_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
 CA = Path("/etc/kubernetes/pki/ca.crt")
@@ -143,7 +144,13 @@ def as_kubelet(servers: Sequence[str], name: str) -> Iterator[Api]:
 
 def node_path(node: str) -> str:
     """The path of a Node."""
-    return f"/api/v1/nodes/{urllib.parse.quote(node, safe='')}"
+    return f"{NODES}/{urllib.parse.quote(node, safe='')}"
+
+
+def lease_path(node: str) -> str:
+    """The path of the Lease that a kubelet renews."""
+    name = urllib.parse.quote(node, safe="")
+    return f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}"
 
 
 def conditions(item: Mapping[str, Any]) -> dict[str, str]:

@@ -7,10 +7,43 @@ What others have added is left alone; what is desired is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Taint = Mapping[str, Any]
+
+
+def new(
+    name: str,
+    labels: Mapping[str, str],
+    taints: Sequence[Taint],
+    provider_id: str,
+    pod_networks: Sequence[str],
+) -> dict[str, Any]:
+    """A Node to be made for a kubelet that runs. What is empty is left to the cluster."""
+    spec: dict[str, Any] = {"taints": [dict(taint) for taint in taints]}
+    if provider_id:
+        spec["providerID"] = provider_id
+    if pod_networks:
+        spec |= {"podCIDR": pod_networks[0], "podCIDRs": list(pod_networks)}
+    metadata = {"name": name, "labels": dict(labels)}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
+
+
+def free(networks: Sequence[str], nodes: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether no other Node has one of *networks*, in part or whole."""
+    wanted = [ipaddress.ip_network(network) for network in networks]
+    taken = [ipaddress.ip_network(cidr) for node in nodes for cidr in pod_networks_of(node)]
+    return not any(
+        one.version == other.version and one.overlaps(other) for one in wanted for other in taken
+    )
+
+
+def pod_networks_of(node: Mapping[str, Any]) -> list[str]:
+    """The networks of a Node's pods; empty where it has been given none yet."""
+    spec = node.get("spec") or {}
+    return list(spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else []))
 
 
 def reasons(

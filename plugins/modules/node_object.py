@@ -42,6 +42,24 @@ options:
         type: str
         choices: [NoSchedule, PreferNoSchedule, NoExecute]
         required: true
+  create:
+    description:
+      - What a Node that is missing is made with, beside O(labels) and O(taints), so that the
+        kubelet of a machine that lives finds it again when it registers. Without it a missing Node
+        is an error. Only a control plane may make it.
+    type: dict
+    suboptions:
+      provider_id:
+        description: The machine's id at its provider.
+        type: str
+        default: ""
+      pod_networks:
+        description:
+          - Networks of which its pods have addresses. Where another Node has one of them by now, it
+            gets others from the cluster.
+        type: list
+        elements: str
+        default: []
 extends_documentation_fragment:
   - kubewright.cluster.api
   - kubewright.cluster.fence
@@ -67,6 +85,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+created:
+  description: Whether the Node was made.
+  type: bool
+  returned: success
 reasons:
   description: What the Node lacked, in words.
   type: list
@@ -108,6 +130,10 @@ def converge(api: _api.Api, params: dict[str, Any], check_mode: bool) -> list[st
     _labels.check(labels)
     for tried in range(1, TRIES + 1):
         live = api.get(path)
+        if live is None and params["create"] is not None:
+            if check_mode or create(api, params):
+                return [f"Node {params['name']} is missing"]
+            continue
         if live is None:
             raise KubewrightError(
                 f"The cluster has no Node {params['name']}. Is the kubelet up? "
@@ -125,6 +151,23 @@ def converge(api: _api.Api, params: dict[str, Any], check_mode: bool) -> list[st
         else:
             return reasons
     return []
+
+
+def create(api: _api.Api, params: dict[str, Any]) -> bool:
+    """Make the Node; False where the kubelet has just done so itself."""
+    wanted = params["create"]
+    others = api.request("GET", _api.NODES)["items"]
+    networks = wanted["pod_networks"] if _node_object.free(wanted["pod_networks"], others) else []
+    body = _node_object.new(
+        params["name"], params["labels"], params["taints"], wanted["provider_id"], networks
+    )
+    try:
+        api.request("POST", _api.NODES, body)
+    except _api.ApiError as error:
+        if error.status != CONFLICT:
+            raise
+        return False
+    return True
 
 
 def main() -> None:
@@ -145,6 +188,13 @@ def main() -> None:
                         "choices": ["NoSchedule", "PreferNoSchedule", "NoExecute"],
                         "required": True,
                     },
+                },
+            },
+            "create": {
+                "type": "dict",
+                "options": {
+                    "provider_id": {"type": "str", "default": ""},
+                    "pod_networks": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "api_servers": {"type": "list", "elements": "str", "required": True},
@@ -168,7 +218,8 @@ def main() -> None:
         module.fail_json(msg=message(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
-        module.exit_json(changed=bool(reasons), reasons=reasons, diff=diff)
+        created = reasons == [f"Node {params['name']} is missing"]
+        module.exit_json(changed=bool(reasons), created=created, reasons=reasons, diff=diff)
 
 
 if __name__ == "__main__":

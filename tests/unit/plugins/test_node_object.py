@@ -73,12 +73,20 @@ class Cluster:
         self.patches: list[dict[str, Any]] = []
         self.status = 409
         self.spoke = ""
+        self.others: list[dict[str, Any]] = []
+        self.made: list[dict[str, Any]] = []
+        #: What a kubelet has made in the meantime.
+        self.overtaken: dict[str, Any] | None = None
 
     def get(self, path: str) -> Any:
         assert path == "/api/v1/nodes/web-1"
         return copy.deepcopy(self.live)
 
-    def request(self, method: str, path: str, body: dict[str, Any], content_type: str) -> None:
+    def request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Any:
+        if path == "/api/v1/nodes":
+            return self.list_or_make(method, path, body)
         assert (method, content_type) == ("PATCH", "application/merge-patch+json")
         self.patches.append(body)
         if self.conflicts:
@@ -87,6 +95,17 @@ class Cluster:
         assert self.live is not None
         self.live["metadata"].setdefault("labels", {}).update(body["metadata"]["labels"])
         self.live["spec"].update(body.get("spec", {}))
+        return self.live
+
+    def list_or_make(self, method: str, path: str, body: Any) -> Any:
+        if method == "GET":
+            return {"items": self.others}
+        self.made.append(body)
+        if self.overtaken is not None:
+            self.live = self.overtaken
+            raise _api.ApiError(method, path, 409, "exists")
+        self.live = body
+        return body
 
 
 @pytest.fixture
@@ -160,3 +179,46 @@ def test_a_refusal_is_not_tried_again(run_module: RunModule, use: Use) -> None:
 def test_a_node_that_is_missing(run_module: RunModule, use: Use) -> None:
     use(Cluster(None))
     assert "The cluster has no Node web-1" in run(run_module)["msg"]
+
+
+CREATE = {"provider_id": "local://demo/web-1", "pod_networks": ["10.244.3.0/24"]}
+
+
+def test_a_node_that_was_deleted_is_made_again_as_it_was(run_module: RunModule, use: Use) -> None:
+    cluster = use(Cluster(None))
+    cluster.others = [{"spec": {"podCIDR": "10.244.4.0/24"}}, {"spec": {}}]
+    predicted = run(run_module, check=True, taints=[TAINT], create=CREATE)
+    assert (predicted["created"], cluster.made) == (True, [])
+    result = run(run_module, taints=[TAINT], create=CREATE)
+    assert (result["created"], result["changed"]) == (True, True)
+    assert result["reasons"] == ["Node web-1 is missing"]
+    (made,) = cluster.made
+    assert made["metadata"] == {"name": "web-1", "labels": LABELS}
+    assert made["spec"] == {
+        "taints": [TAINT],
+        "providerID": "local://demo/web-1",
+        "podCIDR": "10.244.3.0/24",
+        "podCIDRs": ["10.244.3.0/24"],
+    }
+
+
+@pytest.mark.parametrize("taken", ["10.244.3.0/24", "10.244.2.0/23", "10.244.3.128/25"])
+def test_a_pod_network_that_another_node_has_by_now_is_left_to_it(
+    run_module: RunModule, use: Use, taken: str
+) -> None:
+    cluster = use(Cluster(None))
+    cluster.others = [{"spec": {"podCIDRs": ["fd00::/64", taken]}}]
+    run(run_module, create=CREATE)
+    assert "podCIDR" not in cluster.made[0]["spec"]
+    assert cluster.made[0]["spec"]["providerID"] == "local://demo/web-1"
+
+
+def test_a_kubelet_that_registers_in_the_meantime_is_no_error(
+    run_module: RunModule, use: Use
+) -> None:
+    cluster = use(Cluster(None))
+    cluster.overtaken = node({"mine": "x"})
+    result = run(run_module, create=CREATE)
+    assert (result["created"], len(result["reasons"])) == (False, 2)
+    assert cluster.live is not None
+    assert cluster.live["metadata"]["labels"] == {"mine": "x", **LABELS}

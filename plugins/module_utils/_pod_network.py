@@ -1,0 +1,157 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: whether a node's pods have the network that its Node was given.
+
+A Node that was deleted and registers again gets another pod network. flannel reads it at its start
+alone, and the bridge ``cni0`` keeps the address that it has: new pods can't start, and those that
+run reach nobody. The same where flannel has announced an address that the node has no more.
+
+Where flannel does not run, nothing is said. Sources: flannel's subnet.env and its annotations
+(pkg/subnet/kube/annotations.go); the CNI plugin ``bridge``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _links,
+    _node_object,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+SUBNETS = Path("/run/flannel/subnet.env")
+BRIDGE = "cni0"
+ANNOTATION = "flannel.alpha.coreos.com/"
+CRICTL = (
+    "/opt/kubewright/bin/crictl",
+    "--runtime-endpoint=unix:///run/containerd/containerd.sock",
+)
+CALL_SECONDS, POLL = 60.0, 0.5
+
+
+def announced(subnets: Path | None = None) -> list[str]:
+    """The networks that flannel has on this node; empty where it does not run."""
+    try:
+        lines = (subnets or SUBNETS).read_text("utf-8").splitlines()
+    except OSError:
+        return []
+    told = dict(line.split("=", 1) for line in lines if "=" in line)
+    values = [told[name] for name in ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET") if told.get(name)]
+    return [str(ipaddress.ip_network(value, strict=False)) for value in values]
+
+
+def reasons(node: Mapping[str, Any], address: str) -> list[str]:
+    """What is wrong between the Node and this node, in words. *address*: the node's own."""
+    return [*flannel_reasons(node, address), *bridge_reasons(node)]
+
+
+def flannel_reasons(node: Mapping[str, Any], address: str) -> list[str]:
+    """What flannel has to be started again for."""
+    here, wanted = announced(), _node_object.pod_networks_of(node)
+    if not (here and wanted):
+        return []
+    told = node["metadata"].get("annotations") or {}
+    if told.get(f"{ANNOTATION}kube-subnet-manager") != "true":
+        return ["flannel has not announced this node to the others"]
+    found = [
+        f"flannel has {one}, and the Node's pod network is {', '.join(wanted)}"
+        for one in here
+        if one not in wanted
+    ]
+    public = told.get(f"{ANNOTATION}public-ip")
+    if address and public != address and not told.get(f"{ANNOTATION}public-ip-overwrite"):
+        found.append(f"flannel announces the address {public} instead of {address}")
+    return found
+
+
+def bridge_reasons(node: Mapping[str, Any]) -> list[str]:
+    """Addresses of the bridge that are of another network."""
+    wanted = _node_object.pod_networks_of(node)
+    if not (announced() and wanted):
+        return []
+    return [
+        f"{BRIDGE} has {one}, and the Node's pod network is {', '.join(wanted)}"
+        for one, interface in sorted(_links.addresses().items())
+        if interface == BRIDGE and is_foreign(one, wanted)
+    ]
+
+
+def is_foreign(address: str, networks: Sequence[str]) -> bool:
+    """Whether an address is of none of these networks. That of a link alone belongs to none."""
+    one = ipaddress.ip_address(address)
+    return not one.is_link_local and not any(one in ipaddress.ip_network(net) for net in networks)
+
+
+@dataclass
+class PodNetwork:
+    """This node's. *see* reads the Node; *address*: the node's own; *seconds*: limit of a wait."""
+
+    run: _command.Runner
+    see: Callable[[], Mapping[str, Any]]
+    address: str
+    seconds: float = 120.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def converge(self, check_mode: bool) -> list[str]:
+        """Bring it to what the Node says; gives what was wrong. Raises `KubewrightError`."""
+        node = self.see()
+        found = reasons(node, self.address)
+        if check_mode:
+            return found
+        if flannel_reasons(node, self.address):
+            self._restart_flannel()
+        if bridge_reasons(node):
+            self._renew_bridge(_node_object.pod_networks_of(node))
+        return found
+
+    def _restart_flannel(self) -> None:
+        """Have the kubelet start its container again, and wait until it has announced the node."""
+        labels = (
+            "io.kubernetes.pod.namespace=kube-flannel",
+            "io.kubernetes.container.name=flannel",
+        )
+        listed = self._crictl("ps", "--quiet", *(f"--label={label}" for label in labels))
+        for container in listed.split():
+            self._crictl("stop", "--timeout=5", container)
+        end = self.clock() + self.seconds
+        while left := flannel_reasons(self.see(), self.address):
+            if self.clock() >= end:
+                raise KubewrightError(
+                    f"flannel was started again, and after {self.seconds:g} s still: "
+                    f"{'; '.join(left)}. `kubectl --namespace kube-flannel logs` of its pod on "
+                    "this node tells why."
+                )
+            self.sleep(POLL)
+
+    def _renew_bridge(self, networks: Sequence[str]) -> None:
+        """Stop the pods of the old network, which the kubelet starts anew; then the bridge goes.
+
+        Last, since it is what tells the next run when this one is cut.
+        """
+        for sandbox in self._crictl("pods", "--quiet", "--state=ready").split():
+            status = json.loads(self._crictl("inspectp", "--output=json", sandbox))["status"]
+            network = status.get("network") or {}
+            told = [network, *(network.get("additionalIps") or [])]
+            addresses = [one["ip"] for one in told if one.get("ip")]
+            if any(is_foreign(one, networks) for one in addresses) and not _of_host(status):
+                self._crictl("stopp", sandbox)
+        result = self.run(["ip", "link", "delete", BRIDGE], timeout=CALL_SECONDS)
+        _command.check(result, f"{BRIDGE} could not be deleted")
+
+    def _crictl(self, *arguments: str) -> str:
+        result = self.run([*CRICTL, *arguments], timeout=CALL_SECONDS)
+        return _command.check(result, f"crictl {arguments[0]} failed").stdout
+
+
+def _of_host(status: Mapping[str, Any]) -> bool:
+    options = (((status.get("linux") or {}).get("namespaces") or {}).get("options")) or {}
+    return bool(options.get("network") == "NODE")

@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The network of a node's pods."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pod_network
+short_description: Give a node's pods the network that its Node was given
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+description:
+  - Compares flannel's network and address on this node, and the bridge of its pods, with its Node.
+    Where they differ flannel's container is started again, the pods that have addresses of another
+    network are as well, and the bridge is made anew.
+  - Does nothing where flannel does not run.
+options:
+  node:
+    description: Name of the Node.
+    type: str
+    required: true
+  address:
+    description: The node's own IP address, under which the others have to know it.
+    type: str
+    required: true
+  timeout:
+    description: Seconds that flannel may take to start again.
+    type: int
+    default: 120
+extends_documentation_fragment:
+  - kubewright.cluster.api
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    support: full
+    description: Says what differs, and changes nothing.
+  diff_mode:
+    support: full
+    description: Names what differs.
+  idempotent:
+    support: full
+    description: A network that is as the Node says is left alone.
+"""
+
+EXAMPLES = r"""
+- name: Keep the network of the node's pods
+  kubewright.cluster.pod_network:
+    node: web-1
+    address: 192.0.2.21
+    api_servers: [192.0.2.11, 192.0.2.12]
+    api_name: api.demo.internal
+"""
+
+RETURN = r"""
+reasons:
+  description: What differed, in words.
+  type: list
+  elements: str
+  returned: success
+  sample: ["cni0 has 10.244.3.1, and the Node's pod network is 10.244.7.0/24"]
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _api,
+    _command,
+    _fence,
+    _pod_network,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    FORESEEN,
+    KubewrightError,
+    message,
+)
+
+
+def read(api: _api.Api, name: str) -> Mapping[str, Any]:
+    """The Node."""
+    node = api.get(_api.node_path(name))
+    if node is None:
+        raise KubewrightError(f"The cluster has no Node {name}. Run the same again.")
+    return node
+
+
+def main() -> None:
+    """Compare and repair under the node's lock."""
+    module = AnsibleModule(
+        argument_spec={
+            "node": {"type": "str", "required": True},
+            "address": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 120},
+            "api_servers": {"type": "list", "elements": "str", "required": True},
+            "api_name": {"type": "str", "required": True},
+            "epoch": {"type": "int"},
+            "run": {"type": "str"},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params, check_mode = module.params, module.check_mode
+    try:
+        with (
+            _fence.node_lock(
+                _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            ) as fence,
+            _api.as_kubelet(params["api_servers"], params["api_name"]) as api,
+        ):
+            network = _pod_network.PodNetwork(
+                _command.SystemRunner(fence.pass_fds),
+                lambda: read(api, params["node"]),
+                params["address"],
+                params["timeout"],
+            )
+            reasons = network.converge(check_mode)
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
+    else:
+        diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
+        module.exit_json(changed=bool(reasons), reasons=reasons, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
