@@ -214,6 +214,25 @@ def renewing(states: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def tried_first(
+    states: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]], acting: str
+) -> list[str]:
+    """Who gets other settings for the kubelet before the others of its kind do: one of each.
+
+    A kind: the control planes, or a pool. Where only one node has joined and would get other
+    settings, nobody has to wait for it.
+    """
+    kinds = [
+        [name for name in hosts if states.get(name, {}).get("resets_kubelet")]
+        for hosts in _nodes.places(groups).values()
+    ]
+    return [
+        min(names, key=lambda name: (name == acting, names.index(name)))
+        for names in kinds
+        if len(names) > 1
+    ]
+
+
 def node_address(variables: Mapping[str, Any]) -> str | None:
     """A host's own address: its machine's, else what Ansible connects to; None while unknown."""
     address: str | None = _nodes.address(variables)
@@ -286,6 +305,7 @@ class FilterModule:
             "provided": provided,
             "providers": providers,
             "renewing": renewing,
+            "tried_first": tried_first,
             "unready": unready,
             "wait_for_device": wait_for_device,
         }

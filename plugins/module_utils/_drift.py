@@ -7,17 +7,19 @@ what is compared here and what is written there can't differ:
 
     files, digests      node_files (of secrets only their SHA-256, by path)
     units               node_services
+    kubelet             kubelet: {files, flags, started}
     volume, image       volume, system_image
     endpoint            node_endpoint: {name, address}
     container_images    container_images: true
     membership          kubeadm: {role, cluster_id}
     certificates        certificates: true
-    node                node_object: {name, labels, taints}
+    node                node_object: {name, labels, taints}; pod_network: address
     objects             cluster_objects: of the whole cluster, seen from a control plane
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -34,14 +36,18 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _guard,
     _image,
     _kubeadm,
+    _kubelet,
+    _kubelet_settings,
     _node,
     _node_object,
     _objects,
+    _pod_network,
     _services,
     _systemd,
     _volume,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._files import Change, Desired
 
 IMAGE_ROOT = Path("/opt/kubewright")
 CONTAINERD = "/run/containerd/containerd.sock"
@@ -62,13 +68,17 @@ DONE_WORDS = {
 class Findings:
     """What was found: reasons by role, diffs, and what could not be looked at.
 
-    `node`: what the API says of this node, empty while it is not known.
+    `node`: what the API says of this node, empty while it is not known. `node_missing`: whether it
+    says that there is none. `resets_kubelet`: whether the kubelet of a node that has joined would
+    get other settings.
     """
 
     drift: dict[str, list[str]] = field(default_factory=dict)
     diffs: list[dict[str, str]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     node: dict[str, Any] = field(default_factory=dict)
+    node_missing: bool = False
+    resets_kubelet: bool = False
 
 
 @dataclass
@@ -109,6 +119,7 @@ class Comparison:
             ("volume", self._volume),
             ("image", self._image),
             ("units", self._units),
+            ("kubelet", self._kubelet),
             ("container_images", self._container_images),
             ("node", self._node),
             ("objects", self._objects),
@@ -123,11 +134,16 @@ class Comparison:
                 yield [str(error)]
 
     def _files(self, files: Sequence[Mapping[str, Any]], digests: Mapping[str, str]) -> list[str]:
+        changes, refused = self._changes(_files.parse(files, {}, digests))
+        return [*(change.reason() for change in changes), *refused]
+
+    def _changes(self, entries: Sequence[Desired]) -> tuple[list[Change], list[str]]:
+        """What differs, and what a person has to mend."""
         refused: list[str] = []
-        changes = _files.differences(_files.parse(files, {}, digests), refused)
+        changes = _files.differences(entries, refused)
         self._changed_paths |= {str(change.desired.path) for change in changes if change.rewrites}
         self.found.diffs += [change.diff() for change in changes]
-        return [*(change.reason() for change in changes), *refused]
+        return changes, refused
 
     def _volume(self, volume: Mapping[str, Any]) -> list[str]:
         wanted = _volume.parse(volume)
@@ -175,12 +191,43 @@ class Comparison:
         return []
 
     def _units(self, units: Sequence[Mapping[str, Any]]) -> list[str]:
-        wanted = [_systemd.parse_wanted(unit) for unit in units]
+        return self._unit_reasons([_systemd.parse_wanted(unit) for unit in units])[0]
+
+    def _kubelet(self, desired: Mapping[str, Any]) -> list[str]:
+        joined, started = self.membership.phase == "joined", bool(desired.get("started"))
+        flags = desired.get("flags") or {} if joined else {}
+        entries = _kubelet_settings.entries(desired.get("files") or [], flags)
+        changes, refused = self._changes(entries)
+        reasons = [
+            *(change.reason() for change in changes if change.desired.path != _kubelet.FLAGS),
+            *(
+                f"the kubelet has --{name}={_kubelet.flag(name)} instead of {value}"
+                for name, value in flags.items()
+                if _kubelet.FLAGS.exists() and _kubelet.flag(name) != value
+            ),
+            *refused,
+        ]
+        told, units = self._unit_reasons([_kubelet_settings.wanted(entries, started)])
+        reasons += told
+        if joined and started:
+            now, monotonic = time.time(), time.monotonic_ns() // 1000
+            reasons.append(_kubelet.loop(self.run, units[_kubelet.UNIT], now, monotonic))
+        elif joined:
+            unproven = _kubelet_settings.Record().exists()
+            reasons.append(_kubelet_settings.UNPROVEN if unproven else "")
+            if unproven or any(change.rewrites for change in changes):
+                self.found.resets_kubelet = True
+        return [reason for reason in reasons if reason]
+
+    def _unit_reasons(
+        self, wanted: Sequence[_systemd.Wanted]
+    ) -> tuple[list[str], Mapping[str, _systemd.Unit]]:
+        """What has to be done to units, and how they are."""
         services = _services.Services(
             self.run, COMMAND_SECONDS, True, frozenset(self._changed_paths)
         )
         report = services.converge(wanted)
-        return [
+        reasons = [
             *(
                 f"{name} {DONE_WORDS[done]}"
                 for done, names in report.actions().items()
@@ -193,6 +240,7 @@ class Comparison:
             ),
             *_undone(wanted),
         ]
+        return reasons, report.before
 
     def _container_images(self, _: bool) -> list[str]:
         if self._image_changes:
@@ -222,13 +270,18 @@ class Comparison:
             self.found.unknown.append(f"Node {desired['name']}: {error}")
             return []
         if live is None:
-            return [f"Node {desired['name']} is missing"]
+            self.found.node_missing = True
+            return [f"Node {desired['name']} is missing: it is registered again"]
         self.found.node = {
             "ready": _api.conditions(live).get("Ready") == "True",
             "unschedulable": bool(live["spec"].get("unschedulable")),
             "kubelet": live["status"]["nodeInfo"]["kubeletVersion"],
         }
-        return _node_object.reasons(live, desired.get("labels") or {}, desired.get("taints") or [])
+        return [
+            *([] if _kubelet.registered(live) else [_kubelet.UNREGISTERED]),
+            *_node_object.reasons(live, desired.get("labels") or {}, desired.get("taints") or []),
+            *_pod_network.reasons(live, desired.get("address") or ""),
+        ]
 
     def _objects(self, desired: Sequence[Mapping[str, Any]]) -> list[str]:
         if self.membership.phase != "joined":

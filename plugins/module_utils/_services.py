@@ -86,6 +86,14 @@ class Services:
         _command.check(result, "Asking systemd about the units failed")
         return _systemd.parse_show(result.stdout, names)
 
+    def restart(self, name: str) -> None:
+        """Restart a unit, whatever its files say. Raises `KubewrightError`."""
+        self._systemctl(f"{name} could not be restarted", ["restart", "--", name])
+
+    def reset_restarts(self, name: str) -> None:
+        """Have systemd count anew how often it has started a unit by itself; a restart may not."""
+        self._systemctl(f"{name} could not be reset", ["reset-failed", "--", name])
+
     def _change_files(self, plan: _systemd.FilePlan, report: Report) -> None:
         for names, words, done in (
             (plan.unmask, ["unmask"], report.unmasked),

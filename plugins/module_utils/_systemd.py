@@ -34,6 +34,7 @@ PROPERTIES = (
     "NeedDaemonReload",
     "InactiveExitTimestamp",
     "InactiveExitTimestampMonotonic",
+    "NRestarts",
 )
 SHOW = ("systemctl", "show", "--timestamp=us+utc", f"--property={','.join(PROPERTIES)}", "--")
 ENABLED = {"enabled", "alias", "generated", "transient"}
@@ -75,7 +76,10 @@ def parse_wanted(item: Mapping[str, Any]) -> Wanted:
 
 @dataclass(frozen=True)
 class Unit:
-    """What ``systemctl show`` says of a unit. Times in microseconds, 0: never started."""
+    """What ``systemctl show`` says of a unit. Times in microseconds, 0: never started.
+
+    `restarts`: how often systemd has started it again by itself since somebody started it.
+    """
 
     load: str
     active: str
@@ -84,6 +88,7 @@ class Unit:
     needs_reload: bool
     left_inactive: int
     left_inactive_monotonic: int
+    restarts: int = 0
 
     @property
     def known(self) -> bool:
@@ -150,6 +155,7 @@ def _parse_block(block: str) -> Unit:
         needs_reload=values.get("NeedDaemonReload") == "yes",
         left_inactive=parse_timestamp(values.get("InactiveExitTimestamp", "")),
         left_inactive_monotonic=int(values.get("InactiveExitTimestampMonotonic") or 0),
+        restarts=int(values.get("NRestarts") or 0),
     )
 
 

@@ -70,7 +70,7 @@ class Node:
             return f"containerd does not answer: {_last(said)}"
         if not _runtime_ready(said):
             return "containerd says that it is not ready"
-        return _kubelet() if joined else ""
+        return kubelet_trouble() if joined else ""
 
     def restart(self) -> str:
         """Mount what is active now, run everything from there; gives what went wrong, or ""."""
@@ -111,7 +111,8 @@ def healthz(configuration: Path) -> tuple[str, int]:
     return ("127.0.0.1" if address in ("", "0.0.0.0") else address), port
 
 
-def _kubelet() -> str:
+def kubelet_trouble() -> str:
+    """Why the kubelet is not healthy by its own word, "" when it is."""
     address, port = healthz(KUBELET)
     if not port:
         return ""  # that it runs has to do

@@ -133,6 +133,20 @@ certificates:
   type: dict
   returned: always
   sample: {due: false, serves: true, list: []}
+node_missing:
+  description: Whether the API says that there is no Node of this node, which has joined.
+  type: bool
+  returned: always
+pod_networks:
+  description: Networks of which this node's pods have addresses by its own word, where it knows.
+  type: list
+  elements: str
+  returned: always
+  sample: [10.244.3.0/24]
+resets_kubelet:
+  description: Whether the kubelet of a node that has joined would get other settings.
+  type: bool
+  returned: always
 api_ready:
   description: Whether this node's own API server is ready.
   type: bool
@@ -157,7 +171,9 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _drift,
     _fence,
     _kubeadm,
+    _kubelet,
     _node,
+    _pod_network,
     _preflight,
     _survey,
 )
@@ -203,9 +219,7 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
     )
     found = comparison.compare(documents)
     return {
-        "findings": check(preflight, machine, address)
-        if preflight and membership.phase == "none"
-        else [],
+        "findings": findings(preflight, membership, machine, address),
         "machine": machine,
         "membership": membership.as_dict(),
         "certificates": told,
@@ -214,6 +228,9 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
         "drift": found.drift,
         "unknown": found.unknown,
         "node": found.node,
+        "node_missing": found.node_missing,
+        "pod_networks": _pod_network.announced(),
+        "resets_kubelet": found.resets_kubelet,
         "diff": found.diffs,
     }
 
@@ -234,6 +251,21 @@ def read_membership(checked: bool, damaged_ok: bool) -> _kubeadm.Membership:
         if not damaged_ok:
             raise
         return _kubeadm.Membership("partial")
+
+
+def findings(
+    preflight: dict[str, Any] | None,
+    membership: _kubeadm.Membership,
+    machine: dict[str, Any],
+    address: str | None,
+) -> list[dict[str, str]]:
+    """What speaks against this machine as a node, or against its new address as one that is."""
+    if preflight and membership.phase == "none":
+        return check(preflight, machine, address)
+    if membership.phase != "joined":
+        return []
+    moved = _preflight.moved(membership.role, _kubelet.flag("node-ip"), address)
+    return [finding.as_dict() for finding in moved]
 
 
 def check(

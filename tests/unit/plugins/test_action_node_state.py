@@ -14,7 +14,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.kubewright.cluster.plugins.action import node_state
 
-HOST = {"worker_cluster_id": "3f0c", "worker_labels": {"a": "b"}}
+HOST = {"worker_cluster_id": "3f0c", "worker_labels": {"a": "b"}, "worker_address": "192.0.2.11"}
 
 
 def run(
@@ -50,8 +50,8 @@ def test_the_nodes_answer_is_the_result_of_one_call() -> None:
         "worker": {
             "membership": {"role": "worker", "cluster_id": "3f0c"},
             "certificates": True,
-            "units": [{"name": "kubelet.service", "state": "started"}],
-            "node": {"name": "web-1", "labels": {"a": "b"}},
+            "kubelet": {"started": True, "flags": {"node-ip": "192.0.2.11"}},
+            "node": {"name": "web-1", "labels": {"a": "b"}, "address": "192.0.2.11"},
         }
     }
 

@@ -256,3 +256,21 @@ def test_a_script_that_needs_another_runs_beside_it(tmp_path: Path) -> None:
 
 def test_a_script_for_nodes_is_the_modules_own_text() -> None:
     assert cluster.node_script("guard") == Path(_guard.__file__).read_text()
+
+
+def test_of_each_kind_one_kubelet_gets_other_settings_first() -> None:
+    groups = {
+        "control_plane": ["cp-1", "cp-2", "cp-3"],
+        "pool_web": ["web-1", "web-2"],
+        "pool_db": ["db-1", "db-2"],
+        "pool_one": ["one-1"],
+    }
+    named = ["cp-1", "cp-2", "web-1", "web-2", "db-2", "one-1"]
+    states = {name: {"resets_kubelet": True} for name in named} | {
+        "cp-3": {"resets_kubelet": False},
+        "db-1": {},
+    }
+    # Not the one that acts; and where nobody follows, nobody is waited for.
+    assert cluster.tried_first(states, groups, "cp-1") == ["cp-2", "web-1"]
+    assert cluster.tried_first(states, groups, "cp-2") == ["cp-1", "web-1"]
+    assert cluster.tried_first({}, groups, "") == []

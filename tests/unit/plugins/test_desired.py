@@ -170,7 +170,8 @@ def documents(directory: Path, host: str) -> dict[str, Any]:
 
 
 def files(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {file["path"]: file for file in document["files"]}
+    kubelet = document.get("kubelet", {})
+    return {file["path"]: file for file in [*document["files"], *kubelet.get("files", [])]}
 
 
 def test_a_host_is_sent_the_documents_of_its_roles(directory: Path) -> None:
@@ -278,7 +279,7 @@ def test_the_runtime_and_the_kernel(directory: Path) -> None:
     assert {"SystemdCgroup = true", "restrict_oom_score_adj = false"} <= set(configuration)
     units = {unit["name"]: unit for unit in document["units"]}
     assert units["systemd-sysctl.service"]["sysctls"]["net.ipv4.ip_forward"] == 1
-    assert units["kubelet.service"]["restart_after"] == [
+    assert [file["path"] for file in document["kubelet"]["files"]] == [
         "/etc/systemd/system/kubelet.service",
         "/etc/kubewright/kubelet.d",
         "/etc/kubewright/kubelet.d/10-kubewright.conf",

@@ -47,7 +47,7 @@ def live(
 ) -> dict[str, Any]:
     """A Node as the API gives it back."""
     return {
-        "metadata": {"name": "web-1", "labels": labels},
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/hostname": "web-1", **labels}},
         "spec": {"taints": list(taints), **({"unschedulable": True} if cordoned else {})},
         "status": {
             "conditions": [
@@ -86,7 +86,17 @@ def test_a_node_of_which_only_the_name_is_desired(server: Server) -> None:
 
 def test_a_node_that_is_gone_is_drift(server: Server) -> None:
     found = compare(node=NODE)
-    assert (found.drift, found.node) == ({"role": ["Node web-1 is missing"]}, {})
+    words = "Node web-1 is missing: it is registered again"
+    assert (found.drift, found.node) == ({"role": [words]}, {})
+    assert found.node_missing
+
+
+def test_a_node_that_no_kubelet_has_registered_with_is_drift(server: Server) -> None:
+    """The run that made it again was cut before the kubelet was restarted."""
+    server.answer(NODE_PATH, {**live({}, TAINT), "metadata": {"name": "web-1"}})
+    found = compare(node={"name": "web-1"})
+    assert found.drift == {"role": ["the kubelet has not registered with its Node"]}
+    assert not found.node_missing
 
 
 def test_what_nobody_answers_is_unknown_and_no_drift(server: Server) -> None:

@@ -85,6 +85,9 @@ def test_a_machine_of_which_nothing_is_known(run_module: RunModule) -> None:
         "drift": {},
         "unknown": [],
         "node": {},
+        "node_missing": False,
+        "pod_networks": [],
+        "resets_kubelet": False,
         "membership": {"phase": "none", "operation": None, "role": None, "cluster_id": None},
         "certificates": {"due": False, "serves": True, "list": []},
         "api_ready": False,
@@ -274,7 +277,7 @@ def test_who_is_not_root_compares_nothing(
 
 NODE_PATH = "/api/v1/nodes/web-1"
 NODE = {
-    "metadata": {"name": "web-1"},
+    "metadata": {"name": "web-1", "labels": {"kubernetes.io/hostname": "web-1"}},
     "spec": {},
     "status": {"nodeInfo": {"kubeletVersion": "v1.37.2"}},
 }

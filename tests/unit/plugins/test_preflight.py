@@ -153,3 +153,13 @@ def test_the_table_is_aligned_and_not_wide() -> None:
     assert lines[-1] == "                         -> y"
     assert len(lines) > 4 and max(map(len, lines)) <= _finding.WIDTH
     assert _finding.table([]) == ""
+
+
+def test_a_control_plane_that_moved_is_refused_and_a_worker_follows() -> None:
+    (finding,) = _preflight.moved("control_plane", "192.0.2.1", "192.0.2.9")
+    assert (finding.check, finding.severity) == ("address", "fatal")
+    assert "joined with the address 192.0.2.1, and is to have 192.0.2.9" in finding.text
+    assert "kubewright reset" in finding.remedy and "one control plane at a time" in finding.remedy
+    assert _preflight.moved("worker", "192.0.2.1", "192.0.2.9") == []
+    for same in (("192.0.2.1", "192.0.2.1"), (None, "192.0.2.9"), ("192.0.2.1", None)):
+        assert _preflight.moved("control_plane", *same) == []

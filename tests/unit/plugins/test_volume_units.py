@@ -82,7 +82,10 @@ def rendered(documents: dict[str, Any]) -> Callable[[str], dict[str, str]]:
         return {
             Path(one["path"]).name: one.get("content", "")
             for role in UNIT_ROLES
-            for one in documents[host][role]["files"]
+            for one in [
+                *documents[host][role]["files"],
+                *documents[host][role].get("kubelet", {}).get("files", []),
+            ]
         }
 
     return render
@@ -112,7 +115,7 @@ def test_nothing_runs_without_the_volume(rendered: Rendered) -> None:
     assert lines(mount, "Options") == ["loop,noatime,errors=remount-ro"]
     assert lines(mount, "What") == ["/var/lib/kubewright/volume.ext4"]
     # A limit of starts would keep a kubelet down that is restarted often.
-    for name in (READY, CHECK):
+    for name in (READY, CHECK, "kubelet.service"):
         assert lines(files[name], "StartLimitIntervalSec") == ["0"]
 
 

@@ -1,0 +1,269 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: how the kubelet of this node is, and why it died.
+
+A kubelet that its settings kill is started by systemd for ever, and for minutes its Node stays
+Ready. So three have to agree before it counts as well: systemd, which has not started it again, the
+kubelet's own ``/healthz``, and the API, to which it has reported since its start.
+
+Sources: kubelet.go, kubelet_node_status.go of Kubernetes 1.37 (what ends a kubelet, what it reports
+at its start); klog's format of lines and of values.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _api,
+    _command,
+    _systemd,
+    _trial_node,
+)
+
+UNIT = "kubelet.service"
+FLAGS = Path("/var/lib/kubelet/kubeadm-flags.env")
+FLAGS_VARIABLE = "KUBELET_KUBEADM_ARGS"
+HOSTNAME = "kubernetes.io/hostname"
+UNREGISTERED = "the kubelet has not registered with its Node"
+CALL_SECONDS = 30.0
+#: A loop: so often within so many seconds. It waits 2 s before each start, see the unit.
+LOOP_RESTARTS, LOOP_SECONDS = 2, 60
+#: Where no API server answers, being healthy for so long has to do.
+SETTLED_SECONDS = 20.0
+POLL = 0.5
+REASON_LENGTH = 400
+
+RESTARTED = re.compile(r"Scheduled restart job, restart counter is at \d+")
+ERROR = re.compile(r"^[EF]\d{4} [\d:.]+ +\d+ [\w.-]+:\d+\] ")
+# What the kubelet says last before it ends, the surest first.
+LAST_WORDS = (
+    re.compile(r'^E\d{4} .*\] "command failed" '),
+    re.compile(r'^E\d{4} .*\] "(Failed to (start|initialize)|Kubelet failed) '),
+    re.compile(r"^F\d{4} "),
+    re.compile(r"^(panic|fatal error): "),
+    re.compile(r"^Error: "),
+    ERROR,
+)
+VALUE = re.compile(r'\berr=("(?:[^"\\]|\\.)*")')
+# What all such messages have, and nobody needs.
+NOISE = re.compile(
+    r"^(failed to run Kubelet: |Error: |panic: )"
+    r"|failed to merge global and in-flight KubeletConfiguration while setting defaults, error: "
+    r"|, path: &TypeMeta\{[^}]*\}|(?<=, )error: (?=\[)"
+)
+
+
+def reason(journal: str) -> str:
+    """Why the kubelet ended, in its own words, out of its journal; "" where it says nothing."""
+    lines = journal.splitlines()
+    for pattern in LAST_WORDS:
+        for number in range(len(lines) - 1, -1, -1):
+            if pattern.search(lines[number]):
+                return _words(lines, number)[:REASON_LENGTH]
+    said = [line for line in lines if line.strip() and not line.startswith(UNIT)]
+    return said[-1].strip()[:REASON_LENGTH] if said else ""
+
+
+def _words(lines: Sequence[str], number: int) -> str:
+    line = lines[number]
+    if line.endswith("err=<"):  # klog's way to write a value of several lines
+        told = []
+        for below in lines[number + 1 :]:
+            if below.strip() == ">":
+                break
+            told.append(below.strip())
+        text = " ".join(told)
+    elif found := VALUE.search(line):
+        text = _unquoted(found[1])
+    else:
+        text = ERROR.sub("", line)
+    text = NOISE.sub("", NOISE.sub("", text))
+    title = re.search(r'\] "((?:[^"\\]|\\.)*)"', line)
+    if title and title[1] != "command failed":
+        text = f"{title[1]}: {text}" if title[1] not in text else text
+    return text.strip()
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return str(json.loads(text))
+    except ValueError:  # Go quotes a little more than JSON
+        return text[1:-1]
+
+
+def journal(run: _command.Runner, since: float) -> str:
+    """The kubelet's lines, and systemd's about it, since *since* (seconds since 1970)."""
+    command = ["journalctl", f"--unit={UNIT}", f"--since=@{since:.6f}"]
+    return run([*command, "--no-pager", "--output=cat"], timeout=CALL_SECONDS).stdout
+
+
+def loop(run: _command.Runner, unit: _systemd.Unit, now: float, now_monotonic: int) -> str:
+    """Why a kubelet that systemd starts again and again does not stay up; "" where it does.
+
+    *now* in seconds since 1970, *now_monotonic* in microseconds.
+    """
+    up = now_monotonic - unit.left_inactive_monotonic
+    settled = unit.active in _systemd.RUNNING and up > LOOP_SECONDS * 10**6
+    if unit.restarts < LOOP_RESTARTS or settled or unit.active in _systemd.STOPPED:
+        return ""
+    told = journal(run, now - LOOP_SECONDS)
+    count = len(RESTARTED.findall(told))
+    if count < LOOP_RESTARTS:
+        return ""
+    why = reason(told) or f"it says nothing; see `journalctl -u {UNIT}`"
+    return f"the kubelet has been restarted {count} times in the last minute: {why}"
+
+
+def flag(name: str) -> str | None:
+    """The value of one of the flags that kubeadm wrote, None where it is not there."""
+    return flag_in(FLAGS.read_text("utf-8"), name) if FLAGS.exists() else None
+
+
+def flag_in(text: str, name: str) -> str | None:
+    """The same in the text of that file."""
+    words = _flags(text)
+    found = [word.split("=", 1)[1] for word in words if word.startswith(f"--{name}=")]
+    return found[-1] if found else None
+
+
+def with_flag(text: str, name: str, value: str) -> str:
+    """The text of kubeadm's file of flags with another value of one; the rest stays."""
+    words = [word for word in _flags(text) if not word.startswith(f"--{name}=")]
+    joined = " ".join([*words, f"--{name}={value}"])
+    others = [line for line in text.splitlines() if not line.startswith(f"{FLAGS_VARIABLE}=")]
+    return "".join(f"{line}\n" for line in [*others, f'{FLAGS_VARIABLE}="{joined}"'])
+
+
+def _flags(text: str) -> list[str]:
+    for line in text.splitlines():
+        if line.startswith(f"{FLAGS_VARIABLE}="):
+            value = line.split("=", 1)[1]
+            return (shlex.split(value) or [""])[0].split() if value else []
+    return []
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the API says of this node's Node. `ready` is None where it did not answer.
+
+    `registered`: whether the kubelet has registered with this Node. It does so once, at its start.
+    """
+
+    ready: bool | None = None
+    registered: bool = True
+    reported: float = 0.0
+    renewed: float = 0.0
+    why: str = ""
+
+    def since(self, start: float) -> bool:
+        """Whether the kubelet has reported since *start*; its reports are told in whole seconds."""
+        return self.reported >= int(start) and self.renewed >= start
+
+
+@dataclass
+class Watch:
+    """Watches a kubelet after its start. *name*: its Node, "" where the API is not to be asked.
+
+    *seconds*: the limit. The clocks can be replaced.
+    """
+
+    run: _command.Runner
+    name: str = ""
+    api_servers: Sequence[str] = ()
+    api_name: str = ""
+    seconds: float = 120.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    healthy: Callable[[], str] = field(default=_trial_node.kubelet_trouble)
+
+    def trouble(self, was_ready: bool) -> str:
+        """Why the kubelet that was just started is not well; "" as soon as it is.
+
+        *was_ready*: whether its Node was Ready before, so that it has to be again. A Node that
+        was not has other reasons.
+        """
+        first = self._unit()
+        start = first.left_inactive / 10**6
+        end, well_since = self.clock() + self.seconds, None
+        while True:
+            unit = self._unit()
+            if unit.active == "failed" or unit.restarts - first.restarts >= LOOP_RESTARTS:
+                return reason(journal(self.run, start)) or "it ends, and does not say why"
+            missing = self._missing(unit, was_ready)
+            now = self.clock()
+            if missing is None:  # all that can be known is well
+                well_since = now if well_since is None else well_since
+                if now - well_since >= SETTLED_SECONDS:
+                    return ""
+            elif missing:
+                well_since = None
+            else:
+                return ""
+            if now >= end:
+                return f"after {self.seconds:g} s {missing or 'it has not stayed up'}"
+            self.sleep(POLL)
+
+    def _missing(self, unit: _systemd.Unit, was_ready: bool) -> str | None:
+        """What it still lacks; "" for nothing, None for nothing that is known."""
+        if unit.active not in _systemd.RUNNING:
+            return f"{UNIT} is {unit.active} ({unit.sub})"
+        if trouble := self.healthy():
+            return trouble
+        seen = self.see()
+        if seen.ready is None:
+            return None
+        if not seen.since(unit.left_inactive / 10**6):
+            return f"it has not reported to the API since its start ({seen.why or 'no report'})"
+        return f"its Node is not Ready: {seen.why}" if was_ready and not seen.ready else ""
+
+    def see(self) -> Sight:
+        """What the API says now, asked as the kubelet."""
+        if not (self.name and self.api_servers):
+            return Sight()
+        try:
+            with _api.as_kubelet(self.api_servers, self.api_name) as api:
+                node, lease = (
+                    api.get(_api.node_path(self.name)),
+                    api.get(_api.lease_path(self.name)),
+                )
+        except (_api.ApiUnreachable, _api.ApiError):
+            return Sight()
+        return sight(node, lease)
+
+    def _unit(self) -> _systemd.Unit:
+        result = self.run([*_systemd.SHOW, UNIT], timeout=CALL_SECONDS)
+        _command.check(result, "Asking systemd about the kubelet failed")
+        return _systemd.parse_show(result.stdout, [UNIT])[UNIT]
+
+
+def sight(node: Mapping[str, Any] | None, lease: Mapping[str, Any] | None) -> Sight:
+    """What a Node and its Lease say of the kubelet. Pure."""
+    conditions = ((node or {}).get("status") or {}).get("conditions") or []
+    ready: Mapping[str, Any] = next((one for one in conditions if one["type"] == "Ready"), {})
+    spec = (lease or {}).get("spec") or {}
+    return Sight(
+        ready=ready.get("status") == "True",
+        registered=registered(node),
+        reported=stamp(ready.get("lastHeartbeatTime")),
+        renewed=stamp(spec.get("renewTime")),
+        why=ready.get("message", "") if node else "the Node is not there",
+    )
+
+
+def registered(node: Mapping[str, Any] | None) -> bool:
+    """Whether the kubelet has registered with this Node: it gives it labels of its own then."""
+    return bool(node) and HOSTNAME in ((node or {})["metadata"].get("labels") or {})
+
+
+def stamp(text: str | None) -> float:
+    """A time of the API (2026-11-29T12:00:00.123456Z) in seconds since 1970; 0 for none."""
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else 0.0

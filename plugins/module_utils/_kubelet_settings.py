@@ -1,0 +1,244 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Private to kubewright.cluster: the kubelet gets other settings, and has to live with them.
+
+What is written over is recorded first (`Record`). Where the kubelet is well with the new settings
+the record goes, else the old ones are put back from it. Whoever is killed in between leaves the
+record: `node_state` names it, and the next run ends what this one began.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _atomic,
+    _files,
+    _kubelet,
+    _services,
+    _systemd,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+
+RECORD = Path("/var/lib/kubewright/kubelet.json")
+UNPROVEN = "its kubelet was given other settings by a run that was cut before it was seen to live"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The settings before, on disk, in *path*."""
+
+    path: Path = field(default_factory=lambda: RECORD)
+
+    def exists(self) -> bool:
+        """Whether settings are in place with which the kubelet was not seen to live."""
+        return self.path.exists()
+
+    def was_ready(self) -> bool:
+        """Whether the Node was Ready with the old ones."""
+        return bool(self._read()["ready"])
+
+    def remember(self, changes: Sequence[_files.Change], ready: bool) -> None:
+        """Record what *changes* write over, on disk when this returns.
+
+        What a run that was cut has recorded stays: with what it wrote, no kubelet was seen to live.
+        """
+        known: dict[str, Any] = {"ready": ready, "files": {}}
+        if self.exists():
+            known = self._read()
+        for change in changes:
+            path = change.desired.path
+            if change.desired.state != "directory" and str(path) not in known["files"]:
+                known["files"][str(path)] = _as_it_is(path)
+        _atomic.make_directories(self.path.parent)
+        _atomic.write_file(self.path, json.dumps(known).encode(), mode=0o600)
+
+    def put_back(self) -> None:
+        """Write the old settings; a directory that was made for new ones stays."""
+        for name, old in self._read()["files"].items():
+            path = Path(name)
+            if old is None:
+                _atomic.remove_if_there(path)
+                continue
+            _atomic.write_file(
+                path,
+                base64.b64decode(old["content"]),
+                mode=old["mode"],
+                uid=old["uid"],
+                gid=old["gid"],
+                sync_directory=False,
+            )
+        _atomic.fsync_directories(Path(name).parent for name in self._read()["files"])
+
+    def forget(self) -> None:
+        """Remove it, on disk when this returns."""
+        if _atomic.remove_if_there(self.path):
+            _atomic.fsync_directory(self.path.parent)
+
+    def _read(self) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads(self.path.read_bytes())
+        return read
+
+
+def _as_it_is(path: Path) -> dict[str, Any] | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None  # a link of somebody's in a directory that is ours
+    return {
+        "content": base64.b64encode(path.read_bytes()).decode(),
+        "mode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }
+
+
+def entries(files: Sequence[Mapping[str, Any]], flags: Mapping[str, str]) -> list[_files.Desired]:
+    """*files* as for node_files, and kubeadm's file of flags with these values, where it is."""
+    found = _files.parse(files, {})
+    if flags and _kubelet.FLAGS.exists():
+        text = _kubelet.FLAGS.read_text("utf-8")
+        for name, value in flags.items():
+            if _kubelet.flag_in(text, name) != value:
+                text = _kubelet.with_flag(text, name, value)
+        mode = stat.S_IMODE(_kubelet.FLAGS.stat().st_mode)
+        found.append(_files.Desired(_kubelet.FLAGS, "file", text.encode(), mode=mode))
+    return found
+
+
+def paths(found: Sequence[_files.Desired]) -> list[str]:
+    """Those that would be written now, other than their mode and owner."""
+    changes = _files.differences(found)
+    return list(dict.fromkeys(str(one.desired.path) for one in changes if one.rewrites))
+
+
+def wanted(found: Sequence[_files.Desired], started: bool) -> _systemd.Wanted:
+    """The kubelet's unit, which reads these at its start. *started*: also where it was stopped."""
+    return _systemd.Wanted(
+        name=_kubelet.UNIT,
+        enabled=True,
+        masked=False,
+        state="started" if started else None,
+        restart_after=tuple(str(entry.path) for entry in found),
+    )
+
+
+@dataclass
+class Settings:
+    """The kubelet's settings on this node. *joined*: whether it is, so that the kubelet has to run.
+
+    *predict*: nothing is written or restarted, only reported.
+    """
+
+    services: _services.Services
+    watch: _kubelet.Watch
+    joined: bool
+    record: Record = field(default_factory=Record)
+
+    @property
+    def predict(self) -> bool:
+        """Whether only to report."""
+        return self.services.predict
+
+    def converge(
+        self, entries: Sequence[_files.Desired], want: _systemd.Wanted, again: str = ""
+    ) -> tuple[list[_files.Change], _services.Report, list[str]]:
+        """Give the kubelet what differs, and see it live with it.
+
+        *again*: why it has to be restarted in any case. Gives what was written, what was done to
+        the unit, and why. Raises `KubewrightError` when it does not live with its settings; then
+        it has the ones back that it had before.
+        """
+        changes = _files.differences(entries)
+        if not self.joined:
+            if not self.predict:
+                _files.apply(changes)
+            return changes, self.services.converge([want]), []
+        unit = self.services.show([want.name])[want.name]
+        if want.state is None and unit.active != "inactive":
+            want = replace(want, state="started")
+        reasons = self._reasons(unit, again)
+        if self.predict:
+            report = self.services.converge([want])
+            if reasons and want.name not in (*report.started, *report.restarted):
+                report.restarted.append(want.name)
+            return changes, report, reasons
+        ready = bool(self.watch.see().ready)
+        if changes:
+            self.record.remember(changes, ready)
+            _files.apply(changes)
+        report, trouble = self._run(want, ready, force=bool(reasons), stopped=unit)
+        if trouble:
+            raise KubewrightError(self._undone(want, trouble, unit))
+        return changes, report, reasons
+
+    def _reasons(self, unit: _systemd.Unit, again: str) -> list[str]:
+        """Why it is restarted although nothing is written."""
+        looping = _kubelet.loop(self.watch.run, unit, time.time(), time.monotonic_ns() // 1000)
+        unproven = UNPROVEN if self.record.exists() else ""
+        return [reason for reason in (unproven, looping, again) if reason]
+
+    def _run(
+        self, want: _systemd.Wanted, ready: bool, *, force: bool, stopped: _systemd.Unit
+    ) -> tuple[_services.Report, str]:
+        """Start or restart it where that is needed; then why it is not well, "" when it is."""
+        report = _services.Report(before={want.name: stopped}, after={want.name: stopped})
+        if want.state is None and stopped.active == "inactive":
+            # Somebody has stopped it. Who starts it sees whether it lives.
+            return self.services.converge([want]), ""
+        began = time.time()
+        try:
+            if stopped.restarts:
+                self.services.reset_restarts(want.name)
+            report = self._start(want, force=force)
+        except KubewrightError as error:
+            return report, _kubelet.reason(_kubelet.journal(self.watch.run, began)) or str(error)
+        if want.name not in (*report.started, *report.restarted):
+            return report, ""
+        if self.record.exists():
+            ready = self.record.was_ready()
+        trouble = self.watch.trouble(ready)
+        if not trouble:
+            self.record.forget()
+        return report, trouble
+
+    def _start(self, want: _systemd.Wanted, *, force: bool) -> _services.Report:
+        """Start or restart it where its files say so; *force*: in any case."""
+        report = self.services.converge([want])
+        if force and want.name not in (*report.started, *report.restarted):
+            self.services.restart(want.name)
+            report.restarted.append(want.name)
+        return report
+
+    def _undone(self, want: _systemd.Wanted, trouble: str, unit: _systemd.Unit) -> str:
+        """Put the old settings back; what to tell."""
+        if not self.record.exists():
+            return (
+                f"The kubelet does not run: {trouble}. Nothing was changed on this node that could "
+                f"be taken back. `journalctl -u {want.name}` tells more; mend the cause and run "
+                "the same again."
+            )
+        ready = self.record.was_ready()
+        self.record.put_back()
+        now = "is well with them"
+        with contextlib.suppress(KubewrightError):
+            self.services.reset_restarts(want.name)
+            self._start(want, force=True)
+        if left := self.watch.trouble(ready):
+            now = f"does not run with them either: {left}"
+        self.record.forget()
+        return (
+            f"The kubelet does not run with its new settings: {trouble}. It has the old ones back "
+            f"and {now}. Correct the settings (kubelet_args in cluster.yml), then run the same "
+            f"again. `journalctl -u {want.name}` on the node tells more."
+        )
