@@ -48,6 +48,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._files import Change, Desired
+from ansible_collections.kubewright.cluster.plugins.module_utils._finding import Finding
 
 IMAGE_ROOT = Path("/opt/kubewright")
 CONTAINERD = "/run/containerd/containerd.sock"
@@ -70,7 +71,8 @@ class Findings:
 
     `node`: what the API says of this node, empty while it is not known. `node_missing`: whether it
     says that there is none. `resets_kubelet`: whether the kubelet of a node that has joined would
-    get other settings.
+    get other settings. `findings`: what is as it should be, and yet not as somebody would
+    expect.
     """
 
     drift: dict[str, list[str]] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Findings:
     node: dict[str, Any] = field(default_factory=dict)
     node_missing: bool = False
     resets_kubelet: bool = False
+    findings: list[Finding] = field(default_factory=list)
 
 
 @dataclass
@@ -277,6 +280,8 @@ class Comparison:
             "unschedulable": bool(live["spec"].get("unschedulable")),
             "kubelet": live["status"]["nodeInfo"]["kubeletVersion"],
         }
+        registered = desired.get("register_taints") or []
+        self.found.findings += _node_object.unregistered(live, registered)
         return [
             *([] if _kubelet.registered(live) else [_kubelet.UNREGISTERED]),
             *_node_object.reasons(live, desired.get("labels") or {}, desired.get("taints") or []),

@@ -11,6 +11,8 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubewright.cluster.plugins.module_utils._finding import WARNING, Finding
+
 Taint = Mapping[str, Any]
 
 
@@ -67,6 +69,26 @@ def missing_taints(live: Mapping[str, Any], taints: Sequence[Taint]) -> list[Tai
     return [taint for taint in taints if not any(_same(taint, other) for other in has)]
 
 
+def unregistered(live: Mapping[str, Any], taints: Sequence[Taint]) -> list[Finding]:
+    """Of *taints* that the kubelet was to register with, those that the Node *live* lacks.
+
+    What is none the kubelet refuses by itself.
+    """
+    name = live["metadata"]["name"]
+    taints = [taint for taint in taints if {"key", "effect"} <= taint.keys()]
+    return [
+        Finding(
+            "taints",
+            WARNING,
+            f"It lacks the taint {_words(taint)}: registerWithTaints counts when a node joins, and "
+            "this one has joined.",
+            f"Give it the taint yourself (`kubectl taint node {name} {_words(taint)}`), or take it "
+            "out of registerWithTaints.",
+        )
+        for taint in missing_taints(live, taints)
+    ]
+
+
 def patch(
     live: Mapping[str, Any], labels: Mapping[str, str], taints: Sequence[Taint]
 ) -> dict[str, Any]:
@@ -86,6 +108,12 @@ def patch(
     if missing:
         body["spec"] = {"taints": [*kept, *(dict(taint) for taint in missing)]}
     return body
+
+
+def _words(taint: Taint) -> str:
+    """As kubectl writes it."""
+    value = taint.get("value")
+    return f"{taint['key']}{f'={value}' if value else ''}:{taint['effect']}"
 
 
 def _key(taint: Taint) -> str:

@@ -92,7 +92,8 @@ unknown:
   returned: always
 findings:
   description:
-    - What speaks against this machine as a node, of one that has not joined a cluster. Each has
+    - What speaks against this machine as a node, of one that has not joined a cluster; of one that
+      has, what has no effect on it any more. Each has
       C(check), C(severity) (fatal, warning), C(text) and C(remedy).
   type: list
   elements: dict
@@ -219,7 +220,10 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
     )
     found = comparison.compare(documents)
     return {
-        "findings": findings(preflight, membership, machine, address),
+        "findings": [
+            *findings(preflight, membership, machine, address),
+            *(finding.as_dict() for finding in found.findings),
+        ],
         "machine": machine,
         "membership": membership.as_dict(),
         "certificates": told,

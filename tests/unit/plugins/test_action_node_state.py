@@ -51,7 +51,12 @@ def test_the_nodes_answer_is_the_result_of_one_call() -> None:
             "membership": {"role": "worker", "cluster_id": "3f0c"},
             "certificates": True,
             "kubelet": {"started": True, "flags": {"node-ip": "192.0.2.11"}},
-            "node": {"name": "web-1", "labels": {"a": "b"}, "address": "192.0.2.11"},
+            "node": {
+                "name": "web-1",
+                "labels": {"a": "b"},
+                "address": "192.0.2.11",
+                "register_taints": [],
+            },
         }
     }
 

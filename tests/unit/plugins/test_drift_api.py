@@ -67,6 +67,18 @@ def test_a_node_that_is_as_desired(server: Server) -> None:
     assert server.asked == [(KUBELET, NODE_PATH)]
 
 
+def test_a_taint_that_counts_at_the_join_alone_is_told(server: Server) -> None:
+    """It is no drift: an apply would change nothing."""
+    server.answer(NODE_PATH, live({"kubewright.io/pool": "web"}, TAINT))
+    gpu = {"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}
+    found = compare(node={**NODE, "register_taints": [TAINT, gpu, {"key": "half"}]})
+    assert found.drift == {}
+    (told,) = found.findings
+    assert (told.check, told.severity) == ("taints", "warning")
+    assert told.text.startswith("It lacks the taint dedicated=gpu:NoSchedule: registerWithTaints")
+    assert "`kubectl taint node web-1 dedicated=gpu:NoSchedule`" in told.remedy
+
+
 def test_labels_and_taints_that_differ(server: Server) -> None:
     server.answer(NODE_PATH, live({"kubewright.io/pool": "db"}, ready="Unknown"))
     found = compare(node=NODE)

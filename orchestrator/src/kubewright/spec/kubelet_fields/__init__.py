@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 #: A duration as Go's time.ParseDuration reads it; the kubelet takes no bare number for one.
 _GO_DURATION = r"^[+-]?(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$"
@@ -47,6 +48,20 @@ _TEXTS_BY_NAME = Kind(dict[str, list[str]], "a list of texts by name")
 _MAPPING = Kind(dict[str, Any], "a mapping of its own fields")
 _MAPPINGS = Kind(list[dict[str, Any]], "a list of mappings")
 
+
+class _Taint(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    key: Annotated[str, Field(min_length=1)]
+    value: NotRequired[str]
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+
+_TAINTS = Kind(
+    list[_Taint], "a list of taints, such as [{key: dedicated, value: gpu, effect: NoSchedule}]"
+)
+#: What is known better than the words of ``tools/kubelet_fields.py`` say it.
+_OWN_KINDS: Mapping[str, Kind] = {"registerWithTaints": _TAINTS}
 #: By the words of ``tools/kubelet_fields.py``.
 _KINDS: Mapping[str, Kind] = {
     "bool": _SWITCH,
@@ -75,4 +90,4 @@ def minors() -> list[str]:
 def fields(minor: str) -> Mapping[str, Kind]:
     """Return the kind of each field of a minor that is known, by its name."""
     text = (resources.files(__name__) / f"{minor}.json").read_text("utf-8")
-    return {name: _KINDS[kind] for name, kind in json.loads(text).items()}
+    return {name: _OWN_KINDS.get(name, _KINDS[kind]) for name, kind in json.loads(text).items()}
