@@ -25,6 +25,8 @@ MAX_CONTROL_PLANES = 7
 NODE_PREFIX = 24
 # It hands out at most 2^16 node networks (kubeadm: PodSubnetNodeMaskMaxDiff).
 WIDEST_POD_PREFIX = NODE_PREFIX - 16
+# Of a node's network the first and the last address are no host's, and the bridge takes one.
+MAX_PODS = 2 ** (32 - NODE_PREFIX) - 3
 # kubeadm: at most 20 bits of service addresses, and at least 10 addresses.
 SERVICE_PREFIXES = (12, 28)
 MIN_VOLUME_BYTES = _volume.MINIMUM_BYTES
@@ -49,7 +51,8 @@ class Node:
 
     ``address`` is None where a provider has yet to make the machine. ``unchecked`` says what
     switches the check of its SSH host key off, if anything. ``labels`` are what becomes labels of
-    its Node, by where it is said.
+    its Node, by where it is said. ``max_pods``: what its kubelet is told, where the network of pods
+    is ours.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Node:
     volume_type: object = "local"
     volume_device: object = None
     labels: Mapping[str, object] = field(default_factory=dict)
+    max_pods: object = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,12 @@ def _machines(cluster: Cluster) -> Iterator[str]:
             yield (
                 f"{node.name}: kubewright_provider: there is no provider '{node.provider}'. The "
                 f"providers here are: {', '.join(sorted(cluster.providers))}."
+            )
+        if isinstance(node.max_pods, int) and node.max_pods > MAX_PODS:
+            yield (
+                f"{node.name}: container_runtime_kubelet_configuration: maxPods {node.max_pods} is "
+                f"more than a node has addresses for: its /{NODE_PREFIX} of kubewright_pod_cidr "
+                f"has {MAX_PODS + 1}, of which the bridge takes one. Write {MAX_PODS} or less."
             )
         size = node.volume_bytes
         if not isinstance(size, int) or isinstance(size, bool) or size < MIN_VOLUME_BYTES:

@@ -95,6 +95,7 @@ def read(
             variables.get("system_volume_type", "local"),
             variables.get("system_volume_device"),
             _nodes.told_labels(variables),
+            _max_pods(variables),
         )
         for host, variables in hosts.items()
     ]
@@ -131,6 +132,14 @@ def providers() -> list[str]:
     """The providers that this collection has: its roles ``provider_<name>``."""
     found = ROLES.glob("provider_*/tasks")
     return sorted(path.parent.name.removeprefix("provider_").replace("_", "-") for path in found)
+
+
+def _max_pods(variables: Variables) -> Any:
+    """Another network than ours may have other room."""
+    if variables.get("cni_plugin", "flannel") != "flannel":
+        return None
+    told = variables.get("container_runtime_kubelet_configuration")
+    return told.get("maxPods") if isinstance(told, Mapping) else None
 
 
 def _whole(path: Any) -> Path:

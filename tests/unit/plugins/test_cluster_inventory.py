@@ -393,3 +393,14 @@ def test_what_becomes_a_label_of_the_node_is_one(images: Path) -> None:
     assert all("Write letters, digits, - _ and ., at most 63" in problem for problem in told)
     good = {"region": "eu_1", "zone": "eu-1", "node_type": "m5.XL"}
     assert read(images, kubewright_machine=good).problems == []
+
+
+def test_a_node_has_an_address_for_each_pod(images: Path) -> None:
+    told = {"container_runtime_kubelet_configuration": {"maxPods": 300}}
+    (problem,) = read(images, **told).problems
+    assert problem == (
+        "delta: container_runtime_kubelet_configuration: maxPods 300 is more than a node has "
+        "addresses for: its /24 of kubewright_pod_cidr has 254, of which the bridge takes one. "
+        "Write 253 or less."
+    )
+    assert read(images, **told, cni_plugin="none").problems == [], "its own room is its own affair"

@@ -153,6 +153,35 @@ def test_durations_as_the_kubelet_reads_them(duration: str, taken: bool) -> None
 
 
 @pytest.mark.parametrize(
+    ("taints", "taken"),
+    [
+        ([{"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}], True),
+        ([{"key": "dedicated", "effect": "NoExecute"}], True),
+        ([{"key": "dedicated"}], False),
+        ([{"key": "", "effect": "NoSchedule"}], False),
+        ([{"key": "dedicated", "effect": "Never"}], False),
+        ([{"key": "dedicated", "effect": "NoSchedule", "operator": "Exists"}], False),
+        ({"key": "dedicated"}, False),
+    ],
+)
+def test_taints_as_the_kubelet_reads_them(taints: Any, taken: bool) -> None:
+    found = [*kubelet.findings(("x",), "registerWithTaints", taints, "1.37")]
+    assert all("write a list of taints, such as [{key: " in one.remedy for one in found)
+    assert bool(found) is not taken
+
+
+@pytest.mark.parametrize(("pods", "taken"), [(110, True), (253, True), (254, False)])
+def test_a_node_has_an_address_for_each_pod(pods: int, taken: bool) -> None:
+    found = [*kubelet.findings(("x",), "maxPods", pods, "1.37")]
+    said = (
+        "254 is more than a node has addresses for: its /24 of pod_cidr has 254, of which the "
+        "bridge takes one"
+    )
+    assert [one.message for one in found] == ([] if taken else [said])
+    assert [one.remedy for one in found] == ([] if taken else ["write 253 or less"])
+
+
+@pytest.mark.parametrize(
     ("version", "said"),
     [
         ("1.37.2", ""),

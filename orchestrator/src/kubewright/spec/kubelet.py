@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kubewright.spec import pod_network
 from kubewright.spec.errors import Finding, Location
 from kubewright.spec.kubelet_fields import fields, minors
 from kubewright.spec.messages import describe
@@ -59,3 +60,15 @@ def findings(where: Location, name: str, value: Any, version: str) -> Iterator[F
             for detail in error.errors(include_url=False):
                 inside: Location = tuple(detail["loc"])
                 yield Finding((*where, *inside), describe(detail), f"write {kind.words}")
+        else:
+            yield from _too_many_pods(where, name, value)
+
+
+def _too_many_pods(where: Location, name: str, value: Any) -> Iterator[Finding]:
+    if name == "maxPods" and value > pod_network.MAX_PODS:
+        yield Finding(
+            where,
+            f"{value} is more than a node has addresses for: its /{pod_network.NODE_PREFIX} of "
+            f"pod_cidr has {pod_network.ADDRESSES}, of which the bridge takes one",
+            f"write {pod_network.MAX_PODS} or less",
+        )

@@ -14,15 +14,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from kubewright.spec import kubelet, own_machines
+from kubewright.spec import kubelet, own_machines, pod_network
 from kubewright.spec.errors import Finding, Location, dotted
 from kubewright.spec.models import LABEL, MAX_NODES, MIN_VOLUME_GB, Spec
 from kubewright.spec.names import CONTROL_PLANE, MAX_HOST_NAME, host_name
 
-#: The pod network of one node: kube-controller-manager's default --node-cidr-mask-size for IPv4.
-NODE_PREFIX = 24
-#: kube-controller-manager hands out at most 2^16 node networks (kubeadm: PodSubnetNodeMaskMaxDiff).
-WIDEST_POD_PREFIX = NODE_PREFIX - 16
 #: kubeadm: at most 20 bits of service addresses (MaximumBitsForServiceSubnet) ...
 WIDEST_SERVICE_PREFIX = 12
 #: ... and at least 10 addresses (MinimumAddressesInServiceSubnet), since DNS takes the tenth.
@@ -258,7 +254,7 @@ def _networks(
     pods, services = networks.get("pod_cidr"), networks.get("service_cidr")
     if pods is not None:
         machines = _count(data.get("control_plane")) + sum(_count(pool) for _, pool in pools)
-        found += _pod_network(pods, machines)
+        found += pod_network.findings(pods, machines)
     if services is not None:
         found += _service_network(services)
     if pods is not None and services is not None and pods.overlaps(services):
@@ -301,24 +297,6 @@ def _network(text: str) -> IPv4Network | tuple[str, str]:
                 "write a private network, such as one of 10.0.0.0/8",
             )
     return network
-
-
-def _pod_network(network: IPv4Network, machines: int) -> Iterator[Finding]:
-    if network.prefixlen < WIDEST_POD_PREFIX:
-        yield Finding(
-            ("pod_cidr",),
-            f"/{network.prefixlen} is too large: Kubernetes divides at most a /{WIDEST_POD_PREFIX}",
-            f"write a prefix length from {WIDEST_POD_PREFIX} to {NODE_PREFIX}",
-        )
-        return
-    room = 2 ** (NODE_PREFIX - network.prefixlen) if network.prefixlen <= NODE_PREFIX else 0
-    if room < max(machines, 1):
-        needed = max(WIDEST_POD_PREFIX, NODE_PREFIX - (max(machines, 1) - 1).bit_length())
-        yield Finding(
-            ("pod_cidr",),
-            f"{network} has room for {room} nodes (a /{NODE_PREFIX} each) of {machines}",
-            f"write a prefix length of {needed} or less",
-        )
 
 
 def _service_network(network: IPv4Network) -> Iterator[Finding]:
