@@ -36,6 +36,7 @@ class Fleet:
     asked. `begun`: whether the cluster has been whole once. `skip_unreachable`: the user agrees
     that a first apply goes on without those that do not answer. `in_no_pool`: the provider of each
     machine that no pool has. `claimed`: machines that carry the cluster's id only since this run.
+    `nodes`: what the inventory says of each host, of which the provider counts.
     """
 
     answers: Mapping[str, Mapping[str, Any]]
@@ -47,6 +48,7 @@ class Fleet:
     skip_unreachable: bool = False
     in_no_pool: Mapping[str, str] = field(default_factory=dict)
     claimed: Sequence[str] = ()
+    nodes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def present(self) -> dict[str, Mapping[str, Any]]:
@@ -57,7 +59,7 @@ class Fleet:
     def left_out(self) -> dict[str, _refusals.Refusal]:
         """Those that did not, and why."""
         return {
-            host: _reason(answer)
+            host: _reason(answer).of(host, str(self.nodes.get(host, {}).get("provider", "")))
             for host, answer in self.answers.items()
             if host not in self.present
         }
@@ -153,7 +155,8 @@ def _reason(answer: Mapping[str, Any]) -> _refusals.Refusal:
         return _refusals.Refusal(
             "machine",
             "Its machine is not there, is off, or could not be made.",
-            "Look at what failed before this, or power it on.",
+            "If it is on, look at what failed before this.",
+            off=True,
         )
     parts = (answer.get(key) for key in ("msg", "module_stderr", "module_stdout", "stderr"))
     said = "\n".join(str(part) for part in parts if part)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ansible.module_utils.common.yaml import yaml_load
+from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
 
 FILE = Path(__file__).resolve().parents[2] / "roles/preflight/refusals.yml"
 LAST_LINES = 3
@@ -22,18 +23,37 @@ PROBE = "probe"
 
 
 class Refusal(NamedTuple):
-    """What happened, and what to do."""
+    """What happened, and what to do. `off`: a machine without power is as silent."""
 
     check: str
     text: str
     remedy: str
+    off: bool = False
+
+    def of(self, host: str, provider: str) -> Refusal:
+        """The same with how that host is switched on. `provider`: empty where it is not known."""
+        if not self.off:
+            return self
+        ways = {
+            "": "Power it on.",
+            _nodes.STATIC: "If it is off, switch it on yourself: by its button, its BMC or what it "
+            "is a virtual machine of.",
+        }
+        made = (
+            f"If it is off, the next `kubewright apply` switches it on, and so does the playbook "
+            f"kubewright.cluster.power_on with -e kubewright_target={host}."
+        )
+        return self._replace(remedy=f"{ways.get(provider, made)} {self.remedy}")
 
 
 @cache
 def known() -> tuple[tuple[re.Pattern[str], Refusal], ...]:
     """All that are known by their words, narrower patterns first."""
     return tuple(
-        (re.compile(one["pattern"]), Refusal(one["check"], one["text"], one["remedy"]))
+        (
+            re.compile(one["pattern"]),
+            Refusal(one["check"], one["text"], one["remedy"], one.get("powerless", False)),
+        )
         for one in yaml_load(FILE.read_text("utf-8"))
     )
 

@@ -47,6 +47,12 @@ options:
     description: Whether the cluster has been whole once.
     type: bool
     default: false
+  nodes:
+    description:
+      - What M(kubewright.cluster.cluster_inventory) says of each host. Its C(provider) decides how
+        a machine that is off is switched on.
+    type: dict
+    default: {}
   skip_unreachable:
     description: Begin the cluster without the machines that do not answer.
     type: bool
@@ -124,6 +130,7 @@ argument_spec: dict[str, Any] = {
     "cluster_id": {"type": "str", "default": ""},
     "state_dir": {"type": "str", "default": ""},
     "begun": {"type": "bool", "default": False},
+    "nodes": {"type": "dict", "default": {}},
     "skip_unreachable": {"type": "bool", "default": False},
     "in_no_pool": {"type": "list", "elements": "dict", "default": []},
     "claimed": {"type": "list", "elements": "str", "default": []},

@@ -72,7 +72,7 @@ def test_no_machines_is_said_once() -> None:
         ({"machines": GOOD.machines[:3]}, ["demo-web-1 has no machine"]),
         (
             {"machines": (*GOOD.machines[:3], replace(GOOD.machines[3], power="off"))},
-            ["the machine demo-web-1 was off"],
+            ["the machine demo-web-1 was off when its provider was last asked; 'kubewright apply'"],
         ),
         (
             {

@@ -177,7 +177,7 @@ def test_who_does_not_answer_has_a_reason() -> None:
     decided = decide(hosts, {}, {"refused": "Connection refused"})
     assert [node.reason for node in decided.nodes] == [
         "Connection refused",
-        "its machine is off",
+        "its machine is off; apply switches it on",
         "",
     ]
     assert decided.as_dict()["nodes"][0]["reason"] == "Connection refused"

@@ -43,6 +43,7 @@ def report(answers: dict[str, Any], check: bool = False, **options: Any) -> dict
         "skip_unreachable": False,
         "in_no_pool": [],
         "claimed": [],
+        "nodes": {},
         **options,
     }
     return preflight_report.run(given, check)
@@ -222,6 +223,29 @@ def test_a_begun_cluster_goes_on_without_and_ends_red() -> None:
     assert report(three(("web-1",)), begun=True, skip_unreachable=True)["incomplete"] is False
 
 
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ("static", "If it is off, switch it on yourself: by its button, its BMC or what it is a"),
+        ("local", "If it is off, the next `kubewright apply` switches it on, and so does the"),
+        ("", "Power it on. "),
+    ],
+)
+def test_how_a_machine_that_is_off_is_switched_on(provider: str, words: str) -> None:
+    dead = "ssh: connect to host x port 22: No route to host"
+    nodes = {"web-1": {"provider": provider}} if provider else {}
+    answers = {"cp-1": answer("cp-1"), "web-1": silent(dead), "web-2": {}, "web-3": silent()}
+    found = report(answers, nodes={**nodes, "web-2": {"provider": provider}}, begun=True)
+    remedies = {one["host"]: one["remedy"] for one in found["findings"]}
+    assert remedies["web-1"].startswith(words)
+    assert remedies["web-1"].endswith(" Check the address and this machine's network.")
+    assert remedies["web-2"].startswith(words)
+    # Who refuses has power.
+    assert remedies["web-3"].startswith("Start sshd there")
+    if provider == "local":
+        assert "kubewright.cluster.power_on with -e kubewright_target=web-1." in remedies["web-1"]
+
+
 def test_who_answers_and_fails_is_not_silent() -> None:
     damaged = {"failed": True, "msg": "/var/lib/kubewright/kubeadm.json is damaged."}
     answers = {"cp-1": answer("cp-1"), "web-1": damaged}
@@ -279,7 +303,8 @@ def test_why_a_host_does_not_answer(said: str, check: str, words: str) -> None:
     assert found is not None
     assert (found.check, words in found.text) == (check, True), found
     assert found.remedy.endswith(".")
-    assert remedy(said) == f"{found.text} {found.remedy}", "the command says the same"
+    of_any = found.of("web-1", "")
+    assert remedy(said) == f"{of_any.text} {of_any.remedy}", "the command says the same"
 
 
 def test_a_reason_that_is_not_known_is_told_as_it_is() -> None:
@@ -293,7 +318,7 @@ def test_what_does_not_end_the_run_is_shown_as_warnings() -> None:
     plugin._task = SimpleNamespace(check_mode=False)
     options = {"control_planes": [], "cluster_name": "", "cluster_id": "", "state_dir": ""}
     given: dict[str, Any] = {**options, "begun": False, "skip_unreachable": False}
-    given |= {"in_no_pool": [], "claimed": []}
+    given |= {"in_no_pool": [], "claimed": [], "nodes": {}}
     for severity, shown in (("warning", 1), ("fatal", 0)):
         answers = {"cp-1": answer("cp-1", findings=[{**SWAP, "severity": severity}])}
         with mock.patch.object(action.display, "warning") as warning:

@@ -7,8 +7,9 @@ The collection that came with this package knows them: its preflight tells the s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import Any
 
 import yaml
 
@@ -24,9 +25,14 @@ def _known() -> tuple[tuple[re.Pattern[str], str], ...]:
     if not file.is_file():
         return ()
     return tuple(
-        (re.compile(one["pattern"]), f"{one['text']} {one['remedy']}")
+        (re.compile(one["pattern"]), f"{one['text']} {_of_power(one)}{one['remedy']}")
         for one in yaml.safe_load(file.read_text(encoding="utf-8"))
     )
+
+
+def _of_power(one: Mapping[str, Any]) -> str:
+    """Who may be off, of whatever provider."""
+    return "Power it on. " if one.get("powerless") else ""
 
 
 def remedy(message: str) -> str:

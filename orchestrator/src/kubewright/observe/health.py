@@ -66,7 +66,10 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
         if host not in power:
             found.append(f"{host} has no machine")
         elif power[host] != "on":
-            found.append(f"the machine {host} was {power[host]} when its provider was last asked")
+            found.append(
+                f"the machine {host} was {power[host]} when its provider was last asked; "
+                "'kubewright apply' switches it on"
+            )
     return found
 
 
