@@ -108,6 +108,7 @@ def answer(name: str, text: str) -> dict[str, Any]:
         "node": {"ready": False, "unschedulable": False, "kubelet": text, text: text},
         "api_ready": False,
         "epoch": 0,
+        "fence": {"epoch": 0, "run": text},
         "paths": [text],
         "token": text,
         "token_id": text,
