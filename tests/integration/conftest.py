@@ -49,6 +49,7 @@ ORDER = (
     "test_sealed",
     "test_trial",
     "test_drift",
+    "test_certificates",
     "test_one_writer",
     "test_lost",
     "test_failover",
