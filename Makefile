@@ -100,6 +100,10 @@ volumes: install ## Volumes on devices, broken and full ones, images by HTTP, on
 	pytest $(patsubst %,tests/integration/test_%.py,$(VOLUMES))
 
 # CHAOS has more options: see python tests/chaos --help.
+.PHONY: suites
+suites: install ## Those of the longer tests that recent commits can break, as many as fit into 40 minutes
+	python tools/suites.py --used 0
+
 .PHONY: chaos
 chaos: install ## Kill apply once at each step of a new cluster; the next one finishes it (hours)
 	kubewright image build 1.37.2
