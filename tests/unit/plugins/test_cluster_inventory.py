@@ -376,7 +376,7 @@ def test_no_operation_on_machines_whose_keys_nobody_checks(operation: str) -> No
     (play,) = yaml.safe_load((CHECKOUT / f"playbooks/{operation}.yml").read_text())
     target, work = play["tasks"]
     tasks = CHECKOUT / "playbooks" / target["ansible.builtin.import_tasks"]
-    _named, check = yaml.safe_load(tasks.read_text())
+    _named, check, *_record = yaml.safe_load(tasks.read_text())
     assert check["kubewright.cluster.cluster_inventory"] == {"refuse": False}
     assert check["any_errors_fatal"] is True
     assert work["ansible.builtin.include_role"]["tasks_from"] == operation
