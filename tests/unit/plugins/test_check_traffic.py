@@ -127,7 +127,7 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("node")
-    for name in ("netlink", "check", "guard", "report"):
+    for name in ("netlink", "check", "certificates", "guard", "report"):
         (root / f"{name}.py").write_text((SCRIPTS / f"_{name}.py").read_text())
     authority = _pki.make_authority(API_NAME, datetime.datetime.now(datetime.UTC))
     (root / "ca.crt").write_text(authority.certificate)

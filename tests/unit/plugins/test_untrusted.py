@@ -141,8 +141,9 @@ def play(ansible: Ansible, inventory: Path, **more: str) -> str:
 
 def kubelet(directory: Path, host: str) -> dict[str, Any]:
     """The kubelet's configuration that a host would get."""
-    files = json.loads((directory / f"{host}.json").read_text())["documents"]["container_runtime"]
-    drop_in = next(file for file in files["files"] if file["path"].endswith("10-kubewright.conf"))
+    documents = json.loads((directory / f"{host}.json").read_text())["documents"]
+    files = documents["container_runtime"]["kubelet"]["files"]
+    drop_in = next(file for file in files if file["path"].endswith("10-kubewright.conf"))
     configuration: dict[str, Any] = json.loads(drop_in["content"])
     return configuration
 
