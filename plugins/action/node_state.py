@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired, _options
 
@@ -35,16 +36,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             _options.check(roles, told, self._templar, variables)
             arguments["documents"] = _desired.documents(roles, self._templar, variables)
         asked = time.time()
-        result: dict[str, Any] = self._execute_module(
-            module_name="kubewright.cluster.node_state",
-            module_args=arguments,
-            # Or Ansible would copy every document into the node's journal at each run.
-            task_vars={**variables, "ansible_no_target_syslog": True},
-        )
+        # Or Ansible would copy every document into the node's journal at each run.
+        result = self._ask(arguments, {**variables, "ansible_no_target_syslog": True})
         if "clock" in result:
             limits = (arguments.get("documents") or {}).get("preflight") or {}
             result["clock"] = clock(result["clock"], asked, time.time())
             result["clock"]["tolerated"] = float(limits.get("clock_seconds", TOLERATED))
+        return result
+
+    def _ask(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name="kubewright.cluster.node_state",
+                module_args=arguments,
+                task_vars=variables,
+            )
+        except AnsibleConnectionFailure as error:
+            # Where ssh gives up while the module is still written to it, Ansible tells of the pipe
+            # and not what ssh says. A command without input has nothing to write: it is told why.
+            if isinstance(error.__cause__, BrokenPipeError):
+                self._low_level_execute_command(":")
+            raise
         return result
 
 

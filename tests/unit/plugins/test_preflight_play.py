@@ -21,6 +21,8 @@ echo "No ED25519 host key is known for it and you have requested strict checking
 echo "Host key verification failed." >&2
 exit 255
 """
+#: The same of one that is still there when nobody can write to it any more.
+LINGERS = STRANGE.replace("exit 255", "exec <&-; sleep 0.5; exit 255")
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -78,12 +80,13 @@ def test_a_limit_without_localhost_is_refused(ansible: Ansible, limit: str) -> N
     assert ("nothing listens" in said) is not refused
 
 
+@pytest.mark.parametrize("client", [STRANGE, LINGERS], ids=["ends", "lingers"])
 @pytest.mark.parametrize("check", [False, True])
 def test_machines_of_ones_own_whose_host_keys_nobody_knows(
-    tmp_path: Path, ansible: Ansible, check: bool
+    tmp_path: Path, ansible: Ansible, check: bool, client: str
 ) -> None:
     ssh = tmp_path / "ssh"
-    ssh.write_text(STRANGE)
+    ssh.write_text(client)
     ssh.chmod(0o755)
     strange = {
         "ansible_ssh_executable": str(ssh),
