@@ -8,55 +8,30 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired, _options
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._on_node import NodeAction
 
 # Where the role preflight does not say, and its default.
 TOLERATED = 1.0
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(NodeAction):
     """One remote call."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
-
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def ask(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
-        super().run(tmp, task_vars)
-        variables = task_vars or {}
-        arguments = {key: value for key, value in self._task.args.items() if value is not None}
         if roles := arguments.get("roles"):
             # The host's own: what the play tells roles is ours, and not all of it is known yet.
-            told = variables["hostvars"][variables["inventory_hostname"]]
-            _options.check(roles, told, self._templar, variables)
-            arguments["documents"] = _desired.documents(roles, self._templar, variables)
+            told = task_vars["hostvars"][task_vars["inventory_hostname"]]
+            _options.check(roles, told, self._templar, task_vars)
+            arguments["documents"] = _desired.documents(roles, self._templar, task_vars)
         asked = time.time()
         # Or Ansible would copy every document into the node's journal at each run.
-        result = self._ask(arguments, {**variables, "ansible_no_target_syslog": True})
+        result = super().ask(arguments, {**task_vars, "ansible_no_target_syslog": True})
         if "clock" in result:
             limits = (arguments.get("documents") or {}).get("preflight") or {}
             result["clock"] = clock(result["clock"], asked, time.time())
             result["clock"]["tolerated"] = float(limits.get("clock_seconds", TOLERATED))
-        return result
-
-    def _ask(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        try:
-            result: dict[str, Any] = self._execute_module(
-                module_name="kubewright.cluster.node_state",
-                module_args=arguments,
-                task_vars=variables,
-            )
-        except AnsibleConnectionFailure as error:
-            # Where ssh gives up while the module is still written to it, Ansible tells of the pipe
-            # and not what ssh says. A command without input has nothing to write: it is told why.
-            if isinstance(error.__cause__, BrokenPipeError):
-                self._low_level_execute_command(":")
-            raise
         return result
 
 

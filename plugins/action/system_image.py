@@ -8,28 +8,31 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.module_utils import _fetch, _image
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._on_node import NodeAction
 
-MODULE = "kubewright.cluster.system_image"
 # What is in memory at a time of the rest of a transfer that was cut.
 SENT_BYTES = 16 * _image.PIECE_BYTES
 
+# Bytes a second, below which a transfer hangs: what has come of it is kept, and the next goes on.
+SLOWEST = 64 << 10
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+
+class ActionModule(NodeAction):
     """One remote call when the node has the image; else two and one transfer."""
 
     TRANSFERS_FILES = True
-    _supports_check_mode = True
-    _supports_async = False
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def seconds(self, arguments: dict[str, Any]) -> float:
+        """With the transfer, and the second call."""
+        local = None if arguments.get("url") else self._local_image(arguments.get("path"))
+        if local is None:
+            return super().seconds(arguments)
+        return 2 * super().seconds(arguments) + local.stat().st_size / SLOWEST
+
+    def ask(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
-        super().run(tmp, task_vars)
-        arguments = {key: value for key, value in self._task.args.items() if value is not None}
         if arguments.get("url"):
             try:
                 # Before a bad one, which may hold a password, is told to anybody.
@@ -42,7 +45,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if local is not None:
             arguments["size"] = local.stat().st_size
             arguments["transfer_owner"] = self._transfer_owner()
-        result = self._module(arguments, task_vars)
+        result = super().ask(arguments, task_vars)
         arrived = result.get("transfer")
         if local is not None and arrived and not result.get("failed"):
             # The connection streams the file. The node hashes it, so nobody has to here.
@@ -52,7 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     return {"failed": True, "changed": False, "msg": failed}
             else:
                 self._connection.put_file(str(local), arrived)
-            result = self._module({**arguments, "arrived": arrived}, task_vars)
+            result = super().ask({**arguments, "arrived": arrived}, task_vars)
         return result
 
     def _send_rest(self, local: Path, arrived: str, offset: int, size: int) -> str:
@@ -79,14 +82,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     )
                 offset += len(piece)
         return ""
-
-    def _module(
-        self, arguments: dict[str, Any], task_vars: dict[str, Any] | None
-    ) -> dict[str, Any]:
-        result: dict[str, Any] = self._execute_module(
-            module_name=MODULE, module_args=arguments, task_vars=task_vars
-        )
-        return result
 
     def _local_image(self, path: str | None) -> Path | None:
         """The image on the controller; None when none is named: the node may have it."""

@@ -19,8 +19,10 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from ansible_collections.kubewright.cluster.plugins.module_utils import _holders
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 # What a host lacks is in the system image; a reset keeps it beside its records while the image
@@ -34,6 +36,8 @@ ADMIN_PATH = (
 # All that a command inherits. A run's mark is on each process that it starts on the controller.
 INHERITED = ("HOME", "KUBEWRIGHT_RUN", "PATH", "TMPDIR")
 SHOWN_LINES = 15
+# Whoever is killed is gone at once, unless the kernel itself waits for something.
+KILL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,36 @@ class SystemRunner:
             stdout, stderr = process.communicate(stdin, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise KubewrightError(
-                f"`{shlex.join(argv)}` did not end within {timeout:g} s and was stopped."
+                f"`{shlex.join(argv)}` did not end within {timeout:g} s and was stopped"
+                f"{'' if self._kill(process) else ', but the kernel does not let it end'}."
             ) from error
-        finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+        except BaseException:
+            self._kill(process)
+            raise
         return Result(tuple(argv), process.returncode, stdout, stderr)
+
+    def _kill(self, process: subprocess.Popen[str]) -> bool:
+        """End a command with all of its group, and who left that and holds the node's lock.
+
+        Nobody waits for the pipes' end, which a process that got away may have open. False where
+        it is not gone in time: one that waits for a disk is only when that answers.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for fd in self.pass_fds:
+            for pid in _holders.of_lock(Path(f"/proc/self/fd/{fd}").readlink()):
+                if pid != os.getpid():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        try:
+            process.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
 
 def check(result: Result, doing: str) -> Result:

@@ -30,6 +30,8 @@ from typing import Any
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _before,
     _claim,
+    _holders,
+    _limits,
     _sealed,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -60,6 +62,7 @@ def node_lock(
     claim: _claim.Claim | None,
     timeout: float,
     *,
+    limit: float = _limits.WORK,
     check_mode: bool = False,
     scope: str = NODE,
     writes: bool = True,
@@ -68,15 +71,30 @@ def node_lock(
     """Hold the node lock and the right to write by *claim* for the body.
 
     *claim*: the run's, None for a task without one (then only the lock is taken).
-    *timeout*: seconds to wait for the lock. *check_mode*: nothing is locked or recorded, an old
-    claim is refused all the same. *scope*: the lock's name; ``images`` lets an image import run
-    beside the rest, everything else is ``node``. *writes*: False for one who only reads: where
+    *timeout*: seconds to wait for the lock. *limit*: seconds that the body may take; after that it
+    hangs, and this process ends, and the lock with it. *check_mode*: nothing is locked or recorded,
+    an old claim is refused all the same. *scope*: the lock's name; ``images`` lets an image import
+    run beside the rest, everything else is ``node``. *writes*: False for one who only reads: where
     nobody has written since the machine booted, no lock is made for it. The first one who writes
     records what the machine was before (`_before`). *opens*: whether the read-only places become
     writable for this process, until its end; False for one who has to unmount them for all.
 
     Raises `LockTimeout`, `StaleEpoch`. Main thread only (the wait is ended by SIGALRM).
     """
+    held = _held(claim, timeout, check_mode, scope, writes, opens)
+    with held as fence, _limits.ends_within(limit):
+        yield fence
+
+
+@contextlib.contextmanager
+def _held(
+    claim: _claim.Claim | None,
+    timeout: float,
+    check_mode: bool,
+    scope: str,
+    writes: bool,
+    opens: bool,
+) -> Iterator[Fence]:
     if check_mode:
         _refuse(claim, read_claim())
         yield Fence(())
@@ -124,7 +142,7 @@ def _locked(path: Path, timeout: float) -> Iterator[int]:
         while True:
             if not flock_within(fd, timeout):
                 raise LockTimeout(
-                    f"{path} was held by {_holders(path, fd)} for more than {timeout:g} s. Another "
+                    f"{path} was held by {_told(path, fd)} for more than {timeout:g} s. Another "
                     "run is at work on this node: wait for it, or end that process, then run again."
                 )
             if _is_at(path, fd):
@@ -187,20 +205,12 @@ def flock_within(fd: int, timeout: float) -> bool:
         signal.signal(signal.SIGALRM, previous)
 
 
-def _holders(path: Path, own_fd: int) -> str:
+def _told(path: Path, own_fd: int) -> str:
     """Who holds *path*, for a message: "process 41 (python3), process 44 (kubeadm)".
 
-    The kernel marks the descriptors that hold a lock in ``fdinfo``. Where /proc cannot be read,
-    the pid that the taker wrote into the file has to do.
+    Where /proc cannot be read, the pid that the taker wrote into the file has to do.
     """
-    pids = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            for fd in (process / "fd").iterdir():
-                if str(fd.readlink()) == str(path):
-                    if "FLOCK" in (process / "fdinfo" / fd.name).read_text("ascii", "replace"):
-                        pids.append(int(process.name))
-                    break
+    pids = _holders.of_lock(path)
     if pids:
         return ", ".join(f"process {pid} ({_name(pid)})" for pid in sorted(pids))
     taker = os.pread(own_fd, 32, 0).decode("ascii", "replace").strip()

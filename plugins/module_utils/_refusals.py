@@ -60,7 +60,10 @@ def known() -> tuple[tuple[re.Pattern[str], Refusal], ...]:
 
 def explain(said: str) -> Refusal | None:
     """What the words of SSH, sudo, the shell or Ansible mean; None where they are not known."""
-    return next((refusal for pattern, refusal in known() if pattern.search(said)), None)
+    for pattern, refusal in known():
+        if match := pattern.search(said):
+            return refusal._replace(text=match.expand(refusal.text))
+    return None
 
 
 def unexplained(said: str, unreachable: bool) -> Refusal:

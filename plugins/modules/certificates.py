@@ -101,6 +101,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _certificates,
     _command,
     _fence,
+    _limits,
     _renewal,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
@@ -181,7 +182,10 @@ def main() -> None:
     now = datetime.now(timezone.utc)
     try:
         with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params),
+            params["lock_timeout"],
+            limit=_limits.work("certificates", params),
+            check_mode=check_mode,
         ) as fence:
             node = _renewal.Node(
                 params["name"],

@@ -69,6 +69,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _api,
     _command,
     _fence,
+    _limits,
     _objects,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
@@ -117,7 +118,10 @@ def main() -> None:
     try:
         with (
             _fence.node_lock(
-                _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+                _fence.claim_of(params),
+                params["lock_timeout"],
+                limit=_limits.work("cluster_objects", params),
+                check_mode=check_mode,
             ) as fence,
             _api.as_administrator(params["api_servers"], params["api_name"]) as api,
         ):

@@ -60,7 +60,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _api
+from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _limits
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
@@ -146,7 +146,10 @@ def main() -> None:
     )
     params = module.params
     try:
-        with _api.as_administrator(params["api_servers"], params["api_name"]) as api:
+        with (
+            _limits.ends_within(_limits.work("cluster_ready", params)),
+            _api.as_administrator(params["api_servers"], params["api_name"]) as api,
+        ):
             if module.check_mode:
                 module.exit_json(changed=False, missing=left(api, params))
             wait(api, params)

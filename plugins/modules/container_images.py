@@ -74,6 +74,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _containers,
     _fence,
+    _limits,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
@@ -96,7 +97,11 @@ def main() -> None:
     missing: _containers.Missing | None
     try:
         with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode, scope="images"
+            _fence.claim_of(params),
+            params["lock_timeout"],
+            limit=_limits.work("container_images", params),
+            check_mode=check_mode,
+            scope="images",
         ) as fence:
             containerd = _containers.Containerd(
                 root / "bin" / "ctr",

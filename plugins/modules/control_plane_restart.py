@@ -70,6 +70,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _certificates,
     _command,
     _fence,
+    _limits,
     _renewal,
     _static_pods,
 )
@@ -103,7 +104,10 @@ def main() -> None:
     params: dict[str, Any] = module.params
     try:
         with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=module.check_mode
+            _fence.claim_of(params),
+            params["lock_timeout"],
+            limit=_limits.work("control_plane_restart", params),
+            check_mode=module.check_mode,
         ) as fence:
             pods = _static_pods.StaticPods(
                 _command.SystemRunner(fence.pass_fds),

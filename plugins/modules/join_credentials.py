@@ -85,7 +85,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence, _join
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _fence,
+    _join,
+    _limits,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
@@ -119,7 +124,10 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params),
+            params["lock_timeout"],
+            limit=_limits.work("join_credentials", params),
+            check_mode=check_mode,
         ) as fence:
             tokens = _join.Tokens(
                 Path(params["kubeadm"]),

@@ -138,6 +138,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _fence,
     _kubeadm,
+    _limits,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
@@ -320,7 +321,10 @@ def main() -> None:
     lock_timeout = module.params["lock_timeout"]
     try:
         with _fence.node_lock(
-            _fence.claim_of(module.params), lock_timeout, check_mode=module.check_mode
+            _fence.claim_of(module.params),
+            lock_timeout,
+            limit=_limits.work("kubeadm", module.params),
+            check_mode=module.check_mode,
         ) as fence:
             changed, before, after = converge(Kubeadm(module, fence))
     except FORESEEN as error:

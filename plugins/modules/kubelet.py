@@ -103,6 +103,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _kubeadm,
     _kubelet,
     _kubelet_settings,
+    _limits,
     _services,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
@@ -157,7 +158,10 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params),
+            params["lock_timeout"],
+            limit=_limits.work("kubelet", params),
+            check_mode=check_mode,
         ) as fence:
             result = converge(params, _command.SystemRunner(fence.pass_fds), check_mode)
     except FORESEEN as error:

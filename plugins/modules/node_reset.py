@@ -75,6 +75,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _fence,
     _kubeadm,
+    _limits,
     _reset,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
@@ -159,12 +160,18 @@ def main() -> None:
             _fence.node_lock(
                 _fence.claim_of(params),
                 params["lock_timeout"],
+                limit=_limits.work("node_reset", params),
                 check_mode=check_mode,
                 writes=is_node,
                 opens=False,
             ) as fence,
             _fence.node_lock(
-                None, params["lock_timeout"], check_mode=check_mode, scope="images", writes=False
+                None,
+                params["lock_timeout"],
+                limit=_limits.work("node_reset", params),
+                check_mode=check_mode,
+                scope="images",
+                writes=False,
             ) as images,
         ):
             machine = _before.Machine(

@@ -152,6 +152,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _before,
     _command,
     _fence,
+    _limits,
     _services,
     _systemd,
 )
@@ -208,7 +209,10 @@ def main() -> None:
         module.exit_json(changed=False, **_services.Report().actions())
     try:
         with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params),
+            params["lock_timeout"],
+            limit=_limits.work("node_services", params),
+            check_mode=check_mode,
         ) as fence:
             runner = _command.SystemRunner(fence.pass_fds)
             changed = frozenset(params["changed_paths"])

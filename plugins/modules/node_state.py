@@ -173,6 +173,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _kubeadm,
     _kubelet,
+    _limits,
     _node,
     _pod_network,
     _preflight,
@@ -310,7 +311,11 @@ def main() -> None:
         }
     try:
         with _fence.node_lock(
-            None, params["lock_timeout"], check_mode=not root, writes=False
+            None,
+            params["lock_timeout"],
+            limit=_limits.work("node_state", params),
+            check_mode=not root,
+            writes=False,
         ) as fence:
             result = look(params, fence)
     except FORESEEN as error:

@@ -69,6 +69,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _api,
     _command,
     _fence,
+    _limits,
     _pod_network,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
@@ -105,7 +106,10 @@ def main() -> None:
     try:
         with (
             _fence.node_lock(
-                _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+                _fence.claim_of(params),
+                params["lock_timeout"],
+                limit=_limits.work("pod_network", params),
+                check_mode=check_mode,
             ) as fence,
             _api.as_kubelet(params["api_servers"], params["api_name"]) as api,
         ):

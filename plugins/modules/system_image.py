@@ -152,6 +152,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _image,
     _image_use,
     _kubeadm,
+    _limits,
     _manifest,
     _signature,
 )
@@ -386,7 +387,10 @@ def main() -> None:
         if params["digest"] is not None:
             params["digest"] = _digest.parse(params["digest"])
         with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params),
+            params["lock_timeout"],
+            limit=_limits.work("system_image", params),
+            check_mode=check_mode,
         ) as fence:
             before = store.active()
             result = converge(store, params, check_mode, _command.SystemRunner(fence.pass_fds))

@@ -73,6 +73,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _image,
     _image_use,
+    _limits,
     _manifest,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
@@ -142,7 +143,12 @@ def main() -> None:
     params = module.params
     store = _image.Store(Path(params["volume"]))
     try:
-        with _fence.node_lock(None, params["lock_timeout"], writes=False) as fence:
+        with _fence.node_lock(
+            None,
+            params["lock_timeout"],
+            limit=_limits.work("system_image_info", params),
+            writes=False,
+        ) as fence:
             run = _command.SystemRunner(fence.pass_fds)
             # A machine without a volume has no images: that is no error of who asks.
             found = images(store, params["manifests"], run) if store.is_mounted() else []

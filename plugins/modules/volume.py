@@ -90,6 +90,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _fence,
+    _limits,
     _volume,
     _volume_make,
 )
@@ -131,7 +132,10 @@ def main() -> None:
     try:
         wanted = parse(params)
         with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            _fence.claim_of(params),
+            params["lock_timeout"],
+            limit=_limits.work("volume", params),
+            check_mode=check_mode,
         ) as fence:
             run = _command.SystemRunner(fence.pass_fds)
             steps = _volume.steps(wanted, run)

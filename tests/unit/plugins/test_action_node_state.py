@@ -23,7 +23,14 @@ def run(
     """The action on a host with `HOST`'s variables: its result, and the calls that it made."""
     told = {**HOST, **(task_vars or {})}
     variables = {"inventory_hostname": "web-1", "hostvars": {"web-1": told}, **told}
-    task = SimpleNamespace(args=arguments, async_val=0, action="node_state", check_mode=False)
+    task = SimpleNamespace(
+        args=arguments,
+        async_val=0,
+        action="x.node_state",
+        resolved_action=None,
+        check_mode=False,
+        no_log=False,
+    )
     action = node_state.ActionModule.__new__(node_state.ActionModule)
     action._task, action._templar = task, Templar(DataLoader(), variables)
     calls: list[dict[str, Any]] = []

@@ -57,7 +57,14 @@ def run(
     connection = Connection()
     connection.status = status
     connection.become = become  # type: ignore[assignment]
-    task = SimpleNamespace(args=arguments, async_val=0, action="system_image", check_mode=False)
+    task = SimpleNamespace(
+        args=arguments,
+        async_val=0,
+        action="x.system_image",
+        resolved_action=None,
+        check_mode=False,
+        no_log=False,
+    )
     action = system_image.ActionModule.__new__(system_image.ActionModule)
     action._task, action._connection = task, connection
     action._loader = SimpleNamespace(path_dwim=lambda path: f"/play/{path}")

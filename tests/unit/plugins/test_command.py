@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,28 @@ def test_command_over_its_time_dies_with_its_children(tmp_path: Path) -> None:
     os.set_blocking(reader, True)
     assert os.read(reader, 1) == b""  # end of file: nobody has it open any more
     os.close(reader)
+
+
+def test_who_got_away_keeps_neither_us_nor_the_lock(tmp_path: Path) -> None:
+    """A daemon that a command made holds its pipes, and the lock that it inherited."""
+    lock = tmp_path / "lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        runner = _command.SystemRunner([file.fileno()])
+        began = time.monotonic()
+        with pytest.raises(KubewrightError, match=r"did not end within 0\.3 s and was stopped\."):
+            runner(["sh", "-c", "setsid sleep 60 & sleep 60"], timeout=0.3)
+        assert time.monotonic() - began < 20
+    done = subprocess.run(["flock", "--nonblock", str(lock), "true"])
+    assert done.returncode == 0
+
+
+def test_who_cannot_be_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel lets nobody go who waits for a disk."""
+    monkeypatch.setattr(_command, "KILL_SECONDS", 0.2)
+    monkeypatch.setattr(os, "killpg", lambda *_: None)
+    with pytest.raises(KubewrightError, match="but the kernel does not let it end"):
+        run(["sleep", "5"], timeout=0.1)
 
 
 def test_what_is_set_for_users_of_the_machine_reaches_no_command(

@@ -37,7 +37,10 @@ def _of_power(one: Mapping[str, Any]) -> str:
 
 def remedy(message: str) -> str:
     """Return why and what to do about a failure of these words, empty where nothing is known."""
-    return next((words for pattern, words in _known() if pattern.search(message)), "")
+    for pattern, words in _known():
+        if match := pattern.search(message):
+            return match.expand(words)
+    return ""
 
 
 def remedies(failures: Iterable[tuple[str, str]]) -> list[tuple[str, tuple[str, ...]]]:

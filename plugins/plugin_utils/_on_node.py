@@ -1,0 +1,102 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Run a module on a node, and give up where the node does not answer.
+
+The module ends itself when it hangs, see ``module_utils/_limits``. Whoever can't, because the
+kernel does not let it, or because the machine or its sshd stands still while the connection stays,
+is not waited for: to the play it is a host that can't be reached, and all others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible_collections.kubewright.cluster.plugins.module_utils import _limits
+
+
+class NodeAction(ActionBase):  # type: ignore[misc]
+    """A module of this collection that works on nodes. A subclass may do more in `ask`."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    @property
+    def module(self) -> str:
+        """The module's name, without the collection's."""
+        return str(self._task.resolved_action or self._task.action).rpartition(".")[2]
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """See the module's documentation."""
+        super().run(tmp, task_vars)
+        arguments = {key: value for key, value in self._task.args.items() if value is not None}
+        with _ends_within(self.seconds(arguments)):
+            result = self.ask(arguments, task_vars or {})
+        if result.get("hung"):
+            raise AnsibleConnectionFailure(result["msg"])
+        return result
+
+    def seconds(self, arguments: dict[str, Any]) -> float:
+        """How long the node has."""
+        return _limits.on_controller(self.module, arguments)
+
+    def ask(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Give the module's result."""
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name=f"kubewright.cluster.{self.module}",
+                module_args=arguments,
+                task_vars=task_vars,
+            )
+        except AnsibleConnectionFailure as error:
+            # Where ssh gives up while the module is still written to it, Ansible tells of the pipe
+            # and not what ssh says. A command without input has nothing to write: it is told why.
+            if isinstance(error.__cause__, BrokenPipeError):
+                self._low_level_execute_command(":")
+            raise
+        return result
+
+
+class _NoAnswer(BaseException):
+    """Time is over. No exception that a connection might handle and go on."""
+
+
+@contextlib.contextmanager
+def _ends_within(seconds: float) -> Iterator[None]:
+    """Raise `AnsibleConnectionFailure` where the body takes longer, and end this task's ssh."""
+    if signal.getsignal(signal.SIGALRM) != signal.SIG_DFL:
+        yield  # the task has a ``timeout`` of its own, which Ansible sees to
+        return
+
+    def over(_signum: int, _frame: FrameType | None) -> None:
+        raise _NoAnswer
+
+    signal.signal(signal.SIGALRM, over)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    except _NoAnswer:
+        _end_children()
+        raise AnsibleConnectionFailure(_limits.hung(seconds)) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _end_children() -> None:
+    """End what this worker of Ansible has started, which would wait on."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The second field is the name in parentheses; the second one behind it the parent.
+            if int(stat.read_text("utf-8", "replace").rpartition(")")[2].split()[1]) == os.getpid():
+                os.kill(int(stat.parent.name), signal.SIGKILL)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A module that hangs ends, with the node's lock; where it can't, nobody waits for it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+import yaml
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.kubewright.cluster.plugins.action import kubeadm
+from ansible_collections.kubewright.cluster.plugins.module_utils import _limits, _refusals
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _on_node
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+RUNTIME = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())
+READERS = ["cluster_ready", "node_state", "system_image_info"]
+MODULES = sorted([*RUNTIME["action_groups"]["node"], *READERS])
+#: What no connection is made for.
+HERE = (
+    "assert",
+    "debug",
+    "fail",
+    "include_role",
+    "include_tasks",
+    "import_tasks",
+    "meta",
+    "set_fact",
+)
+HANG = """
+    import os, sys
+    from pathlib import Path
+    sys.path.append(sys.argv[1])
+    from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _limits
+    _fence.LOCK_DIRECTORY = Path(sys.argv[2])
+    path = Path(sys.argv[2], "pipe")
+    os.mkfifo(path)
+    with _fence.node_lock(None, 1, limit=0.3, writes=False):
+        pass
+    (Path(sys.argv[2]) / "node.lock").touch()
+
+    def compare(path):
+        path.read_bytes()  # nobody writes into it
+
+    with _fence.node_lock(None, 1, limit=0.5, writes=False):
+        compare(path)
+"""
+
+
+def test_a_module_that_hangs_ends_and_says_where(tmp_path: Path, collections_path: Path) -> None:
+    began = time.monotonic()
+    words = [sys.executable, "-c", textwrap.dedent(HANG), str(collections_path), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert time.monotonic() - began < 30
+    told = json.loads(done.stdout)
+    assert told == {
+        "failed": True,
+        "hung": True,
+        "changed": False,
+        "msg": f"This machine did not answer within 0.5 s: it hangs at {tmp_path}/pipe",
+    }
+    free = subprocess.run(["flock", "--nonblock", str(tmp_path / "node.lock"), "true"])
+    assert free.returncode == 0, "the lock is gone with it"
+
+
+def test_who_is_done_in_time_is_left_alone() -> None:
+    with _limits.ends_within(0.2):
+        pass
+    time.sleep(0.4)  # it would have ended this test's process
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_module_on_nodes_has_a_limit_on_both_sides(name: str) -> None:
+    action = importlib.import_module(
+        f"ansible_collections.kubewright.cluster.plugins.action.{name}"
+    )
+    assert issubclass(action.ActionModule, _on_node.NodeAction)
+    text = (CHECKOUT / f"plugins/modules/{name}.py").read_text()
+    assert ("_fence.node_lock(" in text) is not ("_limits.ends_within(" in text)
+    if name in {*_limits.MODULES, *_limits.TIMEOUTS}:
+        assert f'_limits.work("{name}", ' in text
+    document = yaml.safe_load(
+        importlib.import_module(
+            f"ansible_collections.kubewright.cluster.plugins.modules.{name}"
+        ).DOCUMENTATION
+    )["options"]
+    assert _limits.TIMEOUTS.get(name) == document.get("timeout", {}).get("default")
+    # The controller waits for who ends himself in time.
+    here, there = _limits.on_controller(name, {}), _limits.work(name, {})
+    assert here >= there + _limits.MARGIN + (0 if name == "cluster_ready" else 600)
+
+
+def test_what_a_module_is_told_to_wait_for_counts() -> None:
+    assert _limits.work("node_state", {"wait_for_api": 60}) == 120
+    assert _limits.work("kubeadm", {"timeout": 1000}) == 1300
+    assert _limits.on_controller("node_files", {"lock_timeout": 5}) == 335
+
+
+def tasks_on_nodes() -> list[tuple[str, dict[str, Any]]]:
+    files = [*CHECKOUT.glob("roles/*/tasks/*.yml"), *CHECKOUT.glob("playbooks/tasks/*.yml")]
+    found: list[tuple[str, dict[str, Any]]] = []
+    for file in files:
+        # Providers work on this machine.
+        if not file.parts[-3].startswith("provider_"):
+            found += [(file.name, task) for task in yaml.safe_load(file.read_text())]
+    for file in sorted(set(CHECKOUT.glob("playbooks/*.yml")) - {CHECKOUT / "playbooks/awx.yml"}):
+        for play in yaml.safe_load(file.read_text()):
+            if play.get("connection") != "local":
+                found += [(file.name, task) for task in play.get("tasks", ())]
+    return found
+
+
+def test_no_task_on_nodes_is_without_a_limit() -> None:
+    inner = tasks_on_nodes()
+    seen = 0
+    while inner:
+        file, task = inner.pop()
+        inner += [(file, one) for key in ("block", "always", "rescue") for one in task.get(key, ())]
+        actions = [key for key in task if "." in key]
+        if not actions or task.get("delegate_to") == "localhost":
+            continue
+        (action,) = actions
+        name = action.rpartition(".")[2]
+        ours = action.startswith("kubewright.cluster.")
+        limited = name in MODULES if ours else name in HERE
+        local = ours and (CHECKOUT / f"plugins/action/{name}.py").exists()
+        assert limited or local or "timeout" in task, f"{file}: {task['name']}"
+        seen += 1
+    assert seen > 40
+
+
+def act(result: dict[str, Any] | None = None, limit: float = 60) -> dict[str, Any]:
+    """The action of a module on a node that answers with *result*, or not at all."""
+    task = SimpleNamespace(args={}, async_val=0, action="x.y.kubeadm", resolved_action=None)
+    action = kubeadm.ActionModule.__new__(kubeadm.ActionModule)
+    action._task = task
+
+    def execute(**_call: Any) -> dict[str, Any]:
+        if result is None:
+            subprocess.run(["sleep", "600"], check=False)
+        return result or {}
+
+    with (
+        mock.patch.object(action, "_execute_module", execute, create=True),
+        mock.patch.object(kubeadm.ActionModule, "seconds", lambda *_: limit),
+        mock.patch("ansible.plugins.action.ActionBase.run", return_value={}),
+    ):
+        answer: dict[str, Any] = action.run(task_vars={})
+        return answer
+
+
+def test_a_machine_that_does_not_answer_is_one_that_cannot_be_reached() -> None:
+    began = time.monotonic()
+    with pytest.raises(AnsibleConnectionFailure, match=r"did not answer within 0\.2 s"):
+        act(limit=0.2)
+    assert time.monotonic() - began < 30, "what asked it was ended"
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    with pytest.raises(AnsibleConnectionFailure, match="it hangs at /srv"):
+        act({"failed": True, "hung": True, "msg": _limits.hung(120, "/srv")})
+    assert act({"changed": True}) == {"changed": True}
+
+
+def test_a_limit_of_the_task_itself_is_ansibles() -> None:
+    previous = signal.signal(signal.SIGALRM, lambda *_: None)
+    try:
+        assert act({"changed": False}, limit=0.001) == {"changed": False}
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_it_is_told_with_what_to_do() -> None:
+    why = _refusals.explain(f"Task failed: {_limits.hung(120, '/srv/a')}")
+    assert why is not None and why.check == "ssh"
+    assert why.text == "It did not answer within 120 s: it hangs at /srv/a."
+    assert "dmesg" in why.remedy
