@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
+from ansible_collections.kubewright.cluster.plugins.module_utils import _fleet, _nodes
 
 MODULE_UTILS = Path(__file__).resolve().parents[1] / "module_utils"
 # How one of them names another, and what that one is called on a node.
@@ -28,6 +28,7 @@ REPORTED = (
     "module_stdout",
     "msg",
     "stderr",
+    "traffic",
     "unreachable",
 )
 
@@ -205,6 +206,24 @@ def drifted(states: Mapping[str, Mapping[str, Any]], acting: str) -> list[str]:
     return sorted(needs, key=lambda name: name != acting)
 
 
+def unsettled(
+    states: Mapping[str, Mapping[str, Any]],
+    drifted: list[str],
+    findings: list[Mapping[str, str]],
+) -> list[str]:
+    """The nodes of which is to be seen whether they work when a run is over.
+
+    `drifted`: who is changed. Besides, who was not Ready, and through whom traffic did not flow by
+    the `findings` of `preflight_report`.
+    """
+    impeded = {one["host"] for one in findings if one["check"] == _fleet.TRAFFIC}
+    return [
+        name
+        for name, state in states.items()
+        if name in drifted or name in impeded or not state["node"].get("ready")
+    ]
+
+
 def renewing(states: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The control planes whose certificates have to be renewed, by their `node_state`."""
     return [
@@ -257,6 +276,15 @@ def api_servers(
     return [{"name": name, "address": address} for name, address in addresses.items() if address]
 
 
+def reach(
+    hostvars: Mapping[str, Mapping[str, Any]], names: list[str], control_planes: list[str]
+) -> dict[str, dict[str, str]]:
+    """Addresses by name of whom the nodes `names` may ask: ``nodes``, and of these ``servers``."""
+    nodes = {one["name"]: one["address"] for one in api_servers(hostvars, names)}
+    servers = {name: address for name, address in nodes.items() if name in control_planes}
+    return {"nodes": nodes, "servers": servers}
+
+
 def pki_files(pki: Mapping[str, str]) -> list[dict[str, Any]]:
     """`cluster_identity`'s authorities as files for `node_files`; keys are secret."""
     return [
@@ -292,6 +320,8 @@ class FilterModule:
             "actor": actor,
             "answers": answers,
             "api_servers": api_servers,
+            "reach": reach,
+            "unsettled": unsettled,
             "drifted": drifted,
             "meant": meant,
             "node_address": node_address,

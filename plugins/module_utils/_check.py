@@ -264,7 +264,7 @@ def _overlay(request: Request, seen: Seen) -> Iterator[Trouble]:
 
 def _services(request: Request, seen: Seen) -> Iterator[Trouble]:
     api, dns = request.service(1), request.service(10)
-    alive = any(not why for why in seen.servers.values())
+    alive = not seen.servers or any(not why for why in seen.servers.values())
     told = _proxy(seen.proxy)
     proxy = (
         "`kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector "

@@ -25,6 +25,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._finding import
 HERE = "localhost"
 # Of many hosts so many are named: a sentence is to be read.
 NAMED = 3
+#: The check of what `node_state` says of the traffic through a node.
+TRAFFIC = "traffic"
 HostFinding = tuple[str, Finding]
 
 
@@ -92,6 +94,7 @@ def _all(fleet: Fleet) -> Iterator[HostFinding]:
     yield from _clocks(fleet)
     yield from _in_no_pool(fleet)
     yield from _claimed(fleet)
+    yield from _traffic(fleet)
 
 
 def _in_no_pool(fleet: Fleet) -> Iterator[HostFinding]:
@@ -284,6 +287,17 @@ def _clock(fleet: Fleet, host: str, text: str) -> Finding:
         "Let it keep time (`timedatectl set-ntp true`, or install chrony), and see with "
         "`timedatectl` that it does.",
     )
+
+
+def _traffic(fleet: Fleet) -> Iterator[HostFinding]:
+    """But for what is only about nodes that don't answer, or are none yet: that is said above."""
+    nodes = {
+        host for host, answer in fleet.present.items() if answer["membership"]["phase"] == "joined"
+    }
+    for host, answer in fleet.present.items():
+        for one in answer.get("traffic") or ():
+            if not one["about"] or nodes.intersection(one["about"]):
+                yield host, Finding(TRAFFIC, WARNING, one["text"], one["remedy"])
 
 
 def _surely_off(clock: Mapping[str, float]) -> bool:

@@ -45,6 +45,12 @@ options:
     description: The name in the API servers' certificates.
     type: str
     default: ""
+  traffic:
+    description:
+      - What this node may ask others, to see whether traffic flows through it. Empty for nothing.
+        The options of M(kubewright.cluster.node_traffic), but for its timeout.
+    type: dict
+    default: {}
   damaged_ok:
     description:
       - Whether a record of the membership that is damaged is no error. Its node is then one that
@@ -103,6 +109,17 @@ findings:
       severity: fatal
       text: Swap is on (/dev/sda2).
       remedy: Switch it off with `swapoff -a` and take it out of /etc/fstab.
+traffic:
+  description:
+    - What does not work of the traffic through this node, of one that has joined a cluster. Each
+      has C(text), C(remedy) and C(about), the other nodes that it is about.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - text: Cluster DNS (10.96.0.10) does not answer here (no answer within 2 s).
+      remedy: "`kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns` shows whether it runs."
+      about: []
 clock:
   description:
     - How many seconds this machine's clock is ahead of the controller's, at C(least) and at
@@ -168,6 +185,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _certificates,
+    _check,
     _command,
     _drift,
     _fence,
@@ -220,6 +238,12 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
         now,
     )
     found = comparison.compare(documents)
+    traffic = []
+    if params["traffic"] and membership.phase == "joined":
+        try:
+            traffic = _check.troubles(_check.Request(**params["traffic"]))
+        except OSError as error:
+            found.unknown.append(f"whether traffic flows: {error}")
     return {
         "findings": [
             *findings(preflight, membership, machine, address),
@@ -236,6 +260,7 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
         "node_missing": found.node_missing,
         "pod_networks": _pod_network.announced(),
         "resets_kubelet": found.resets_kubelet,
+        "traffic": [one.as_dict() for one in traffic],
         "diff": found.diffs,
     }
 
@@ -294,6 +319,7 @@ def main() -> None:
             "address": {"type": "str"},
             "api_servers": {"type": "list", "elements": "str", "default": []},
             "api_name": {"type": "str", "default": ""},
+            "traffic": {"type": "dict", "default": {}},
             "damaged_ok": {"type": "bool", "default": False},
             "wait_for_api": {"type": "int", "default": 0},
             "lock_timeout": {"type": "int", "default": 600},

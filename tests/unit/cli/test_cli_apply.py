@@ -143,7 +143,7 @@ def test_nothing_to_do_ends_at_once(
     assert (told["cluster"], told["status"], told["findings"]) == ("demo", "successful", [])
 
 
-@pytest.mark.parametrize("what", ["kubeconfig", "identity/cluster.json", "node"])
+@pytest.mark.parametrize("what", ["kubeconfig", "identity/cluster.json", "node", "traffic"])
 def test_what_an_apply_would_still_finish_is_asked_for(
     world: Any,
     machines: None,
@@ -153,7 +153,10 @@ def test_what_an_apply_would_still_finish_is_asked_for(
     what: str,
 ) -> None:
     recorded.events = {"plan": [*UNCHANGED[1:], answer(HOSTS[0], ready=what != "node")]}
-    if what != "node":
+    if what == "traffic":
+        lost = {"host": HOSTS[0], "check": "traffic", "severity": "warning", "text": "x"}
+        recorded.events["plan"].append(report({**lost, "remedy": "y"}))
+    elif what != "node":
         (world.paths.state / what).unlink()
     assert command("apply").code == 0
     assert ordered(recorded) == ["plan", "site"]

@@ -101,11 +101,29 @@ def test_states_leave_out_who_did_not_answer() -> None:
     assert list(cluster.node_states(hostvars, ["a", "b", "c"])) == ["b"]
 
 
+def test_who_is_seen_to_work_at_the_end_of_a_run() -> None:
+    states = {
+        "well": {"node": {"ready": True}},
+        "changed": {"node": {"ready": True}},
+        "late": {"node": {"ready": False}},
+        "unknown": {"node": {}},
+        "impeded": {"node": {"ready": True}},
+    }
+    findings = [{"host": "impeded", "check": "traffic"}, {"host": "well", "check": "clock"}]
+    found = cluster.unsettled(states, ["changed"], findings)
+    assert found == ["changed", "late", "unknown", "impeded"]
+    assert cluster.unsettled({"well": states["well"]}, [], []) == []
+
+
 def test_balancers_get_the_same_list_everywhere() -> None:
     hostvars: dict[str, dict[str, Any]] = {
         "b": {"kubewright_machine": {"address": "192.0.2.2"}, "ansible_host": "bastion"},
         "a": {"ansible_host": "192.0.2.1"},
         "c": {},
+    }
+    assert cluster.reach(hostvars, ["a", "b", "c"], ["b", "z"]) == {
+        "nodes": {one["name"]: one["address"] for one in cluster.api_servers(hostvars, ["a", "b"])},
+        "servers": {"b": hostvars["b"]["kubewright_machine"]["address"]},
     }
     assert cluster.api_servers(hostvars, ["b", "c", "a"]) == [
         {"name": "a", "address": "192.0.2.1"},

@@ -92,6 +92,7 @@ def test_a_machine_of_which_nothing_is_known(run_module: RunModule) -> None:
         "certificates": {"due": False, "serves": True, "list": []},
         "api_ready": False,
         "fence": {"epoch": 0, "run": ""},
+        "traffic": [],
         "diff": [],
     }
 

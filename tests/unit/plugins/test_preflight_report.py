@@ -73,6 +73,30 @@ def test_all_findings_are_in_one_table_with_the_fatal_ones_first() -> None:
     assert lines[4].startswith("warning  cp-1")
 
 
+def impeded(name: str, *about: list[str]) -> dict[str, Any]:
+    """A node through which traffic does not flow, as far as others are concerned."""
+    found = [{"text": f"{one or 'DNS'}.", "remedy": "Look.", "about": one} for one in about]
+    return {**answer(name, "joined"), "traffic": found}
+
+
+def test_traffic_that_does_not_flow_is_a_warning_of_each_node() -> None:
+    result = report({"cp-1": impeded("cp-1", []), "web-1": answer("web-1", "joined")}, begun=True)
+    assert told(result) == [("cp-1", "traffic", "warning")]
+    assert (result["findings"][0]["text"], result["failed"]) == ("DNS.", False)
+
+
+def test_a_node_that_is_not_there_is_told_once() -> None:
+    """By its own silence, or not at all: it has not joined yet."""
+    answers = {
+        "cp-1": impeded("cp-1", ["web-1"], ["web-2"], ["cp-2", "web-1"]),
+        "cp-2": answer("cp-2", "joined"),
+        "web-1": silent(),
+        "web-2": answer("web-2"),
+    }
+    found = [one for one in report(answers, begun=True)["findings"] if one["check"] == "traffic"]
+    assert [one["text"] for one in found] == ["['cp-2', 'web-1']."]
+
+
 def test_a_plan_reports_and_does_not_fail() -> None:
     result = report({"cp-1": answer("cp-1", findings=[SWAP])}, check=True)
     assert (result["failed"], told(result)) == (False, [("cp-1", "swap", "fatal")])

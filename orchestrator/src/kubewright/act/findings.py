@@ -12,6 +12,9 @@ from kubewright.act.messages import named, plain
 #: The action whose results hold findings; when one is fatal, the action fails.
 REPORT = "kubewright.cluster.preflight_report"
 
+#: The check of traffic through nodes that are at work, which an apply waits for.
+TRAFFIC = "traffic"
+
 Severity = Literal["fatal", "warning"]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from kubewright.act import Finding, Result, Session
-from kubewright.act.findings import in_one_sentence
+from kubewright.act.findings import TRAFFIC, in_one_sentence
 from kubewright.act.messages import named
 from kubewright.cli import check, findings, plan
 from kubewright.cli.agreement import Agreement
@@ -142,7 +142,7 @@ def _is_settled(spec: Spec, decided: Plan, asked: Result) -> bool:
     nodes = [answer.get("node") or {} for answer in asked.answers.values()]
     return (
         plan.nothing_to_do(decided)
-        and not any(finding.fatal for finding in asked.findings)
+        and not any(finding.fatal or finding.check == TRAFFIC for finding in asked.findings)
         and all(node.get("ready", True) for node in nodes)
         and paths.kubeconfig.exists()
         and _has_begun(paths)
