@@ -32,6 +32,7 @@ MODULES = {
     "node_reset": 900,
     "node_services": 900,
     "node_state": 60,
+    "node_traffic": 60,
     # Of 700 MB each byte is written, read and hashed.
     "system_image": 1800,
     "system_image_info": 120,
@@ -49,8 +50,11 @@ TIMEOUTS = {
     "kubeadm": 580,
     "kubelet": 120,
     "node_services": 180,
+    "node_traffic": 60,
     "pod_network": 120,
 }
+# These take no lock.
+LOCKLESS = ("cluster_ready", "node_traffic")
 # An image that the node fetches. What has come is kept.
 FETCH = 7200
 LOCK_TIMEOUT = 600
@@ -69,7 +73,7 @@ def work(module: str, params: Mapping[str, Any]) -> float:
 def on_controller(module: str, params: Mapping[str, Any]) -> float:
     """Seconds after which nobody waits for a module any more, its wait for the lock included."""
     lock = 0.0
-    if module != "cluster_ready":
+    if module not in LOCKLESS:
         told = params.get("lock_timeout")
         lock = float(LOCK_TIMEOUT if told is None else told)
     return lock + work(module, params) + MARGIN

@@ -80,7 +80,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _check
+from ansible_collections.kubewright.cluster.plugins.module_utils import _check, _limits
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
@@ -126,7 +126,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        found = run(dict(module.params), module.check_mode)
+        with _limits.ends_within(_limits.work("node_traffic", module.params)):
+            found = run(dict(module.params), module.check_mode)
     except FORESEEN as error:
         module.fail_json(msg=message(error))
     else:

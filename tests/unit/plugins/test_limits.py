@@ -24,7 +24,7 @@ from ansible_collections.kubewright.cluster.plugins.plugin_utils import _on_node
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 RUNTIME = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())
-READERS = ["cluster_ready", "node_state", "system_image_info"]
+READERS = ["cluster_ready", "node_state", "node_traffic", "system_image_info"]
 MODULES = sorted([*RUNTIME["action_groups"]["node"], *READERS])
 #: What no connection is made for.
 HERE = (
@@ -97,7 +97,7 @@ def test_each_module_on_nodes_has_a_limit_on_both_sides(name: str) -> None:
     assert _limits.TIMEOUTS.get(name) == document.get("timeout", {}).get("default")
     # The controller waits for who ends himself in time.
     here, there = _limits.on_controller(name, {}), _limits.work(name, {})
-    assert here >= there + _limits.MARGIN + (0 if name == "cluster_ready" else 600)
+    assert here >= there + _limits.MARGIN + (0 if name in _limits.LOCKLESS else 600)
 
 
 def test_what_a_module_is_told_to_wait_for_counts() -> None:
