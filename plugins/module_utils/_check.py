@@ -240,7 +240,7 @@ def _overlay(request: Request, seen: Seen) -> Iterator[Trouble]:
         yield Trouble(
             f"Neither {_told(away)} nor the pods there can be reached from here ({_why(away)}).",
             "It is off, or a firewall on one of the nodes or between drops what comes in: nodes "
-            "need UDP 8472 and TCP 10250 of each other (docs/network.md).",
+            "need UDP 8472 and TCP 10250 of each other (docs/health.md).",
             tuple(away),
         )
     if near := {name: why for name, why in lost.items() if name not in away}:
@@ -248,7 +248,7 @@ def _overlay(request: Request, seen: Seen) -> Iterator[Trouble]:
             f"Pods here can't reach the pods of {_told(near)} ({_networks(seen, near)}: "
             f"{_why(near)}), though the nodes reach each other.",
             "A firewall on one of the nodes or between drops UDP 8472 (VXLAN) or what comes out of "
-            f"{OVERLAY} (docs/network.md), or flannel does not run there.",
+            f"{OVERLAY} (docs/health.md), or flannel does not run there.",
             tuple(near),
         )
     cut = {name: why for name, why in _failed(seen.from_pods).items() if name not in lost}
