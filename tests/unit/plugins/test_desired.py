@@ -58,6 +58,8 @@ from ansible_collections.kubewright.cluster.plugins.action import node_state
 
 
 class ActionModule(node_state.ActionModule):
+    module = "node_state"
+
     def _execute_module(self, module_name, module_args, task_vars):
         assert module_name == "kubewright.cluster.node_state"
         name = task_vars["inventory_hostname"]
