@@ -22,6 +22,7 @@ from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
+    _crictl,
     _links,
     _node_object,
 )
@@ -30,11 +31,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 SUBNETS = Path("/run/flannel/subnet.env")
 BRIDGE = "cni0"
 ANNOTATION = "flannel.alpha.coreos.com/"
-CRICTL = (
-    "/opt/kubewright/bin/crictl",
-    "--runtime-endpoint=unix:///run/containerd/containerd.sock",
-)
 CALL_SECONDS, POLL = 60.0, 0.5
+FLANNEL_GRACE = 5
 
 
 def announced(subnets: Path | None = None) -> list[str]:
@@ -115,13 +113,8 @@ class PodNetwork:
 
     def _restart_flannel(self) -> None:
         """Have the kubelet start its container again, and wait until it has announced the node."""
-        labels = (
-            "io.kubernetes.pod.namespace=kube-flannel",
-            "io.kubernetes.container.name=flannel",
-        )
-        listed = self._crictl("ps", "--quiet", *(f"--label={label}" for label in labels))
-        for container in listed.split():
-            self._crictl("stop", "--timeout=5", container)
+        found = self.crictl.running("kube-flannel", "flannel")
+        self.crictl.stop((one["id"] for one in found), FLANNEL_GRACE)
         end = self.clock() + self.seconds
         while left := flannel_reasons(self.see(), self.address):
             if self.clock() >= end:
@@ -137,19 +130,20 @@ class PodNetwork:
 
         Last, since it is what tells the next run when this one is cut.
         """
-        for sandbox in self._crictl("pods", "--quiet", "--state=ready").split():
-            status = json.loads(self._crictl("inspectp", "--output=json", sandbox))["status"]
+        for sandbox in self.crictl("pods", "--quiet", "--state=ready").split():
+            status = json.loads(self.crictl("inspectp", "--output=json", sandbox))["status"]
             network = status.get("network") or {}
             told = [network, *(network.get("additionalIps") or [])]
             addresses = [one["ip"] for one in told if one.get("ip")]
             if any(is_foreign(one, networks) for one in addresses) and not _of_host(status):
-                self._crictl("stopp", sandbox)
+                self.crictl("stopp", sandbox)
         result = self.run(["ip", "link", "delete", BRIDGE], timeout=CALL_SECONDS)
         _command.check(result, f"{BRIDGE} could not be deleted")
 
-    def _crictl(self, *arguments: str) -> str:
-        result = self.run([*CRICTL, *arguments], timeout=CALL_SECONDS)
-        return _command.check(result, f"crictl {arguments[0]} failed").stdout
+    @property
+    def crictl(self) -> _crictl.Crictl:
+        """The containers' tool."""
+        return _crictl.Crictl(self.run, CALL_SECONDS)
 
 
 def _of_host(status: Mapping[str, Any]) -> bool:

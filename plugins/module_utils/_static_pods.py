@@ -9,12 +9,11 @@ its pod stays. etcd is none of them: it reads its certificates at each new conne
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _kubeadm, _node
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _crictl, _node
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 API_SERVER = "kube-apiserver"
@@ -44,7 +43,7 @@ class StaticPods:
         them run and the API server is ready, else `KubewrightError`.
         """
         old = {name: self._running(name, before) for name in (API_SERVER, *OTHERS)}
-        self._stop(old[API_SERVER])
+        self.crictl.stop(old[API_SERVER], GRACE_SECONDS)
         self._await_new(API_SERVER, old[API_SERVER])
         if not _node.wait_for_api(self.address, self.ca, self.timeout):
             raise KubewrightError(
@@ -53,7 +52,7 @@ class StaticPods:
                 "again. No other control plane was restarted."
             )
         for name in OTHERS:
-            self._stop(old[name] & self._running(name))
+            self.crictl.stop(old[name] & self._running(name), GRACE_SECONDS)
         for name in OTHERS:
             self._await_new(name, old[name])
 
@@ -69,23 +68,11 @@ class StaticPods:
 
     def _running(self, name: str, before: float = float("inf")) -> set[str]:
         """The containers of *name* that run, and were started *before*."""
-        labels = {
-            "io.kubernetes.pod.namespace": "kube-system",
-            "io.kubernetes.container.name": name,
-        }
-        words = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-        listed = self._crictl("ps", "--output", "json", "--state", "running", *words)
-        containers = json.loads(listed.stdout).get("containers") or []
+        containers = self.crictl.running("kube-system", name)
         return {one["id"] for one in containers if int(one["createdAt"]) / 1e9 < before}
 
-    def _stop(self, containers: set[str]) -> None:
-        if containers:
-            self._crictl("stop", "--timeout", str(GRACE_SECONDS), *sorted(containers))
-
-    def _crictl(self, *arguments: str) -> _command.Result:
-        crictl = str(self.binaries / "crictl")
-        # Its own limit is 2 s, and ends the killing of a container too on a disk that is slow.
-        limit = f"--timeout={self.timeout:g}s"
-        command = [crictl, "--runtime-endpoint", _kubeadm.CRI_SOCKET, limit, *arguments]
-        result = self.run(command, timeout=self.timeout + GRACE_SECONDS + 1)
-        return _command.check(result, "the control plane's containers could not be restarted")
+    @property
+    def crictl(self) -> _crictl.Crictl:
+        """The containers' tool."""
+        failed = "the control plane's containers could not be restarted"
+        return _crictl.Crictl(self.run, self.timeout, self.binaries, failed)
