@@ -17,6 +17,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,23 +127,35 @@ class SystemRunner:
         """End a command with all of its group, and who left that and holds the node's lock.
 
         Nobody waits for the pipes' end, which a process that got away may have open. False where
-        it is not gone in time: one that waits for a disk is only when that answers.
+        one of them is not gone in time: one that waits for a disk is only when that answers.
         """
+        until = time.monotonic() + KILL_SECONDS
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        for fd in self.pass_fds:
-            for pid in _holders.of_lock(Path(f"/proc/self/fd/{fd}").readlink()):
-                if pid != os.getpid():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+        gone = self._free_locks(until)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
         try:
-            process.wait(KILL_SECONDS)
+            process.wait(max(0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             return False
+        return gone
+
+    def _free_locks(self, until: float) -> bool:
+        """Whether nobody but this process holds the node's lock any more, by *until* at the latest.
+
+        A signal is not yet an end, and who is about to end may just have started another.
+        """
+        locks = [Path(f"/proc/self/fd/{fd}").readlink() for fd in self.pass_fds]
+        while others := {pid for lock in locks for pid in _holders.of_lock(lock)} - {os.getpid()}:
+            if time.monotonic() > until:
+                return False
+            for pid in others:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
         return True
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -55,6 +56,27 @@ def test_who_got_away_keeps_neither_us_nor_the_lock(tmp_path: Path) -> None:
         assert time.monotonic() - began < 20
     done = subprocess.run(["flock", "--nonblock", str(lock), "true"])
     assert done.returncode == 0
+
+
+def test_a_signal_is_not_yet_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was killed holds the lock for a moment longer, and that is waited for."""
+    kill = os.kill
+    late: list[threading.Timer] = []
+
+    def kill_a_little_later(pid: int, number: int) -> None:
+        if not late:
+            late.append(threading.Timer(0.3, kill, (pid, number)))
+            late[0].start()
+
+    monkeypatch.setattr(os, "kill", kill_a_little_later)
+    lock = tmp_path / "lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(KubewrightError, match=r"was stopped\."):
+            _command.SystemRunner([file.fileno()])(
+                ["sh", "-c", "setsid sleep 60 & sleep 60"], timeout=0.3
+            )
+    assert subprocess.run(["flock", "--nonblock", str(lock), "true"]).returncode == 0
 
 
 def test_who_cannot_be_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
