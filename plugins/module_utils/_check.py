@@ -10,38 +10,35 @@ kube-proxy the Services of the API and of DNS; and so do its pods, in whose netw
 opened as well. Nothing is written and nothing is left behind: each question is one connection or
 one packet to what every cluster has.
 
-Of many nodes not everyone asks everyone, see `sample`.
+Of many nodes not everyone asks everyone, see `sample` of `_traffic`, which also has the words.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import http.client
-import ipaddress
 import os
 import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 try:
     from ansible_collections.kubewright.cluster.plugins.module_utils import _netlink as netlink
+    from ansible_collections.kubewright.cluster.plugins.module_utils import _traffic as traffic
 except ImportError:  # alone on a node
     import netlink  # type: ignore[import-not-found,no-redef]
+    import traffic  # type: ignore[import-not-found,no-redef]
 
 #: Where the container runtime keeps the networks of its pods.
 NETWORKS = Path("/run/netns")
 POD_NETWORK = "cni-"
 CA = Path("/etc/kubernetes/pki/ca.crt")
 FLANNEL = Path("/etc/cni/net.d/10-flannel.conflist")
-OVERLAY = "flannel.1"
 API_PORT, KUBELET_PORT, SERVICE_PORT, DNS_PORT, PROXY_PORT = 6443, 10250, 443, 53, 10256
 #: Seconds for each question, all of which are asked at once: a packet that was lost is sent again
 #: after one second.
@@ -50,107 +47,24 @@ LIMIT = 2.0
 POLL = 0.01
 #: A datagram is sent again after so long.
 AGAIN = 0.7
-#: So many others a node asks where there are more than that.
-EVERYONE = 10
 #: A pod's Service by name, whichever domain the cluster has: it is that of all clusters of ours.
 NAME = "kubernetes.default.svc.cluster.local"
 CLONE_NEWNET = 0x40000000
 SILENT = f"no answer within {LIMIT:g} s"
-REFUSED = "refused"
 
 Ask = Callable[[socket.socket], str]
 
 
-@dataclass(frozen=True)
-class Request:
-    """Who asks, and what only others know of the cluster.
-
-    *name*, *address*: the node's own. Addresses by name: *nodes*, of all nodes, and *servers*, of
-    those with an API server. *api_name*: what the API's certificates hold. *service_cidr*: its
-    first address is the API's Service, its tenth that of DNS (kubeadm).
-    """
-
-    name: str
-    address: str
-    nodes: Mapping[str, str]
-    servers: Mapping[str, str]
-    api_name: str
-    service_cidr: str
-
-    @functools.cached_property
-    def peers(self) -> dict[str, str]:
-        """Addresses of the nodes that this one asks."""
-        return {name: self.nodes[name] for name in sample(self.nodes, self.name)}
-
-    def service(self, number: int) -> str:
-        """An address of the Service network."""
-        return str(ipaddress.ip_network(self.service_cidr)[number])
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """What is wrong here, what to do about it, and the other nodes that it is *about*."""
-
-    text: str
-    remedy: str
-    about: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "about": list(self.about)}
-
-
-@dataclass
-class Seen:
-    """What was asked and how it ended: "" where an answer came, else why not.
-
-    *servers*, *nodes* (of peers), *overlay* (the same by the pod network) by name; *from_pods* of
-    the overlay as seen by a pod. *services*, *pod_services* by ``api`` and ``dns``.
-    *ways*: addresses in the pod network of peers, as flannel knows them; *local*: the address that
-    it sends from, None without its interface. *flannel*: whether it is the pod network.
-    *pod*: whether there was a pod whose network could be used. *proxy*: of kube-proxy's health.
-    """
-
-    flannel: bool = False
-    local: str | None = None
-    ways: dict[str, str] = field(default_factory=dict)
-    pod: bool = False
-    servers: dict[str, str] = field(default_factory=dict)
-    nodes: dict[str, str] = field(default_factory=dict)
-    overlay: dict[str, str] = field(default_factory=dict)
-    from_pods: dict[str, str] = field(default_factory=dict)
-    services: dict[str, str] = field(default_factory=dict)
-    pod_services: dict[str, str] = field(default_factory=dict)
-    proxy: str = ""
-
-
-def sample(names: Iterable[str], own: str) -> list[str]:
-    """Whom *own* asks of all nodes *names*: everyone of few, of many always the same few. Pure.
-
-    Those at the distances 1, 2, 4, ... around the ring of sorted names. So each is asked by as
-    many others, whoever is cut off is noticed by several, and a new node changes little.
-    """
-    ring = sorted({*names, own})
-    others = [name for name in ring if name != own]
-    if len(others) <= EVERYONE:
-        return others
-    start, found, step = ring.index(own), [], 1
-    while step < len(ring):
-        found.append(ring[(start + step) % len(ring)])
-        step *= 2
-    return found
-
-
-def troubles(request: Request) -> list[Trouble]:
+def troubles(request: traffic.Request) -> list[traffic.Trouble]:
     """What doesn't work from here. Takes little longer than `LIMIT`."""
-    return judge(request, look(request))
+    return traffic.judge(request, look(request))
 
 
-def look(request: Request) -> Seen:
+def look(request: traffic.Request) -> traffic.Seen:
     """Ask everything at once."""
-    seen = Seen(flannel=FLANNEL.exists())
+    seen = traffic.Seen(flannel=FLANNEL.exists())
     if seen.flannel:
-        seen.local = netlink.vxlan_local(OVERLAY)
+        seen.local = netlink.vxlan_local(traffic.OVERLAY)
         seen.ways = _ways(request.peers) if seen.local is not None else {}
     api, dns = (request.service(1), SERVICE_PORT), (request.service(10), DNS_PORT)
     trust = _trust()
@@ -190,149 +104,12 @@ def look(request: Request) -> Seen:
     return seen
 
 
-def judge(request: Request, seen: Seen) -> list[Trouble]:
-    """What is wrong, in words. Pure."""
-    return [*_servers(request, seen), *_overlay(request, seen), *_services(request, seen)]
-
-
-def _servers(request: Request, seen: Seen) -> Iterator[Trouble]:
-    silent = _failed(seen.servers)
-    if silent:
-        names = [name for name in silent if name != request.name]
-        yield Trouble(
-            f"The API server of {_told(silent)} does not answer here ({_why(silent)}).",
-            "Where it answers others, a firewall there or between drops TCP 6443 from this node."
-            if names
-            else "`crictl ps -a` and `crictl logs` there tell why.",
-            tuple(names),
-        )
-
-
-def _overlay(request: Request, seen: Seen) -> Iterator[Trouble]:
-    if not seen.flannel or not request.peers:
-        return
-    logs = (
-        f"`kubectl -n kube-flannel logs -l app=flannel --field-selector "
-        f"spec.nodeName={request.name}` tells why"
-    )
-    if seen.local is None:
-        yield Trouble(
-            f"The pod network is not there: flannel has made no interface {OVERLAY}.", f"{logs}."
-        )
-        return
-    if seen.local and seen.local != request.address:
-        yield Trouble(
-            f"flannel sends from {seen.local}, and the node's address is {request.address}: it "
-            "took another network card.",
-            "Apply: flannel is told the node's address.",
-        )
-    unknown = tuple(name for name in request.peers if name not in seen.ways)
-    if unknown:
-        yield Trouble(
-            f"flannel knows no way from here to the pods of {_told(unknown)}, by the addresses of "
-            "their nodes.",
-            f"Where they are nodes of the cluster, {logs}, or the one of the other node.",
-            unknown,
-        )
-    lost = {name: why for name, why in seen.overlay.items() if not _answered(why)}
-    away = {name: why for name, why in lost.items() if not _answered(seen.nodes.get(name, ""))}
-    if away:
-        yield Trouble(
-            f"Neither {_told(away)} nor the pods there can be reached from here ({_why(away)}).",
-            "It is off, or a firewall on one of the nodes or between drops what comes in: nodes "
-            "need UDP 8472 and TCP 10250 of each other (docs/health.md).",
-            tuple(away),
-        )
-    if near := {name: why for name, why in lost.items() if name not in away}:
-        yield Trouble(
-            f"Pods here can't reach the pods of {_told(near)} ({_networks(seen, near)}: "
-            f"{_why(near)}), though the nodes reach each other.",
-            "A firewall on one of the nodes or between drops UDP 8472 (VXLAN) or what comes out of "
-            f"{OVERLAY} (docs/health.md), or flannel does not run there.",
-            tuple(near),
-        )
-    cut = {name: why for name, why in _failed(seen.from_pods).items() if name not in lost}
-    if cut := {name: why for name, why in cut.items() if not _answered(why)}:
-        yield Trouble(
-            f"Pods here can't reach the pods of {_told(cut)} ({_networks(seen, cut)}: "
-            f"{_why(cut)}), while the node itself can.",
-            "Something drops what is forwarded: look at `sysctl net.ipv4.ip_forward` (1) and, for a"
-            " chain of the hook forward, at `nft list ruleset`.",
-            tuple(cut),
-        )
-
-
-def _services(request: Request, seen: Seen) -> Iterator[Trouble]:
-    api, dns = request.service(1), request.service(10)
-    alive = not seen.servers or any(not why for why in seen.servers.values())
-    told = _proxy(seen.proxy)
-    proxy = (
-        "`kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector "
-        f"spec.nodeName={request.name}` tells why."
-    )
-    if seen.services.get("api"):
-        if alive:
-            yield Trouble(
-                f"Services don't work here: that of the API ({api}) does not answer "
-                f"({seen.services['api']}), and API servers do. {told}.",
-                proxy,
-            )
-        return
-    if seen.services.get("dns"):
-        yield Trouble(
-            f"Cluster DNS ({dns}) does not answer here ({seen.services['dns']}).",
-            "`kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns` shows whether it runs, "
-            "and where.",
-        )
-        return
-    for key, what in (("api", f"the API ({api})"), ("dns", f"cluster DNS ({dns})")):
-        if why := seen.pod_services.get(key):
-            yield Trouble(
-                f"Pods here can't reach the Service of {what}: {why}. The node itself can.",
-                "Something drops what pods send: look at `sysctl net.ipv4.ip_forward` (1) and, for "
-                "a chain of the hook forward, at `nft list ruleset`.",
-            )
-            return
-
-
-def _proxy(why: str) -> str:
-    if why == REFUSED:
-        return "kube-proxy does not run"
-    if why:
-        return f"kube-proxy says that it is not healthy ({why})"
-    return (
-        "kube-proxy runs, and has programmed nothing, or its rules were removed (nft, a firewall)"
-    )
-
-
-def _failed(answers: Mapping[str, str]) -> dict[str, str]:
-    return {name: why for name, why in answers.items() if why}
-
-
-def _answered(why: str) -> bool:
-    """Whether packets came back: a machine without a kubelet refuses, and can be reached."""
-    return why in ("", REFUSED)
-
-
-def _told(names: Sequence[str] | Mapping[str, str]) -> str:
-    listed = list(names)
-    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
-
-
-def _why(answers: Mapping[str, str]) -> str:
-    return "; ".join(dict.fromkeys(answers.values()))
-
-
-def _networks(seen: Seen, names: Mapping[str, str]) -> str:
-    return ", ".join(seen.ways[name] for name in names)
-
-
 def _ways(peers: Mapping[str, str]) -> dict[str, str]:
     """The first address of the pod network of each of *peers* that flannel has made known here."""
-    machines = dict(netlink.neighbours(OVERLAY, socket.AF_BRIDGE))
+    machines = dict(netlink.neighbours(traffic.OVERLAY, socket.AF_BRIDGE))
     leads = {
         machines[hardware]: address
-        for hardware, address in netlink.neighbours(OVERLAY, socket.AF_INET)
+        for hardware, address in netlink.neighbours(traffic.OVERLAY, socket.AF_INET)
         if hardware in machines
     }
     return {name: leads[address] for name, address in peers.items() if address in leads}
@@ -387,7 +164,7 @@ def _words(question: Ask, one: socket.socket) -> str:
     except TimeoutError:
         return SILENT
     except ConnectionRefusedError:
-        return REFUSED
+        return traffic.REFUSED
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not trusted: {error.verify_message}"
     except ssl.SSLError as error:

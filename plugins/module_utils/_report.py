@@ -7,7 +7,7 @@ connection a node, however many sections there are::
 
     report.py    read a request (JSON) from standard input, and print the findings (JSON)
 
-The request has what the node doesn't know of the cluster: the fields of `_check.Request`, as
+The request has what the node doesn't know of the cluster: the fields of `_traffic.Request`, as
 ``traffic``; without it traffic isn't looked at. The answer is a list by section, of findings with
 ``text``, ``remedy``, ``about`` (other nodes that it is about) and, where all works still,
 ``warning``. A section that could not be looked at has one finding that says so.
@@ -28,10 +28,12 @@ try:
     )
     from ansible_collections.kubewright.cluster.plugins.module_utils import _check as check
     from ansible_collections.kubewright.cluster.plugins.module_utils import _guard as guard
+    from ansible_collections.kubewright.cluster.plugins.module_utils._traffic import Request
 except ImportError:  # alone on a node
     import certificates as expiry  # type: ignore[import-not-found,no-redef]
     import check  # type: ignore[import-not-found,no-redef]
     import guard  # type: ignore[import-not-found,no-redef]
+    from traffic import Request  # type: ignore[import-not-found,no-redef]
 
 Finding = dict[str, Any]
 JOINED = Path("/var/lib/kubelet/config.yaml")
@@ -47,7 +49,7 @@ def traffic(request: Mapping[str, Any]) -> list[Finding]:
     asked = request.get("traffic")
     if not asked or not JOINED.exists():
         return []
-    return [one.as_dict() for one in check.troubles(check.Request(**asked))]
+    return [one.as_dict() for one in check.troubles(Request(**asked))]
 
 
 def certificates(request: Mapping[str, Any]) -> list[Finding]:

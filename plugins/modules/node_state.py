@@ -196,6 +196,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _pod_network,
     _preflight,
     _survey,
+    _traffic,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
@@ -241,7 +242,7 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
     traffic = []
     if params["traffic"] and membership.phase == "joined":
         try:
-            traffic = _check.troubles(_check.Request(**params["traffic"]))
+            traffic = _check.troubles(_traffic.Request(**params["traffic"]))
         except OSError as error:
             found.unknown.append(f"whether traffic flows: {error}")
     return {

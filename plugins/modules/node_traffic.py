@@ -80,7 +80,11 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _check, _limits
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _check,
+    _limits,
+    _traffic,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
@@ -91,7 +95,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
 POLL = 1.0
 
 
-def wait(request: _check.Request, timeout: float) -> None:
+def wait(request: _traffic.Request, timeout: float) -> None:
     """Return when all works; `KubewrightError` says what does not when time has run out."""
     end = time.monotonic() + timeout
     while found := _check.troubles(request):
@@ -101,10 +105,10 @@ def wait(request: _check.Request, timeout: float) -> None:
         time.sleep(POLL)
 
 
-def run(params: dict[str, Any], check_mode: bool) -> list[_check.Trouble]:
+def run(params: dict[str, Any], check_mode: bool) -> list[_traffic.Trouble]:
     """Wait, or look once in check mode; gives what does not work."""
     timeout = params.pop("timeout")
-    request = _check.Request(**params)
+    request = _traffic.Request(**params)
     if check_mode:
         return _check.troubles(request)
     wait(request, timeout)

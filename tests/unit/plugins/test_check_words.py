@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _check
+from ansible_collections.kubewright.cluster.plugins.module_utils import _check, _traffic
 
-REQUEST = _check.Request(
+REQUEST = _traffic.Request(
     name="web-1",
     address="192.0.2.21",
     nodes={"cp-1": "192.0.2.11", "web-1": "192.0.2.21", "web-2": "192.0.2.22"},
@@ -17,7 +19,7 @@ REQUEST = _check.Request(
     api_name="api.demo.internal",
     service_cidr="10.96.0.0/16",
 )
-GOOD = _check.Seen(
+GOOD = _traffic.Seen(
     flannel=True,
     local="192.0.2.21",
     ways={"cp-1": "10.244.0.0", "web-2": "10.244.2.0"},
@@ -33,13 +35,13 @@ SILENT = _check.SILENT
 
 
 def texts(**seen: Any) -> list[str]:
-    return [one.text for one in _check.judge(REQUEST, replace(GOOD, **seen))]
+    return [one.text for one in _traffic.judge(REQUEST, replace(GOOD, **seen))]
 
 
 def test_nothing_is_said_of_a_node_that_works() -> None:
     assert texts() == []
     # A kubelet that is away refuses; the packets went there and back.
-    refused = {"cp-1": "", "web-2": _check.REFUSED}
+    refused = {"cp-1": "", "web-2": _traffic.REFUSED}
     assert texts(nodes=refused, overlay=refused, from_pods=refused) == []
     # Workers need not reach each other's kubelets.
     assert texts(nodes={"cp-1": SILENT, "web-2": SILENT}) == []
@@ -94,12 +96,12 @@ def test_nothing_is_said_of_a_node_that_works() -> None:
             "rules were removed (nft, a firewall).",
         ),
         (
-            {"services": {"api": SILENT, "dns": SILENT}, "proxy": _check.REFUSED},
+            {"services": {"api": SILENT, "dns": SILENT}, "proxy": _traffic.REFUSED},
             "Services don't work here: that of the API (10.96.0.1) does not answer (no answer "
             "within 2 s), and API servers do. kube-proxy does not run.",
         ),
         (
-            {"services": {"api": "", "dns": _check.REFUSED}},
+            {"services": {"api": "", "dns": _traffic.REFUSED}},
             "Cluster DNS (10.96.0.10) does not answer here (refused).",
         ),
         (
@@ -124,21 +126,37 @@ def test_another_pod_network_is_not_judged() -> None:
 
 def test_a_finding_names_the_other_nodes_that_it_is_about() -> None:
     seen = replace(GOOD, ways={"cp-1": "10.244.0.0"}, overlay={"cp-1": ""})
-    (found,) = _check.judge(REQUEST, seen)
+    (found,) = _traffic.judge(REQUEST, seen)
     assert found.as_dict()["about"] == ["web-2"]
+
+
+def test_all_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a look takes as long as the slowest answer, however many do not come."""
+    # The API server, two peers, the Services of the API and of DNS, kube-proxy.
+    together = threading.Barrier(6)
+
+    def words(*_: Any) -> str:
+        together.wait(60)
+        return ""
+
+    monkeypatch.setattr(_check, "_words", words)
+    monkeypatch.setattr(_check, "_trust", lambda: None)
+    monkeypatch.setattr(_check, "FLANNEL", Path("/nonexistent"))
+    monkeypatch.setattr(_check, "NETWORKS", Path("/nonexistent"))
+    assert _check.troubles(REQUEST) == []
 
 
 def test_of_few_nodes_everyone_is_asked() -> None:
     names = [f"n-{number:02}" for number in range(11)]
-    assert _check.sample(names, "n-04") == [name for name in names if name != "n-04"]
-    assert _check.sample([], "n-04") == []
+    assert _traffic.sample(names, "n-04") == [name for name in names if name != "n-04"]
+    assert _traffic.sample([], "n-04") == []
 
 
 def test_of_many_nodes_each_asks_few_and_is_asked_by_as_many() -> None:
     names = [f"n-{number:04}" for number in range(1000)]
-    asked = {name: _check.sample(names, name) for name in names}
+    asked = {name: _traffic.sample(names, name) for name in names}
     assert {len(others) for others in asked.values()} == {10}
-    assert asked == {name: _check.sample(reversed(names), name) for name in names}
+    assert asked == {name: _traffic.sample(reversed(names), name) for name in names}
     askers: dict[str, int] = {}
     for name, others in asked.items():
         assert name not in others

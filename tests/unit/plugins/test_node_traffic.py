@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _check, _kubeadm
+from ansible_collections.kubewright.cluster.plugins.module_utils import _check, _kubeadm, _traffic
 from ansible_collections.kubewright.cluster.plugins.modules import node_traffic
 
 RunModule = Callable[..., dict[str, Any]]
@@ -20,32 +20,32 @@ TRAFFIC: dict[str, Any] = {
     "api_name": "api.demo.internal",
     "service_cidr": "10.96.0.0/16",
 }
-TROUBLE = _check.Trouble("DNS does not answer here.", "Look at it.", ("cp-1",))
+TROUBLE = _traffic.Trouble("DNS does not answer here.", "Look at it.", ("cp-1",))
 TOLD = {"text": "DNS does not answer here.", "remedy": "Look at it.", "about": ["cp-1"]}
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[_check.Trouble]]:
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[_traffic.Trouble]]:
     """What is found at each look; nothing at those after it."""
-    found: list[list[_check.Trouble]] = []
+    found: list[list[_traffic.Trouble]] = []
     monkeypatch.setattr(node_traffic, "POLL", 0.0)
 
-    def troubles(request: _check.Request) -> list[_check.Trouble]:
-        assert request == _check.Request(**TRAFFIC)
+    def troubles(request: _traffic.Request) -> list[_traffic.Trouble]:
+        assert request == _traffic.Request(**TRAFFIC)
         return found.pop(0) if found else []
 
     monkeypatch.setattr(_check, "troubles", troubles)
     return found
 
 
-def test_it_is_waited_for(run_module: RunModule, looks: list[list[_check.Trouble]]) -> None:
+def test_it_is_waited_for(run_module: RunModule, looks: list[list[_traffic.Trouble]]) -> None:
     looks += [[TROUBLE], [TROUBLE]]
     result = run_module("node_traffic", **TRAFFIC)
     assert (result["changed"], result["troubles"], looks) == (False, [], [])
 
 
 def test_what_does_not_flow_in_time_is_an_error(
-    run_module: RunModule, looks: list[list[_check.Trouble]]
+    run_module: RunModule, looks: list[list[_traffic.Trouble]]
 ) -> None:
     looks += [[TROUBLE]]
     result = run_module("node_traffic", **TRAFFIC, timeout=0)
@@ -55,7 +55,7 @@ def test_what_does_not_flow_in_time_is_an_error(
     )
 
 
-def test_check_mode_looks_once(run_module: RunModule, looks: list[list[_check.Trouble]]) -> None:
+def test_check_mode_looks_once(run_module: RunModule, looks: list[list[_traffic.Trouble]]) -> None:
     looks += [[TROUBLE]]
     result = run_module("node_traffic", check=True, **TRAFFIC)
     assert (result["changed"], result["troubles"]) == (False, [TOLD])
@@ -63,7 +63,7 @@ def test_check_mode_looks_once(run_module: RunModule, looks: list[list[_check.Tr
 
 def test_a_node_says_it_in_the_probe(
     run_module: RunModule,
-    looks: list[list[_check.Trouble]],
+    looks: list[list[_traffic.Trouble]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -79,7 +79,7 @@ def test_a_node_says_it_in_the_probe(
 def test_what_the_probe_can_not_look_at_is_unknown(
     run_module: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(request: _check.Request) -> list[_check.Trouble]:
+    def fails(request: _traffic.Request) -> list[_traffic.Trouble]:
         raise OSError(2, "No such file or directory", "/etc/kubernetes/pki/ca.crt")
 
     joined = _kubeadm.Membership("joined", "join", "worker", "ours")
