@@ -13,7 +13,7 @@ what is compared here and what is written there can't differ:
     container_images    container_images: true
     membership          kubeadm: {role, cluster_id}
     certificates        certificates: true
-    node                node_object: {name, labels, taints}; pod_network: address
+    node                node_object: {name, labels, taints}; pod_network: address, packet rules
     objects             cluster_objects: of the whole cluster, seen from a control plane
 """
 
@@ -41,6 +41,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _node,
     _node_object,
     _objects,
+    _packet_rules,
     _pod_network,
     _services,
     _systemd,
@@ -125,6 +126,7 @@ class Comparison:
             ("kubelet", self._kubelet),
             ("container_images", self._container_images),
             ("node", self._node),
+            ("node", self._packet_rules),
             ("objects", self._objects),
         )
         for name, look in steps:
@@ -248,17 +250,19 @@ class Comparison:
     def _container_images(self, _: bool) -> list[str]:
         if self._image_changes:
             return ["the container images come with the system image"]
-        containerd = _containers.Containerd(
-            IMAGE_ROOT / "bin" / "ctr", CONTAINERD, self.run, COMMAND_SECONDS
-        )
-        missing = _containers.predicted(IMAGE_ROOT, containerd)
+        missing = _containers.predicted(IMAGE_ROOT, self._containerd)
         if missing is None:
             return ["no system image is mounted"]
-        if not containerd.listens():
+        if not self._containerd.listens():
             return ["containerd does not answer, so its images can't be listed"]
         return [f"image {image.name} is missing" for image in missing.to_import] + [
             f"image {name} is not pinned" for name in missing.to_pin
         ]
+
+    @property
+    def _containerd(self) -> _containers.Containerd:
+        program = IMAGE_ROOT / "bin" / "ctr"
+        return _containers.Containerd(program, CONTAINERD, self.run, COMMAND_SECONDS)
 
     def _node(self, desired: Mapping[str, Any]) -> list[str]:
         if _certificates.over(self.certificates, self.now, _certificates.KUBELET_CLIENT):
@@ -287,6 +291,13 @@ class Comparison:
             *_node_object.reasons(live, desired.get("labels") or {}, desired.get("taints") or []),
             *_pod_network.reasons(live, desired.get("address") or ""),
         ]
+
+    def _packet_rules(self, _: Mapping[str, Any]) -> list[str]:
+        # Else it is said already, and who would write them can't be found.
+        if not (self.found.node and self._containerd.listens()):
+            return []
+        with _api.as_kubelet(self.api_servers, self.api_name) as api:
+            return _packet_rules.of(self.run, api).converge(check_mode=True)
 
     def _objects(self, desired: Sequence[Mapping[str, Any]]) -> list[str]:
         if self.membership.phase != "joined":

@@ -13,8 +13,9 @@ author: The Kubewright authors (@kubewright)
 description:
   - Compares flannel's network and address on this node, and the bridge of its pods, with its Node.
     Where they differ flannel's container is started again, the pods that have addresses of another
-    network are as well, and the bridge is made anew.
-  - Does nothing where flannel does not run.
+    network are as well, and the bridge is made again. Does nothing where flannel does not run.
+  - Where the packet rules of kube-proxy or flannel are gone from nftables, as after
+    C(nft flush ruleset), their containers are started again, which write them.
 options:
   node:
     description: Name of the Node.
@@ -25,7 +26,7 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds that flannel may take to start again.
+    description: Seconds that flannel, or kube-proxy, may take to start again.
     type: int
     default: 120
 extends_documentation_fragment:
@@ -70,6 +71,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _fence,
     _limits,
+    _packet_rules,
     _pod_network,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
@@ -119,7 +121,8 @@ def main() -> None:
                 params["address"],
                 params["timeout"],
             )
-            reasons = network.converge(check_mode)
+            rules = _packet_rules.of(network.run, api, params["timeout"])
+            reasons = [*network.converge(check_mode), *rules.converge(check_mode)]
     except FORESEEN as error:
         module.fail_json(msg=message(error))
     else:

@@ -52,7 +52,8 @@ class Drift:
     included) that succeeds there once all is well.
 
     ``plan`` has to name ``role``, with a reason that contains ``reason``. Mending may write anew
-    the paths ``rewrites``, and restarts the units ``restarts``: all of them, and no other ones.
+    the paths ``rewrites``, and restarts the units ``restarts`` and the containers of the names
+    ``containers``: all of them, and no other ones.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Drift:
     mended: str
     rewrites: tuple[str, ...] = ()
     restarts: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
     on: str = ""
 
     @property
@@ -294,6 +296,17 @@ SERVICES = (
     disabled("containerd-disabled", "web-1", RUNTIME, CONTAINERD),
     image("image-removed", "web-1", f"rm {PROXY}"),
     labelled("region-removed", "web-1", WORKER, "topology.kubernetes.io/region", "-"),
+    # As a restart of nftables.service does. Whose rules they were does not notice.
+    Drift(
+        "packet-rules-flushed",
+        "web-1",
+        WORKER,
+        "the packet rules of kube-proxy are gone",
+        "nft flush ruleset",
+        "nft list map ip kube-proxy service-ips | grep -q kube-dns"
+        " && nft list chain ip flannel-ipv4 postrtg | grep -q masquerade",
+        containers=("kube-proxy", "flannel"),
+    ),
     stopped("containerd-stopped", "web-2", RUNTIME, CONTAINERD),
     disabled("balancer-disabled", "web-2", BALANCER, BALANCER_UNIT),
     removed("kubelet-drop-in-removed", "web-2", RUNTIME, DROP_IN, KUBELET),

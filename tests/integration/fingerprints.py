@@ -121,11 +121,12 @@ def differences(
     after: Fingerprint,
     rewrites: frozenset[str] = frozenset(),
     restarts: frozenset[str] = frozenset(),
+    containers: frozenset[str] = frozenset(),
 ) -> list[str]:
     """Return what is not as it was, in words.
 
     Files in ``rewrites`` may have been written anew, with the same content; exactly the units in
-    ``restarts`` must have been restarted.
+    ``restarts`` and the ``containers`` of these names must have been restarted.
     """
     problems = []
     for path in sorted(set(before.files) | set(after.files)):
@@ -142,17 +143,13 @@ def differences(
             problems.append(f"{unit} is {new['what']}, was {old['what']}")
         if (old["when"] != new["when"]) is not (unit in restarts):
             problems.append(f"{unit} was {'not ' if unit in restarts else ''}restarted")
-    problems += [
-        f"container {name} ({identity[:12]}) has ended"
-        for identity, name in before.containers.items()
-        if identity not in after.containers
-    ]
-    problems += [
-        f"container {name} ({identity[:12]}) is new"
-        for identity, name in after.containers.items()
-        if identity not in before.containers
-    ]
-    return problems
+    ended = {name for one, name in before.containers.items() if one not in after.containers}
+    begun = {name for one, name in after.containers.items() if one not in before.containers}
+    restarted = {name for name in ended & begun if name.rpartition("/")[2] in containers}
+    problems += [f"container {name} has ended" for name in sorted(ended - restarted)]
+    problems += [f"container {name} is new" for name in sorted(begun - restarted)]
+    missed = containers - {name.rpartition("/")[2] for name in restarted}
+    return problems + [f"container {name} was not restarted" for name in sorted(missed)]
 
 
 def node_objects(kube: Kube) -> dict[str, tuple[dict[str, str], list[str]]]:

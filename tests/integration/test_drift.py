@@ -151,10 +151,11 @@ def is_mended(cluster: Cluster, kube: Kube, batch: Sequence[Drift], before: Seen
         own = [drift for drift in batch if f"{cluster.name}-{drift.node}" == node]
         rewrites = frozenset(path for drift in own for path in drift.rewrites)
         restarts = frozenset(unit for drift in own for unit in drift.restarts)
+        containers = frozenset(name for drift in own for name in drift.containers)
         problems += [
             f"{node}: {problem}"
             for problem in fingerprints.differences(
-                before.nodes[node], after.nodes[node], rewrites, restarts
+                before.nodes[node], after.nodes[node], rewrites, restarts, containers
             )
         ]
         if before.objects[node] != after.objects[node]:

@@ -19,9 +19,11 @@ import certified
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _certificates,
+    _containers,
     _fence,
     _kubeadm,
     _node,
+    _packet_rules,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
 from ansible_collections.kubewright.cluster.plugins.modules import node_state
@@ -308,6 +310,31 @@ def test_a_control_plane_asks_its_own_api_server_first(
         (KUBELET, NODE_PATH),
         (ADMINISTRATOR, "/api/v1"),
     ]
+
+
+@needs_root
+@pytest.mark.parametrize("containerd", [True, False])
+def test_flushed_packet_rules_are_drift_where_their_owners_can_be_asked_for(
+    run_module: RunModule,
+    record: Path,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    containerd: bool,
+) -> None:
+    joined(record, "worker")
+    server.answer(NODE_PATH, NODE)
+    server.answer(_packet_rules.SERVICE, {"spec": {"clusterIP": "10.96.0.1"}})
+    monkeypatch.setattr(_packet_rules, "_proxy_mode", lambda: "nftables")
+    monkeypatch.setattr(_containers.Containerd, "listens", lambda _: containerd)
+    monkeypatch.setattr(
+        _packet_rules.PacketRules,
+        "converge",
+        lambda rules, check_mode: [f"{one.question} {check_mode}" for one in rules.owners],
+    )
+    documents = {"worker": {"node": {"name": "web-1"}}}
+    result = run_module("node_state", documents=documents, api_servers=[HERE], api_name=NAME)
+    (asked,) = result["drift"].get("worker", [""])
+    assert asked.endswith("{ 10.96.0.1 . tcp . 443 } True") is containerd
 
 
 @needs_root
