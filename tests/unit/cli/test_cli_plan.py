@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from kubewright.act import Finding
 from kubewright.cli.plan import picture
 from kubewright.plan import NodePlan, Plan, Step
 from kubewright.spec.machines import Machine
@@ -226,10 +227,12 @@ def test_a_bad_file(world: Any, command: Callable[..., Any]) -> None:
     assert "nothing.yml: there is no such file" in ended.err
 
 
-def drawn(*nodes: NodePlan, cluster: tuple[Step, ...] = ()) -> list[str]:
+def drawn(
+    *nodes: NodePlan, cluster: tuple[Step, ...] = (), found: tuple[Finding, ...] = ()
+) -> list[str]:
     """The picture's lines without the lines of the tree."""
     shown = io.StringIO()
-    Console(file=shown, width=200).print(picture(Plan(nodes, cluster), "demo"))
+    Console(file=shown, width=200).print(picture(Plan(nodes, cluster), "demo", found))
     lines = shown.getvalue().splitlines()
     assert lines[0] == "demo"
     return [line.lstrip("│├└─ ") for line in lines[1:]]
@@ -284,3 +287,19 @@ def test_steps_with_their_reasons_and_what_is_not_known() -> None:
 def test_who_was_not_reached_is_not_nothing_to_do(nodes: tuple[NodePlan, ...], last: str) -> None:
     assert drawn(*nodes)[-1] == last
     assert drawn(*nodes, cluster=(Step("cni", ("w",)),))[-1] != "Nothing to do."
+
+
+def test_traffic_that_does_not_flow_is_not_nothing_to_do() -> None:
+    """An apply would change no node, and end red."""
+    nodes = tuple(NodePlan(name, "worker", "unchanged") for name in "abc")
+    found = (
+        Finding("b", "traffic", "warning", "DNS does not answer here.", "Look at it."),
+        Finding("b", "traffic", "warning", "Services don't work here.", "Look at it."),
+        Finding("c", "traffic", "warning", "DNS does not answer here.", "Look at it."),
+        Finding("a", "machine", "warning", "It is in no pool.", "Put its pool back."),
+    )
+    assert drawn(*nodes, found=found)[-1] == (
+        "Traffic does not flow through 2 nodes, and there is nothing for apply to change, "
+        "4 warnings."
+    )
+    assert drawn(*nodes, found=found[3:])[-1] == "Nothing to do, 1 warning."

@@ -14,6 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from kubewright.act import Finding, Result, Session
+from kubewright.act.findings import TRAFFIC
 from kubewright.cli import differences, findings
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.operation import finish, run_playbook, tell_ended
@@ -196,9 +197,18 @@ def _count(plan: Plan, found: tuple[Finding, ...]) -> str:
         if state in states
     ]
     told += ["the cluster as a whole to mend"] if plan.cluster_steps else []
-    told = ["nothing to do"] if nothing_to_do(plan) else told
+    told = [_nothing(found)] if nothing_to_do(plan) else told
     told += [findings.count(found)] if found else []
     return sentence(told)
+
+
+def _nothing(found: tuple[Finding, ...]) -> str:
+    """Say that no node would be changed, which is no good news where traffic does not flow."""
+    stuck = {one.host for one in found if one.check == TRAFFIC}
+    if not stuck:
+        return "nothing to do"
+    nodes = counted(len(stuck), "node")
+    return f"traffic does not flow through {nodes}, and there is nothing for apply to change"
 
 
 def nothing_to_do(plan: Plan) -> bool:
