@@ -69,7 +69,7 @@ molecule: install ## One machine prepared as a node, twice
 # CHAOS_SEED chooses at which points, hosts and moments an apply is killed.
 
 # Longer tests, of `make drift`, `make trials`, `make servers` and `make volumes`.
-DRIFT := sealed drift one_writer lost
+DRIFT := sealed drift one_writer hung lost
 TRIALS := trial
 SERVERS := servers servers_refused
 VOLUMES := volumes node_images
@@ -85,7 +85,7 @@ servers: install ## Bare hosts by the command and by plain Ansible, refusals, re
 	pytest $(patsubst %,tests/integration/test_%.py,$(SERVERS))
 
 .PHONY: drift
-drift: install ## Maintenance, foreign changes, lost machines, two commands at once, on a real cluster of their own
+drift: install ## Maintenance, foreign changes, lost and hung machines, two commands at once, on a real cluster of their own
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(DRIFT))
 

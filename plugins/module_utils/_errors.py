@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class KubewrightError(Exception):
     """Something a user can act on: the text says what happened, where, and what to do."""
 
+    # What the module's result is marked with, for its action plugin.
+    mark = ""
 
-# What a module's main() ends on with a message. Anything else is a fault of this collection and
+
+# What a module's main() ends on with `failure`. Anything else is a fault of this collection and
 # keeps its traceback.
 FORESEEN = (KubewrightError, OSError)
 
@@ -25,3 +30,9 @@ def message(error: KubewrightError | OSError) -> str:
         f"{f'{path}: ' if path else ''}{said}. Mend the cause on that machine (`df -h`, `df -i`, "
         "`findmnt` and `dmesg` tell more), then run the same again."
     )
+
+
+def failure(error: KubewrightError | OSError) -> dict[str, Any]:
+    """What a module that ends on it gives to ``fail_json``."""
+    marks = {error.mark: True} if isinstance(error, KubewrightError) and error.mark else {}
+    return {"msg": message(error), **marks}

@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,15 @@ class StaleEpoch(KubewrightError):
 
 
 class LockTimeout(KubewrightError):
-    """Another process kept the lock for longer than the caller would wait."""
+    """Another process has had the lock for as long as the caller would wait."""
+
+    mark = "busy"
+
+
+class HolderHangs(KubewrightError):
+    """The lock is a module's that should have ended itself long ago: so does this machine."""
+
+    mark = "hung"
 
 
 @dataclass(frozen=True)
@@ -79,9 +88,10 @@ def node_lock(
     records what the machine was before (`_before`). *opens*: whether the read-only places become
     writable for this process, until its end; False for one who has to unmount them for all.
 
-    Raises `LockTimeout`, `StaleEpoch`. Main thread only (the wait is ended by SIGALRM).
+    Raises `LockTimeout`, `HolderHangs`, `StaleEpoch`. Main thread only (the wait is ended by
+    SIGALRM).
     """
-    held = _held(claim, timeout, check_mode, scope, writes, opens)
+    held = _held(claim, timeout, limit, check_mode, scope, writes, opens)
     with held as fence, _limits.ends_within(limit):
         yield fence
 
@@ -90,6 +100,7 @@ def node_lock(
 def _held(
     claim: _claim.Claim | None,
     timeout: float,
+    limit: float,
     check_mode: bool,
     scope: str,
     writes: bool,
@@ -102,7 +113,7 @@ def _held(
     if not writes and scope == NODE and not (LOCK_DIRECTORY / f"{NODE}.lock").exists():
         yield Fence(())
         return
-    with _locked(LOCK_DIRECTORY / f"{scope}.lock", timeout) as fd:
+    with _locked(LOCK_DIRECTORY / f"{scope}.lock", timeout, limit) as fd:
         if writes:
             _record(claim)
             if opens and scope == NODE:
@@ -127,7 +138,7 @@ def _refuse(claim: _claim.Claim | None, known: _claim.Claim) -> None:
 
 def _record(claim: _claim.Claim | None) -> None:
     # A lock of its own, held for a moment: scopes share the one epoch file.
-    with _locked(LOCK_DIRECTORY / "epoch.lock", EPOCH_LOCK_SECONDS):
+    with _locked(LOCK_DIRECTORY / "epoch.lock", EPOCH_LOCK_SECONDS, EPOCH_LOCK_SECONDS):
         known = read_claim()
         _refuse(claim, known)
         _before.begin(EPOCH_PATH.parent)
@@ -136,22 +147,26 @@ def _record(claim: _claim.Claim | None) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, timeout: float) -> Iterator[int]:
+def _locked(path: Path, timeout: float, limit: float) -> Iterator[int]:
     fd = _open(path)
     try:
         while True:
-            if not flock_within(fd, timeout):
-                raise LockTimeout(
-                    f"{path} was held by {_told(path, fd)} for more than {timeout:g} s. Another "
-                    "run is at work on this node: wait for it, or end that process, then run again."
-                )
+            if not flock_within(fd, 0):
+                _refuse_hanging(path, fd)
+                if not flock_within(fd, timeout):
+                    raise LockTimeout(
+                        f"{path} is held by {_told(path, fd)}. Another run is at work on this "
+                        "node: wait for it, or end that process, then run again."
+                    )
             if _is_at(path, fd):
                 break
             # Who held it has reset the node, and the file with it: nobody else waits for this one.
             stale, fd = fd, _open(path)
             os.close(stale)
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        # Who is still there at the end of that time hangs, see `_refuse_hanging`.
+        end = time.monotonic() + limit
+        os.pwrite(fd, f"{os.getpid()} {limit:g} {end:.0f}\n".encode("ascii"), 0)
         os.set_inheritable(fd, True)
         yield fd
     finally:
@@ -213,8 +228,29 @@ def _told(path: Path, own_fd: int) -> str:
     pids = _holders.of_lock(path)
     if pids:
         return ", ".join(f"process {pid} ({_name(pid)})" for pid in sorted(pids))
-    taker = os.pread(own_fd, 32, 0).decode("ascii", "replace").strip()
+    taker, *_ = [*_written(own_fd), ""]
     return f"process {taker}" if taker else "an unknown process"
+
+
+def _refuse_hanging(path: Path, own_fd: int) -> None:
+    """Raise `HolderHangs` where the module that took *path* is over its time, and still has it.
+
+    Only the kernel can have kept it from ending itself; it waits for a disk, say. The commands of a
+    module that was killed, and a person's, have no such time: they are waited for.
+    """
+    match _written(own_fd):
+        case [taker, limit, end]:
+            late = time.monotonic() - float(end)
+            if late > _limits.MARGIN and int(taker) in _holders.of_lock(path):
+                raise HolderHangs(
+                    f"{_limits.hung(float(limit))}: process {taker} ({_name(int(taker))}), "
+                    f"which has {path}, should have ended {late:.0f} s ago"
+                )
+
+
+def _written(own_fd: int) -> list[str]:
+    """What the last taker has written: its pid, its limit in seconds, and their end."""
+    return os.pread(own_fd, 64, 0).decode("ascii", "replace").split()
 
 
 def _name(pid: int) -> str:

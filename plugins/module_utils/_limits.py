@@ -6,6 +6,9 @@ A file system that does not answer (a server of NFS that is gone, a broken disk)
 it for ever, and with it the node's lock. So each module has a limit of its own, from when it has
 the lock, well above those of the commands that it runs: who passes it hangs. The module then ends
 itself. Where not even that is possible, the controller waits no longer either (`on_controller`).
+
+To wait for the lock is not to hang. So that the controller sees the difference, a module waits for
+`LOCK_TURN` at most, says who has the lock, and is called again until ``lock_timeout`` is over.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ LOCKLESS = ("cluster_ready", "node_traffic")
 # An image that the node fetches. What has come is kept.
 FETCH = 7200
 LOCK_TIMEOUT = 600
+LOCK_TURN = 15
 # For the way there and back, and for a module that is about to end itself.
 MARGIN = 30
 
@@ -71,12 +75,15 @@ def work(module: str, params: Mapping[str, Any]) -> float:
 
 
 def on_controller(module: str, params: Mapping[str, Any]) -> float:
-    """Seconds after which nobody waits for a module any more, its wait for the lock included."""
-    lock = 0.0
-    if module not in LOCKLESS:
-        told = params.get("lock_timeout")
-        lock = float(LOCK_TIMEOUT if told is None else told)
+    """Seconds after which nobody waits for one call of a module any more."""
+    lock = 0.0 if module in LOCKLESS else min(lock_timeout(params), LOCK_TURN)
     return lock + work(module, params) + MARGIN
+
+
+def lock_timeout(params: Mapping[str, Any]) -> float:
+    """Seconds that a module's calls wait for the lock, all together."""
+    told = params.get("lock_timeout")
+    return float(LOCK_TIMEOUT if told is None else told)
 
 
 @contextlib.contextmanager

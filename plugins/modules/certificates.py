@@ -107,7 +107,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 CLOCK_OFF = timedelta(days=1)
@@ -195,7 +195,7 @@ def main() -> None:
             )
             renewed = converge(node, params, now, check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         module.exit_json(
             changed=bool(renewed),

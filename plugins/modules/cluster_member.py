@@ -70,7 +70,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import _command
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 BINARIES = "/opt/kubewright/bin"
@@ -185,7 +185,7 @@ def main() -> None:
             run = _command.SystemRunner(fence.pass_fds)
             removed = remove(run, params["name"], params["address"], module.check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in removed), "after": ""}
         module.exit_json(changed=bool(removed), removed=removed, diff=diff)

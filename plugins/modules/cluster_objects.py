@@ -75,7 +75,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 
@@ -127,7 +127,7 @@ def main() -> None:
         ):
             reasons = converge(api, _command.SystemRunner(fence.pass_fds), params, check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
         module.exit_json(changed=bool(reasons), reasons=reasons, diff=diff)

@@ -64,7 +64,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _l
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 #: Seconds between two looks: a look costs the API server a millisecond.
@@ -157,7 +157,7 @@ def main() -> None:
         # Where nothing has been started yet, nobody has its credentials.
         if module.check_mode and isinstance(error, KubewrightError):
             module.exit_json(changed=False, missing=[str(error)])
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     module.exit_json(changed=False, missing=[])
 
 

@@ -76,7 +76,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _limits,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ def main() -> None:
                 if missing != _containers.Missing((), ()):
                     containerd.bring(missing, images)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         imported = [image.name for image in missing.to_import] if missing else []
         pinned = list(missing.to_pin) if missing else []

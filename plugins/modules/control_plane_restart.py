@@ -74,7 +74,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _renewal,
     _static_pods,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 
 def converge(pods: _static_pods.StaticPods, record: Path, check_mode: bool) -> list[str]:
@@ -118,7 +118,7 @@ def main() -> None:
             )
             restarted = converge(pods, _certificates.RENEWAL, module.check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         module.exit_json(
             changed=bool(restarted),

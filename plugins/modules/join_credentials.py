@@ -91,7 +91,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _join,
     _limits,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 
 def converge(tokens: _join.Tokens, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def main() -> None:
             )
             result = converge(tokens, params, check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         line = f"join token {result['token_id']}\n" if result["changed"] else ""
         present = params["state"] == "present"

@@ -143,7 +143,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 CONFIGURATION_DIRECTORY = Path("/run/kubewright")
@@ -328,7 +328,7 @@ def main() -> None:
         ) as fence:
             changed, before, after = converge(Kubeadm(module, fence))
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         diff = {"before": f"phase: {before}\n", "after": f"phase: {after}\n"}
         module.exit_json(changed=changed, phase=before if module.check_mode else after, diff=diff)

@@ -106,7 +106,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _limits,
     _services,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 
 def converge(params: dict[str, Any], run: _command.Runner, check_mode: bool) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def main() -> None:
         ) as fence:
             result = converge(params, _command.SystemRunner(fence.pass_fds), check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     if not module._diff:
         del result["diff"]
     module.exit_json(**result)

@@ -69,7 +69,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _sealed,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 UNIT = "kubelet.service"
 
@@ -117,7 +117,7 @@ def main() -> None:
         ) as fence:
             found = converge(params, _command.SystemRunner(fence.pass_fds), check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in found), "after": ""}
         module.exit_json(changed=bool(found), reasons=found, diff=diff)

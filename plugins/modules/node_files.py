@@ -133,7 +133,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _files
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 
 def without_content(params: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def main() -> None:
             if not module.check_mode:
                 _files.apply(changes)
     except FORESEEN as error:
-        module.fail_json(msg=message(error), invocation=invocation)
+        module.fail_json(**failure(error), invocation=invocation)
     result: dict[str, Any] = {
         "changed": bool(changes),
         "paths": list(

@@ -110,7 +110,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 #: The kubelet writes to its Node too. Each try begins with what is there then.
@@ -215,7 +215,7 @@ def main() -> None:
         ):
             reasons = converge(api, params, check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
         created = reasons == [f"Node {params['name']} is missing"]

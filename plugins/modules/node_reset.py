@@ -81,7 +81,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 
@@ -188,7 +188,7 @@ def main() -> None:
     except FORESEEN as error:
         for text in warnings:
             module.warn(text)
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         for text in warnings:
             module.warn(text)

@@ -156,7 +156,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _services,
     _systemd,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 
 def diff(report: _services.Report, actions: dict[str, list[str]]) -> list[dict[str, str]]:
@@ -222,7 +222,7 @@ def main() -> None:
             services = _services.Services(runner, params["timeout"], check_mode, changed)
             report = services.converge(wanted)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     actions = report.actions()
     result: dict[str, Any] = {"changed": any(actions.values()), **actions}
     if module._diff:

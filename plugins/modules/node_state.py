@@ -198,7 +198,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _survey,
     _traffic,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 CA = Path("/etc/kubernetes/pki/ca.crt")
 NOT_ROOT = "Ansible is not root here, so nothing could be compared"
@@ -346,7 +346,7 @@ def main() -> None:
         ) as fence:
             result = look(params, fence)
     except FORESEEN as error:
-        module.fail_json(msg=message(error), invocation=invocation)
+        module.fail_json(**failure(error), invocation=invocation)
     if not root:  # or it would count as it should be
         result["drift"] = {role: [NOT_ROOT] for role in documents}
     if not module._diff:

@@ -88,7 +88,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 #: Seconds between two looks. Where packets get lost, a look takes two seconds itself.
@@ -133,7 +133,7 @@ def main() -> None:
         with _limits.ends_within(_limits.work("node_traffic", module.params)):
             found = run(dict(module.params), module.check_mode)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         module.exit_json(changed=False, troubles=[one.as_dict() for one in found])
 

@@ -77,7 +77,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 
@@ -124,7 +124,7 @@ def main() -> None:
             rules = _packet_rules.of(network.run, api, params["timeout"])
             reasons = [*network.converge(check_mode), *rules.converge(check_mode)]
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
         module.exit_json(changed=bool(reasons), reasons=reasons, diff=diff)

@@ -159,7 +159,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 
@@ -395,7 +395,7 @@ def main() -> None:
             before = store.active()
             result = converge(store, params, check_mode, _command.SystemRunner(fence.pass_fds))
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         result.setdefault("removed", [])
         result["diff"] = diff(params["volume"], before.digest if before else "none", result)

@@ -79,7 +79,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 
@@ -154,7 +154,7 @@ def main() -> None:
             found = images(store, params["manifests"], run) if store.is_mounted() else []
             claim = _fence.read_claim().as_dict()
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         module.exit_json(changed=False, fence=claim, images=found)
 

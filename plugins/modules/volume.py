@@ -97,7 +97,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 
@@ -144,7 +144,7 @@ def main() -> None:
             elif not steps:
                 _volume_make.require_sound(wanted)
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         present = "blank\n" if "create" in steps else "ext4\n"
         size = f"ext4 {wanted.label}, {wanted.size} bytes ({', '.join(steps)})\n"

@@ -5,14 +5,19 @@
 The module ends itself when it hangs, see ``module_utils/_limits``. Whoever can't, because the
 kernel does not let it, or because the machine or its sshd stands still while the connection stays,
 is not waited for: to the play it is a host that can't be reached, and all others go on.
+
+Each call of a module has that limit. One that only waits for the node's lock comes back soon and
+says so, and is made again for as long as ``lock_timeout`` says.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,18 +45,30 @@ class NodeAction(ActionBase):  # type: ignore[misc]
         """See the module's documentation."""
         super().run(tmp, task_vars)
         arguments = {key: value for key, value in self._task.args.items() if value is not None}
-        with _ends_within(self.seconds(arguments)):
+        with _ends_within(self.seconds(arguments)) as self._begin_again:
             result = self.ask(arguments, task_vars or {})
         if result.get("hung"):
             raise AnsibleConnectionFailure(result["msg"])
         return result
 
     def seconds(self, arguments: dict[str, Any]) -> float:
-        """How long the node has."""
+        """How long the node has, the wait for its lock apart."""
         return _limits.on_controller(self.module, arguments)
 
     def ask(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Give the module's result."""
+        """Give the module's result, once it has the lock."""
+        if self.module in _limits.LOCKLESS:
+            return self._call(arguments, task_vars)
+        end = time.monotonic() + _limits.lock_timeout(arguments)
+        while True:
+            left = max(0.0, end - time.monotonic())
+            turn = {**arguments, "lock_timeout": math.ceil(min(left, _limits.LOCK_TURN))}
+            result = self._call(turn, task_vars)
+            if not result.pop("busy", False) or time.monotonic() >= end:
+                return result
+            self._begin_again()
+
+    def _call(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         try:
             result: dict[str, Any] = self._execute_module(
                 module_name=f"kubewright.cluster.{self.module}",
@@ -72,19 +89,25 @@ class _NoAnswer(BaseException):
 
 
 @contextlib.contextmanager
-def _ends_within(seconds: float) -> Iterator[None]:
-    """Raise `AnsibleConnectionFailure` where the body takes longer, and end this task's ssh."""
+def _ends_within(seconds: float) -> Iterator[Callable[[], None]]:
+    """Raise `AnsibleConnectionFailure` where the body takes longer, and end this task's ssh.
+
+    Gives what lets the time begin again.
+    """
     if signal.getsignal(signal.SIGALRM) != signal.SIG_DFL:
-        yield  # the task has a ``timeout`` of its own, which Ansible sees to
+        yield lambda: None  # the task has a ``timeout`` of its own, which Ansible sees to
         return
+
+    def begin() -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def over(_signum: int, _frame: FrameType | None) -> None:
         raise _NoAnswer
 
     signal.signal(signal.SIGALRM, over)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        yield
+        begin()
+        yield begin
     except _NoAnswer:
         _end_children()
         raise AnsibleConnectionFailure(_limits.hung(seconds)) from None

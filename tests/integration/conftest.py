@@ -51,6 +51,7 @@ ORDER = (
     "test_drift",
     "test_certificates",
     "test_one_writer",
+    "test_hung",
     "test_lost",
     "test_failover",
     "test_destroy",

@@ -13,6 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.kubewright.cluster.plugins.action import node_state
+from ansible_collections.kubewright.cluster.plugins.module_utils import _limits
 
 HOST = {"worker_cluster_id": "3f0c", "worker_labels": {"a": "b"}, "worker_address": "192.0.2.11"}
 
@@ -36,6 +37,8 @@ def run(
     calls: list[dict[str, Any]] = []
 
     def execute(**call: Any) -> dict[str, Any]:
+        # Each call waits for the node's lock for a while.
+        assert call["module_args"].pop("lock_timeout") == _limits.LOCK_TURN
         calls.append(call)
         return {"drift": {"worker": ["it is not in the cluster"]}, **(said or {})}
 

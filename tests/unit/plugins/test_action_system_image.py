@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.action import system_image
+from ansible_collections.kubewright.cluster.plugins.module_utils import _limits
 
 DIGEST = "ab" * 32
 
@@ -72,6 +73,8 @@ def run(
 
     def execute(**call: Any) -> dict[str, Any]:
         assert call["module_name"] == "kubewright.cluster.system_image"
+        # Each call waits for the node's lock for a while.
+        assert call["module_args"].pop("lock_timeout") == _limits.LOCK_TURN
         calls.append(call["module_args"])
         return answers[len(calls) - 1]
 

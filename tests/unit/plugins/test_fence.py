@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence
 from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+    KubewrightError,
+    failure,
+)
 
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
 
@@ -144,6 +149,32 @@ def test_waiting_ends_in_time_and_names_the_holder(node: Path) -> None:
         process.communicate("")
 
 
+@pytest.mark.parametrize(
+    ("of_it", "late", "hangs"), [(0, 90, True), (0, 10, False), (1, 90, False)]
+)
+def test_a_holder_that_should_have_ended_itself_is_not_waited_for(
+    node: Path, of_it: int, late: int, hangs: bool
+) -> None:
+    """Unlike one in its time, and a command or a person that has the lock after another taker."""
+    path = _fence.LOCK_DIRECTORY / "node.lock"
+    with held_by_another(path) as process:
+        path.write_text(f"{process.pid + of_it} 60 {time.monotonic() - late:.0f}\n")
+        expected = _fence.HolderHangs if hangs else _fence.LockTimeout
+        began = time.monotonic()
+        with (
+            pytest.raises(expected) as caught,
+            _fence.node_lock(Claim(1), 0.5 if not hangs else 60),
+        ):
+            pass
+        process.communicate("")
+    assert time.monotonic() - began < 30
+    mark = "hung" if hangs else "busy"
+    assert failure(caught.value) == {"msg": str(caught.value), mark: True}
+    if hangs:
+        words = rf"did not answer within 60 s: process {process.pid} \(python.* ended 9\d s ago"
+        assert re.search(words, str(caught.value))
+
+
 def test_lock_is_taken_as_soon_as_it_is_free(node: Path) -> None:
     path = _fence.LOCK_DIRECTORY / "node.lock"
     with held_by_another(path) as process:
@@ -153,7 +184,7 @@ def test_lock_is_taken_as_soon_as_it_is_free(node: Path) -> None:
             os.kill(process.pid, signal.SIGTERM)
             os._exit(0)
         with _fence.node_lock(Claim(1), 30):
-            assert path.read_text() == f"{os.getpid()}\n"
+            assert path.read_text().startswith(f"{os.getpid()} ")
         os.waitpid(releaser, 0)
 
 

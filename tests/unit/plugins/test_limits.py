@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.kubewright.cluster.plugins.action import kubeadm
+from ansible_collections.kubewright.cluster.plugins.doc_fragments import fence
 from ansible_collections.kubewright.cluster.plugins.module_utils import _limits, _refusals
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _on_node
 
@@ -97,13 +99,24 @@ def test_each_module_on_nodes_has_a_limit_on_both_sides(name: str) -> None:
     assert _limits.TIMEOUTS.get(name) == document.get("timeout", {}).get("default")
     # The controller waits for who ends himself in time.
     here, there = _limits.on_controller(name, {}), _limits.work(name, {})
-    assert here >= there + _limits.MARGIN + (0 if name in _limits.LOCKLESS else 600)
+    turn = 0 if name in _limits.LOCKLESS else _limits.LOCK_TURN
+    assert here >= there + _limits.MARGIN + turn
+    waits = document.get("lock_timeout", {}).get("default", _limits.LOCK_TIMEOUT)
+    assert waits == _limits.LOCK_TIMEOUT
+    fragments = yaml.safe_load(fence.ModuleDocFragment.DOCUMENTATION)["options"]
+    assert waits == fragments["lock_timeout"]["default"]
 
 
 def test_what_a_module_is_told_to_wait_for_counts() -> None:
     assert _limits.work("node_state", {"wait_for_api": 60}) == 120
     assert _limits.work("kubeadm", {"timeout": 1000}) == 1300
     assert _limits.on_controller("node_files", {"lock_timeout": 5}) == 335
+
+
+def test_who_only_looks_is_not_waited_for_for_long() -> None:
+    """However long it would wait for the lock: 600 s."""
+    assert _limits.on_controller("node_state", {}) <= 120
+    assert _limits.on_controller("system_image_info", {}) <= 180
 
 
 def tasks_on_nodes() -> list[tuple[str, dict[str, Any]]]:
@@ -139,15 +152,21 @@ def test_no_task_on_nodes_is_without_a_limit() -> None:
     assert seen > 40
 
 
-def act(result: dict[str, Any] | None = None, limit: float = 60) -> dict[str, Any]:
+def act(
+    result: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    limit: float = 60,
+    **arguments: Any,
+) -> dict[str, Any]:
     """The action of a module on a node that answers with *result*, or not at all."""
-    task = SimpleNamespace(args={}, async_val=0, action="x.y.kubeadm", resolved_action=None)
+    task = SimpleNamespace(args=arguments, async_val=0, action="x.y.kubeadm", resolved_action=None)
     action = kubeadm.ActionModule.__new__(kubeadm.ActionModule)
     action._task = task
 
-    def execute(**_call: Any) -> dict[str, Any]:
+    def execute(*, module_args: dict[str, Any], **_call: Any) -> dict[str, Any]:
         if result is None:
             subprocess.run(["sleep", "600"], check=False)
+        if callable(result):
+            return result(module_args)
         return result or {}
 
     with (
@@ -168,6 +187,37 @@ def test_a_machine_that_does_not_answer_is_one_that_cannot_be_reached() -> None:
     with pytest.raises(AnsibleConnectionFailure, match="it hangs at /srv"):
         act({"failed": True, "hung": True, "msg": _limits.hung(120, "/srv")})
     assert act({"changed": True}) == {"changed": True}
+
+
+def test_who_waits_for_the_lock_does_not_hang() -> None:
+    """The limit is that of one call, which comes back and is made again."""
+    turns: list[float] = []
+
+    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+        turns.append(arguments["lock_timeout"])
+        time.sleep(0.3)
+        if len(turns) < 4:
+            return {"failed": True, "busy": True, "msg": "held by process 41"}
+        return {"changed": True}
+
+    assert act(answer, limit=0.8) == {"changed": True}
+    assert turns == [_limits.LOCK_TURN] * 4
+
+
+def test_nobody_waits_for_the_lock_for_longer_than_he_was_told() -> None:
+    turns: list[float] = []
+
+    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+        turns.append(arguments["lock_timeout"])
+        clock.now += arguments["lock_timeout"]
+        return {"failed": True, "busy": True, "msg": "held by process 41"}
+
+    clock = SimpleNamespace(now=100.0)
+    with mock.patch.object(_on_node.time, "monotonic", lambda: clock.now):
+        assert act(answer, lock_timeout=40) == {"failed": True, "msg": "held by process 41"}
+        assert turns == [15, 15, 10]
+        turns.clear()
+        assert act(answer, lock_timeout=0)["failed"] and turns == [0]
 
 
 def test_a_limit_of_the_task_itself_is_ansibles() -> None:
