@@ -18,7 +18,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +39,7 @@ INHERITED = ("HOME", "KUBEWRIGHT_RUN", "PATH", "TMPDIR")
 SHOWN_LINES = 15
 # Whoever is killed is gone at once, unless the kernel itself waits for something.
 KILL_SECONDS = 5.0
+WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,18 @@ class SystemRunner:
     def __init__(self, pass_fds: Sequence[int] = ()) -> None:
         self.pass_fds = tuple(pass_fds)
 
-    def __call__(self, argv: Sequence[str], *, timeout: float = 120, stdin: str = "") -> Result:
-        """See `Runner`. A command over its time is killed with its children: `KubewrightError`."""
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float = 120,
+        stdin: str = "",
+        watch: Callable[[], None] | None = None,
+    ) -> Result:
+        """See `Runner`. A command over its time is killed with its children: `KubewrightError`.
+
+        *watch* is called each second while it runs. What it raises ends the command as well.
+        """
         try:
             process = subprocess.Popen(
                 list(argv),
@@ -112,7 +123,7 @@ class SystemRunner:
         except OSError as error:
             raise KubewrightError(f"{argv[0]} could not be started: {error}.") from error
         try:
-            stdout, stderr = process.communicate(stdin, timeout=timeout)
+            stdout, stderr = _communicate(process, stdin, timeout, watch)
         except subprocess.TimeoutExpired as error:
             raise KubewrightError(
                 f"`{shlex.join(argv)}` did not end within {timeout:g} s and was stopped"
@@ -157,6 +168,23 @@ class SystemRunner:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
         return True
+
+
+def _communicate(
+    process: subprocess.Popen[str], stdin: str, timeout: float, watch: Callable[[], None] | None
+) -> tuple[str, str]:
+    if watch is None:
+        return process.communicate(stdin, timeout=timeout)
+    end = time.monotonic() + timeout
+    while True:
+        left = max(0.0, end - time.monotonic())
+        try:
+            return process.communicate(stdin, timeout=min(WATCH_SECONDS, left))
+        except subprocess.TimeoutExpired:
+            if left <= WATCH_SECONDS:
+                raise
+        watch()
+        stdin = ""  # it has been sent
 
 
 def check(result: Result, doing: str) -> Result:

@@ -13,8 +13,6 @@ at its start); klog's format of lines and of values.
 from __future__ import annotations
 
 import datetime
-import json
-import re
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,79 +23,20 @@ from typing import Any
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _api,
     _command,
+    _kubelet_died,
     _systemd,
     _trial_node,
 )
 
-UNIT = "kubelet.service"
+UNIT = _kubelet_died.UNIT
 FLAGS = Path("/var/lib/kubelet/kubeadm-flags.env")
 FLAGS_VARIABLE = "KUBELET_KUBEADM_ARGS"
 HOSTNAME = "kubernetes.io/hostname"
 UNREGISTERED = "the kubelet has not registered with its Node"
 CALL_SECONDS = 30.0
-#: A loop: so often within so many seconds. It waits 2 s before each start, see the unit.
-LOOP_RESTARTS, LOOP_SECONDS = 2, 60
 #: Where no API server answers, being healthy for so long has to do.
 SETTLED_SECONDS = 20.0
 POLL = 0.5
-REASON_LENGTH = 400
-
-RESTARTED = re.compile(r"Scheduled restart job, restart counter is at \d+")
-ERROR = re.compile(r"^[EF]\d{4} [\d:.]+ +\d+ [\w.-]+:\d+\] ")
-# What the kubelet says last before it ends, the surest first.
-LAST_WORDS = (
-    re.compile(r'^E\d{4} .*\] "command failed" '),
-    re.compile(r'^E\d{4} .*\] "(Failed to (start|initialize)|Kubelet failed) '),
-    re.compile(r"^F\d{4} "),
-    re.compile(r"^(panic|fatal error): "),
-    re.compile(r"^Error: "),
-    ERROR,
-)
-VALUE = re.compile(r'\berr=("(?:[^"\\]|\\.)*")')
-# What all such messages have, and nobody needs.
-NOISE = re.compile(
-    r"^(failed to run Kubelet: |Error: |panic: )"
-    r"|failed to merge global and in-flight KubeletConfiguration while setting defaults, error: "
-    r"|, path: &TypeMeta\{[^}]*\}|(?<=, )error: (?=\[)"
-)
-
-
-def reason(journal: str) -> str:
-    """Why the kubelet ended, in its own words, out of its journal; "" where it says nothing."""
-    lines = journal.splitlines()
-    for pattern in LAST_WORDS:
-        for number in range(len(lines) - 1, -1, -1):
-            if pattern.search(lines[number]):
-                return _words(lines, number)[:REASON_LENGTH]
-    said = [line for line in lines if line.strip() and not line.startswith(UNIT)]
-    return said[-1].strip()[:REASON_LENGTH] if said else ""
-
-
-def _words(lines: Sequence[str], number: int) -> str:
-    line = lines[number]
-    if line.endswith("err=<"):  # klog's way to write a value of several lines
-        told = []
-        for below in lines[number + 1 :]:
-            if below.strip() == ">":
-                break
-            told.append(below.strip())
-        text = " ".join(told)
-    elif found := VALUE.search(line):
-        text = _unquoted(found[1])
-    else:
-        text = ERROR.sub("", line)
-    text = NOISE.sub("", NOISE.sub("", text))
-    title = re.search(r'\] "((?:[^"\\]|\\.)*)"', line)
-    if title and title[1] != "command failed":
-        text = f"{title[1]}: {text}" if title[1] not in text else text
-    return text.strip()
-
-
-def _unquoted(text: str) -> str:
-    try:
-        return str(json.loads(text))
-    except ValueError:  # Go quotes a little more than JSON
-        return text[1:-1]
 
 
 def journal(run: _command.Runner, since: float) -> str:
@@ -106,21 +45,29 @@ def journal(run: _command.Runner, since: float) -> str:
     return run([*command, "--no-pager", "--output=cat"], timeout=CALL_SECONDS).stdout
 
 
-def loop(run: _command.Runner, unit: _systemd.Unit, now: float, now_monotonic: int) -> str:
+def loop(
+    run: _command.Runner,
+    unit: _systemd.Unit,
+    now: float,
+    now_monotonic: int,
+    since: float = 0.0,
+) -> str:
     """Why a kubelet that systemd starts again and again does not stay up; "" where it does.
 
-    *now* in seconds since 1970, *now_monotonic* in microseconds.
+    *now* in seconds since 1970, *now_monotonic* in microseconds. What was before *since* does not
+    count.
     """
-    up = now_monotonic - unit.left_inactive_monotonic
-    settled = unit.active in _systemd.RUNNING and up > LOOP_SECONDS * 10**6
-    if unit.restarts < LOOP_RESTARTS or settled or unit.active in _systemd.STOPPED:
+    up = (now_monotonic - unit.left_inactive_monotonic) / 10**6
+    if not _kubelet_died.may_loop(unit.restarts, unit.active, up):
         return ""
-    told = journal(run, now - LOOP_SECONDS)
-    count = len(RESTARTED.findall(told))
-    if count < LOOP_RESTARTS:
-        return ""
-    why = reason(told) or f"it says nothing; see `journalctl -u {UNIT}`"
-    return f"the kubelet has been restarted {count} times in the last minute: {why}"
+    return _kubelet_died.loop(journal(run, max(now - _kubelet_died.LOOP_SECONDS, since)))
+
+
+def unit_of(run: _command.Runner) -> _systemd.Unit:
+    """The kubelet's unit."""
+    result = run([*_systemd.SHOW, UNIT], timeout=CALL_SECONDS)
+    _command.check(result, "Asking systemd about the kubelet failed")
+    return _systemd.parse_show(result.stdout, [UNIT])[UNIT]
 
 
 def flag(name: str) -> str | None:
@@ -196,8 +143,14 @@ class Watch:
         end, well_since = self.clock() + self.seconds, None
         while True:
             unit = self._unit()
-            if unit.active == "failed" or unit.restarts - first.restarts >= LOOP_RESTARTS:
-                return reason(journal(self.run, start)) or "it ends, and does not say why"
+            if (
+                unit.active == "failed"
+                or unit.restarts - first.restarts >= _kubelet_died.LOOP_RESTARTS
+            ):
+                return (
+                    _kubelet_died.reason(journal(self.run, start))
+                    or "it ends, and does not say why"
+                )
             missing = self._missing(unit, was_ready)
             now = self.clock()
             if missing is None:  # all that can be known is well
@@ -240,9 +193,7 @@ class Watch:
         return sight(node, lease)
 
     def _unit(self) -> _systemd.Unit:
-        result = self.run([*_systemd.SHOW, UNIT], timeout=CALL_SECONDS)
-        _command.check(result, "Asking systemd about the kubelet failed")
-        return _systemd.parse_show(result.stdout, [UNIT])[UNIT]
+        return unit_of(self.run)
 
 
 def sight(node: Mapping[str, Any] | None, lease: Mapping[str, Any] | None) -> Sight:

@@ -23,6 +23,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _atomic,
     _files,
     _kubelet,
+    _kubelet_died,
     _services,
     _systemd,
 )
@@ -165,9 +166,11 @@ class Settings:
                 _files.apply(changes)
             return changes, self.services.converge([want]), []
         unit = self.services.show([want.name])[want.name]
-        if want.state is None and unit.active != "inactive":
+        looping = _kubelet.loop(self.watch.run, unit, time.time(), time.monotonic_ns() // 1000)
+        if want.state is None and (looping or unit.active != "inactive"):
             want = replace(want, state="started")
-        reasons = self._reasons(unit, again)
+        unproven = UNPROVEN if self.record.exists() else ""
+        reasons = [reason for reason in (unproven, looping, again) if reason]
         if self.predict:
             report = self.services.converge([want])
             if reasons and want.name not in (*report.started, *report.restarted):
@@ -182,18 +185,12 @@ class Settings:
             raise KubewrightError(self._undone(want, trouble, unit))
         return changes, report, reasons
 
-    def _reasons(self, unit: _systemd.Unit, again: str) -> list[str]:
-        """Why it is restarted although nothing is written."""
-        looping = _kubelet.loop(self.watch.run, unit, time.time(), time.monotonic_ns() // 1000)
-        unproven = UNPROVEN if self.record.exists() else ""
-        return [reason for reason in (unproven, looping, again) if reason]
-
     def _run(
         self, want: _systemd.Wanted, ready: bool, *, force: bool, stopped: _systemd.Unit
     ) -> tuple[_services.Report, str]:
         """Start or restart it where that is needed; then why it is not well, "" when it is."""
         report = _services.Report(before={want.name: stopped}, after={want.name: stopped})
-        if want.state is None and stopped.active == "inactive":
+        if want.state is None:
             # Somebody has stopped it. Who starts it sees whether it lives.
             return self.services.converge([want]), ""
         began = time.time()
@@ -202,7 +199,9 @@ class Settings:
                 self.services.reset_restarts(want.name)
             report = self._start(want, force=force)
         except KubewrightError as error:
-            return report, _kubelet.reason(_kubelet.journal(self.watch.run, began)) or str(error)
+            return report, _kubelet_died.reason(_kubelet.journal(self.watch.run, began)) or str(
+                error
+            )
         if want.name not in (*report.started, *report.restarted):
             return report, ""
         if self.record.exists():

@@ -28,11 +28,15 @@ try:
     )
     from ansible_collections.kubewright.cluster.plugins.module_utils import _check as check
     from ansible_collections.kubewright.cluster.plugins.module_utils import _guard as guard
+    from ansible_collections.kubewright.cluster.plugins.module_utils import (
+        _kubelet_died as kubelet_died,
+    )
     from ansible_collections.kubewright.cluster.plugins.module_utils._traffic import Request
 except ImportError:  # alone on a node
     import certificates as expiry  # type: ignore[import-not-found,no-redef]
     import check  # type: ignore[import-not-found,no-redef]
     import guard  # type: ignore[import-not-found,no-redef]
+    import kubelet_died  # type: ignore[import-not-found,no-redef]
     from traffic import Request  # type: ignore[import-not-found,no-redef]
 
 Finding = dict[str, Any]
@@ -42,6 +46,13 @@ JOINED = Path("/var/lib/kubelet/config.yaml")
 def volume(request: Mapping[str, Any]) -> list[Finding]:
     """The system volume and the image on it."""
     return [finding(text) for text in guard.report(guard.MOUNT_POINT)]
+
+
+def kubelet(request: Mapping[str, Any]) -> list[Finding]:
+    """A kubelet that dies again and again: for most of a minute its Node stays Ready."""
+    died = kubelet_died.look() if JOINED.exists() else ""
+    remedy = "Correct what it names; 'kubewright apply' starts it again and sees whether it lives."
+    return [finding(f"{died}.", remedy)] if died else []
 
 
 def traffic(request: Mapping[str, Any]) -> list[Finding]:
@@ -61,6 +72,7 @@ def certificates(request: Mapping[str, Any]) -> list[Finding]:
 
 SECTIONS: dict[str, Callable[[Mapping[str, Any]], list[Finding]]] = {
     "volume": volume,
+    "kubelet": kubelet,
     "traffic": traffic,
     "certificates": certificates,
 }

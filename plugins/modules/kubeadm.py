@@ -128,6 +128,7 @@ phase:
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _fence,
     _kubeadm,
+    _kubelet,
     _limits,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
@@ -174,8 +176,15 @@ class Kubeadm:
         self.check_mode = module.check_mode
         self.runner = _command.SystemRunner(fence.pass_fds)
 
-    def run(self, arguments: list[str], secret_values: list[str]) -> None:
-        """Run kubeadm to its end, or to the time limit; a failure carries its last words."""
+    def run(
+        self, arguments: list[str], secret_values: list[str], needs_kubelet: bool = True
+    ) -> None:
+        """Run kubeadm to its end, or to the time limit; a failure carries its last words.
+
+        It would wait for minutes for a kubelet that its settings kill, so that ends it at once
+        (*needs_kubelet*).
+        """
+        began = time.time()
         directory = self.params["binary_directory"]
         command = [
             "env",
@@ -183,14 +192,32 @@ class Kubeadm:
             f"{directory}/kubeadm",
             *arguments,
         ]
-        result = self.runner(command, timeout=self.params["timeout"])
+        timeout = self.params["timeout"]
+
+        def watch() -> None:
+            if needs_kubelet:
+                self.refuse_dying_kubelet(began)
+
+        result = self.runner(command, timeout=timeout, watch=watch)
         if result.rc != 0:
+            watch()
             said = _kubeadm.without_secrets(f"{result.stdout}\n{result.stderr}", secret_values)
             raise KubewrightError(
                 f"kubeadm {arguments[0]} failed with status {result.rc}. Its last lines:\n"
                 + "\n".join(said.strip().splitlines()[-LAST_LINES:])
                 + "\nOn the node, `journalctl -u kubelet` and `crictl ps -a` tell more. "
                 "Mend the cause, then run the same again."
+            )
+
+    def refuse_dying_kubelet(self, since: float) -> None:
+        """Raise, with its own reason, where systemd has started the kubelet again and again."""
+        unit = _kubelet.unit_of(self.runner)
+        now, monotonic = time.time(), time.monotonic_ns() // 1000
+        if died := _kubelet.loop(self.runner, unit, now, monotonic, since):
+            raise KubewrightError(
+                f"kubeadm was not waited for, since {died}. Correct the kubelet's settings "
+                "(kubelet_args in cluster.yml), then run the same again. `journalctl -u kubelet` "
+                "on the node tells more."
             )
 
     def restart_kubelet(self) -> None:
@@ -241,6 +268,7 @@ def reset(kubeadm: Kubeadm) -> None:
             socket,
         ],
         [],
+        needs_kubelet=False,
     )
     if ETCD_DATA.exists():
         shutil.rmtree(ETCD_DATA)

@@ -126,7 +126,8 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("node")
-    for name in ("netlink", "traffic", "check", "certificates", "guard", "report"):
+    scripts = ("netlink", "traffic", "check", "certificates", "guard", "kubelet_died", "report")
+    for name in scripts:
         (root / f"{name}.py").write_text((SCRIPTS / f"_{name}.py").read_text())
     authority = _pki.make_authority(API_NAME, datetime.datetime.now(datetime.UTC))
     (root / "ca.crt").write_text(authority.certificate)

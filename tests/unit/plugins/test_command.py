@@ -104,3 +104,21 @@ def test_what_is_set_for_users_of_the_machine_reaches_no_command(
         "PATH": f"/own/bin:/usr/bin:{_command.ADMIN_PATH}",
         "SYSTEMD_COLORS": "0",
     }
+
+
+def test_a_command_that_is_watched_ends_with_what_the_watch_raises() -> None:
+    seen: list[int] = []
+
+    def watch() -> None:
+        seen.append(1)
+        if len(seen) == 2:
+            raise KubewrightError("seen enough")
+
+    began = time.monotonic()
+    with pytest.raises(KubewrightError, match="seen enough"):
+        run(["sleep", "60"], timeout=50, watch=watch)
+    assert time.monotonic() - began < 20
+    result = run(["sh", "-c", "cat; sleep 1.2; echo out"], stdin="in ", watch=lambda: None)
+    assert (result.rc, result.stdout) == (0, "in out\n")
+    with pytest.raises(KubewrightError, match=r"did not end within 1\.5 s"):
+        run(["sleep", "60"], timeout=1.5, watch=lambda: None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.kubewright.cluster.plugins.doc_fragments import fence
-from ansible_collections.kubewright.cluster.plugins.module_utils import _kubeadm
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _kubeadm
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.modules import kubeadm
 
@@ -161,3 +163,60 @@ def test_secrets_are_struck_out() -> None:
         _kubeadm.without_secrets("Using token: s3cret, s3cret", ["s3cret", ""])
         == "Using token: ********, ********"
     )
+
+
+DYING = """\
+kubelet.service: Scheduled restart job, restart counter is at 1.
+panic: unrecognized feature gate: Foo
+kubelet.service: Scheduled restart job, restart counter is at 2.
+"""
+
+
+class Runner:
+    """A kubeadm that waits for a kubelet; systemd has started that one *restarts* times."""
+
+    def __init__(self, restarts: int, rc: int = 0) -> None:
+        self.restarts, self.rc = restarts, rc
+        self.since: list[str] = []
+
+    def __call__(self, argv: Any, *, timeout: float = 0, stdin: str = "", watch: Any = None) -> Any:
+        text, rc = "", 0
+        if argv[0] == "journalctl":
+            text = DYING
+            self.since += [word for word in argv if word.startswith("--since=@")]
+        elif argv[0] == "systemctl":
+            text = f"LoadState=loaded\nActiveState=activating\nNRestarts={self.restarts}\n"
+        else:
+            rc = self.rc
+            watch()
+        return _command.Result(tuple(argv), rc, text, "timed out")
+
+
+def running(runner: Runner) -> kubeadm.Kubeadm:
+    made = kubeadm.Kubeadm.__new__(kubeadm.Kubeadm)
+    made.params = {"binary_directory": "/opt/kubewright/bin", "timeout": 580}
+    made.runner = runner
+    return made
+
+
+def test_a_kubelet_that_its_settings_kill_is_not_waited_for() -> None:
+    began = time.time()
+    runner = Runner(2)
+    with pytest.raises(KubewrightError) as caught:
+        running(runner).run(["join"], [])
+    assert "restarted 2 times in the last minute: unrecognized feature gate: Foo" in str(
+        caught.value
+    )
+    assert "kubelet_args" in str(caught.value)
+    # What an earlier join left in the journal is not this one's.
+    assert float(runner.since[0].removeprefix("--since=@")) >= began - 0.001
+
+
+def test_a_reset_needs_no_kubelet() -> None:
+    running(Runner(2)).run(["reset"], [], needs_kubelet=False)
+
+
+def test_a_kubelet_that_lives_does_not_end_kubeadm() -> None:
+    running(Runner(0)).run(["join"], [])
+    with pytest.raises(KubewrightError, match="kubeadm join failed with status 1"):
+        running(Runner(0, rc=1)).run(["join"], [])

@@ -12,6 +12,8 @@ import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _kubelet,
+    _kubelet_died,
+    _report,
     _systemd,
 )
 
@@ -81,12 +83,12 @@ STACK = "goroutine 1 [running]:\n" + "".join(f"\tmain.go:{line} +0x1\n" for line
 def test_the_reason_is_the_kubelets_own(journal: str, expected: str | None) -> None:
     if expected is None:
         expected = "failed to parse kubelet flag: unknown flag: --foo"
-    assert _kubelet.reason(journal) == expected
+    assert _kubelet_died.reason(journal) == expected
 
 
 def test_a_later_start_does_not_hide_why_the_one_before_ended() -> None:
     noise = 'E1129 20:14:09.1 60 reflector.go:1] "Failed to watch" err="connection refused"'
-    assert _kubelet.reason(f"{GATE}\n{noise}\n").endswith("unrecognized feature gate: Foo")
+    assert _kubelet_died.reason(f"{GATE}\n{noise}\n").endswith("unrecognized feature gate: Foo")
 
 
 FLAGS = 'KUBELET_KUBEADM_ARGS="--node-ip=192.0.2.1 --node-labels=a=b,c=d --provider-id=x://y"\n'
@@ -132,11 +134,13 @@ SECOND = 10**6
         # It starts again and again; in between it is active.
         ({"restarts": 9, "left_inactive_monotonic": 999 * SECOND}, 9, True),
         ({"restarts": 9, "active": "activating", "sub": "auto-restart"}, 9, True),
+        # As it is for a moment before each start.
+        ({"restarts": 9, "active": "inactive"}, 9, True),
         # It did so long ago, or once.
         ({"restarts": 9, "left_inactive_monotonic": 900 * SECOND}, 9, False),
         ({"restarts": 9, "left_inactive_monotonic": 999 * SECOND}, 1, False),
         ({"restarts": 1, "left_inactive_monotonic": 999 * SECOND}, 9, False),
-        ({"restarts": 9, "active": "inactive"}, 9, False),
+        ({"restarts": 1, "active": "inactive"}, 9, False),
     ],
 )
 def test_a_loop_is_told_with_its_reason(
@@ -273,3 +277,26 @@ def test_flags_that_were_never_written(tmp_path: Path, monkeypatch: pytest.Monke
     assert _kubelet.flag("node-ip") is None
     _kubelet.FLAGS.write_text(FLAGS)
     assert _kubelet.flag("node-ip") == "192.0.2.1"
+
+
+@pytest.mark.parametrize(("counted", "told"), [(0, False), (1, False), (9, True)])
+def test_a_node_tells_of_it_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: int, told: bool
+) -> None:
+    """As `status` asks it: its Node is Ready still."""
+    (tmp_path / "config.yaml").touch()
+    monkeypatch.setattr(_report, "JOINED", tmp_path / "config.yaml")
+    journal = "".join(RESTARTS.format(number) for number in range(counted)) + GATE
+    for name, text in {
+        "systemctl": f"NRestarts={counted}\nActiveState=activating\n",
+        "journalctl": journal,
+    }.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat {tmp_path}/{name}.txt\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = _report.kubelet({})
+    words = "the kubelet has been restarted 9 times in the last minute: failed to set feature gates"
+    assert [one["text"].startswith(words) for one in found] == ([True] if told else [])
+    (tmp_path / "config.yaml").unlink()
+    assert _report.kubelet({}) == [], "a machine that has not joined runs none"

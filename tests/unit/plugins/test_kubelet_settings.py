@@ -174,6 +174,21 @@ def test_one_that_somebody_stopped_is_left_to_who_starts_it(node: Node) -> None:
     assert node.file.read_text() == OLD
 
 
+def test_one_that_is_about_to_be_started_again_is_not_one_that_somebody_stopped(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd has it inactive for a moment before each start."""
+    node.active, node.dies_of = "inactive", {OLD}
+    monkeypatch.setattr(_kubelet, "loop", lambda *_: "the kubelet has been restarted 9 times")
+    with pytest.raises(
+        KubewrightError, match=r"does not run: unrecognized feature gate: Foo\. Not"
+    ):
+        node.converge(OLD)
+    assert node.starts == 1
+    node.converge(NEW)
+    assert (node.runs_with, node.record.exists()) == (NEW, False)
+
+
 def test_prediction_writes_nothing(node: Node) -> None:
     changes, report, _ = node.converge(DEADLY, predict=True)
     assert (len(changes), report.restarted) == (1, ["kubelet.service"])

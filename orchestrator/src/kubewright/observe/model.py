@@ -104,7 +104,8 @@ class Node:
 class Finding:
     """What was found wrong, and what to do about it; of a node in its own words.
 
-    ``section``: what was looked at: ``volume`` (the system volume), ``traffic`` (what it reaches),
+    ``section``: what was looked at: ``volume`` (the system volume), ``kubelet`` (where it dies
+    again and again), ``traffic`` (what it reaches),
     ``certificates`` (those that end). ``warning``: all works still.
     """
 
