@@ -19,6 +19,8 @@ IMPORT = re.compile(
     r"^from ansible_collections\.kubewright\.cluster\.plugins\.module_utils\._(\w+) import", re.M
 )
 PKI_DIRECTORY = "/etc/kubernetes/pki"
+#: As what the roles register kubeadm's result.
+JOINS = ("__control_plane_started", "__control_plane_joined", "__worker_joined")
 REPORTED = (
     "clock",
     "findings",
@@ -252,6 +254,21 @@ def tried_first(
     ]
 
 
+def awaited(
+    states: Mapping[str, Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Who has to become Ready by the end of the run: all but those that have failed to join.
+
+    `states`: what `node_state` said of them when it began. `hostvars`: kubeadm's results since.
+    """
+    return [
+        name
+        for name, state in states.items()
+        if state["membership"]["phase"] == "joined"
+        or any((hostvars[name].get(result) or {}).get("phase") == "joined" for result in JOINS)
+    ]
+
+
 def node_address(variables: Mapping[str, Any]) -> str | None:
     """A host's own address: its machine's, else what Ansible connects to; None while unknown."""
     address: str | None = _nodes.address(variables)
@@ -319,6 +336,7 @@ class FilterModule:
         return {
             "actor": actor,
             "answers": answers,
+            "awaited": awaited,
             "api_servers": api_servers,
             "reach": reach,
             "unsettled": unsettled,

@@ -292,3 +292,20 @@ def test_of_each_kind_one_kubelet_gets_other_settings_first() -> None:
     assert cluster.tried_first(states, groups, "cp-1") == ["cp-2", "web-1"]
     assert cluster.tried_first(states, groups, "cp-2") == ["cp-1", "web-1"]
     assert cluster.tried_first({}, groups, "") == []
+
+
+def test_who_failed_to_join_is_not_waited_for() -> None:
+    phases = {"cp-1": "none", "cp-2": "none", "web-1": "none", "web-2": "none", "web-3": "joined"}
+    states = {name: {"membership": {"phase": phase}} for name, phase in phases.items()}
+    done = {"phase": "joined", "changed": True}
+    hostvars: dict[str, dict[str, Any]] = {
+        "cp-1": {"__control_plane_started": done},
+        "cp-2": {"__control_plane_started": {"skipped": True}, "__control_plane_joined": done},
+        "web-1": {"__worker_joined": {"failed": True, "msg": "its kubelet dies"}},
+        "web-2": {"__worker_joined": done},
+        "web-3": {"__worker_joined": {"skipped": True}},
+    }
+    assert cluster.awaited(states, hostvars) == ["cp-1", "cp-2", "web-2", "web-3"]
+    roles = Path(__file__).parents[3] / "roles"
+    tasks = "".join(path.read_text() for path in roles.glob("*/tasks/main.yml"))
+    assert all(f"register: {name}\n" in tasks for name in cluster.JOINS)
