@@ -31,15 +31,15 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _certificates,
     _command,
     _kubeadm,
+    _kubelet,
+    _kubelet_died,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 STAGE = Path("/run/kubewright/renewal")
 BOOTSTRAP = Path("/etc/kubernetes/bootstrap-kubelet.conf")
 AUTHORITIES = ("ca", "etcd/ca", "front-proxy-ca")
-KUBELET = "kubelet.service"
 POLL = 0.5
-LAST_LINES = 8
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Node:
 
     def restart_kubelet(self) -> None:
         """Restart it, also where it has given up; pods run on."""
-        self.run(["systemctl", "reset-failed", KUBELET], timeout=self.timeout)
-        restarted = self.run(["systemctl", "restart", KUBELET], timeout=self.timeout)
+        self.run(["systemctl", "reset-failed", _kubelet.UNIT], timeout=self.timeout)
+        restarted = self.run(["systemctl", "restart", _kubelet.UNIT], timeout=self.timeout)
         _command.check(restarted, "the kubelet could not be restarted")
 
 
@@ -233,23 +233,17 @@ def _bootstrap(server: str, authority: Path, token: str) -> dict[str, Any]:
 
 
 def _await_certificate(node: Node) -> None:
-    end = time.monotonic() + node.timeout
+    began, end = time.time(), time.monotonic() + node.timeout
     while _certificates.due(
         _certificates.of_node(node.kubernetes, node.kubelet),
         datetime.now(timezone.utc),
         _certificates.KUBELET_CLIENT,
     ):
         if time.monotonic() >= end:
-            journal = ["journalctl", "--unit", KUBELET, "--lines", str(LAST_LINES), "--output=cat"]
-            said = _words(node.run(journal, timeout=node.timeout))
+            why = _kubelet_died.reason(_kubelet.journal(node.run, began))
             raise KubewrightError(
                 f"The kubelet has no new certificate after {node.timeout:g} s. It asks an API "
-                "server for it, and a controller manager has to sign it: see that both run. Its "
-                f"last words:\n{said}"
+                "server for it, and a controller manager has to sign it: see that both run. The "
+                f"kubelet says: {why or 'nothing'}"
             )
         time.sleep(POLL)
-
-
-def _words(result: _command.Result) -> str:
-    """What a journal said, each line short."""
-    return "\n".join(line[:300] for line in result.stdout.strip().splitlines()[-LAST_LINES:])

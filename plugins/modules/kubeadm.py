@@ -215,7 +215,7 @@ class Kubeadm:
         now, monotonic = time.time(), time.monotonic_ns() // 1000
         if died := _kubelet.loop(self.runner, unit, now, monotonic, since):
             raise KubewrightError(
-                f"kubeadm was not waited for, since {died}. Correct the kubelet's settings "
+                f"kubeadm was stopped, since {died}. Correct the kubelet's settings "
                 "(kubelet_args in cluster.yml), then run the same again. `journalctl -u kubelet` "
                 "on the node tells more."
             )

@@ -59,7 +59,10 @@ class Machine:
         elif argv[:2] == ["systemctl", "restart"]:
             self.kubelet()
         elif argv[0] == "journalctl":
-            said = "certificate request was not approved\n"
+            said = (
+                'E1129 20:14:09.1 6 server.go:9] "Failed to start" err="no certificate is signed"\n'
+                "kubelet.service: Consumed 1s CPU time.\n"
+            )
         return _command.Result(tuple(argv), 0, said, "")
 
     def _kubeadm(self, stage: Path, arguments: Sequence[str]) -> str:
@@ -241,7 +244,7 @@ def test_a_kubelet_that_gets_none_is_told_with_its_own_words(tmp_path: Path) -> 
     machine = a_worker(tmp_path, but={_certificates.KUBELET_CLIENT: -30})
     with pytest.raises(KubewrightError, match="no new certificate after 1 s") as caught:
         machine.converge(role="worker")
-    assert "certificate request was not approved" in str(caught.value)
+    assert str(caught.value).endswith("The kubelet says: Failed to start: no certificate is signed")
     assert PARAMS["token"] not in str(caught.value)
     assert not (machine.node.kubernetes / "bootstrap-kubelet.conf").exists()
 
