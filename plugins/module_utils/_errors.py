@@ -33,6 +33,9 @@ def message(error: KubewrightError | OSError) -> str:
 
 
 def failure(error: KubewrightError | OSError) -> dict[str, Any]:
-    """What a module that ends on it gives to ``fail_json``."""
+    """What a module that ends on it gives to ``fail_json``.
+
+    ``foreseen`` is for its action plugin: the text is for a user, and holds no secret.
+    """
     marks = {error.mark: True} if isinstance(error, KubewrightError) and error.mark else {}
-    return {"msg": message(error), **marks}
+    return {"msg": message(error), "foreseen": True, **marks}

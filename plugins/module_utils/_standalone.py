@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
 
 
 def run_module(
@@ -19,6 +19,6 @@ def run_module(
     try:
         result = run(module.params, module.check_mode)
     except FORESEEN as error:
-        module.fail_json(**failure(error))
+        module.fail_json(msg=message(error))
     else:
         module.exit_json(**result)

@@ -49,6 +49,10 @@ class NodeAction(ActionBase):  # type: ignore[misc]
             result = self.ask(arguments, task_vars or {})
         if result.get("hung"):
             raise AnsibleConnectionFailure(result["msg"])
+        if result.pop("foreseen", False):
+            # Without it Ansible takes the failure for this action's own: so it is told, by Ansible
+            # and by the command, also where ``no_log`` hides the result.
+            result.pop("exception", None)
         return result
 
     def seconds(self, arguments: dict[str, Any]) -> float:

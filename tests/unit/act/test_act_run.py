@@ -381,6 +381,34 @@ def test_what_an_action_of_ours_refuses_is_told_though_its_result_is_hidden(
     assert "battery-staple" not in failure.message
 
 
+@pytest.mark.skipif(
+    not (collections_path() / "ansible_collections" / "kubewright").exists(),
+    reason="needs the collection",
+)
+def test_what_a_node_lacks_is_told_though_its_result_is_hidden(
+    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str], tmp_path: Path
+) -> None:
+    """A disk that is full, say; and nothing of what was to be written."""
+    path = tmp_path / ("name" * 100)
+    name = playbook(f"""\
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - kubewright.cluster.node_files:
+        files: [{{path: {path}, secret: true}}]
+        secrets: {{? {path} : battery-staple}}
+      check_mode: true
+      no_log: true
+""")
+    with Session(paths, "apply") as session:
+        result = session.run(name, inventory=inventory)
+    (failure,) = result.failures
+    assert failure.message.startswith(f"{path}: File name too long. ")
+    assert "then run the same again" in failure.message
+    assert "battery-staple" not in failure.message
+    assert "battery-staple" not in result.log.read_text()
+
+
 UNTRUSTED = """\
 - name: Look
   hosts: localhost

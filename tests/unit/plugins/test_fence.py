@@ -169,7 +169,7 @@ def test_a_holder_that_should_have_ended_itself_is_not_waited_for(
         process.communicate("")
     assert time.monotonic() - began < 30
     mark = "hung" if hangs else "busy"
-    assert failure(caught.value) == {"msg": str(caught.value), mark: True}
+    assert failure(caught.value) == {"msg": str(caught.value), "foreseen": True, mark: True}
     if hangs:
         words = rf"did not answer within 60 s: process {process.pid} \(python.* ended 9\d s ago"
         assert re.search(words, str(caught.value))

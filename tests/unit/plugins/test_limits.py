@@ -189,6 +189,14 @@ def test_a_machine_that_does_not_answer_is_one_that_cannot_be_reached() -> None:
     assert act({"changed": True}) == {"changed": True}
 
 
+def test_what_a_module_foresees_is_told_as_the_actions_own() -> None:
+    """Ansible says why a module failed that broke, which may be anything; see the command."""
+    full = {"failed": True, "changed": False, "msg": "/a: No space left on device."}
+    broken = {**full, "exception": "Traceback"}
+    assert act(dict(broken)) == broken
+    assert act({**broken, "foreseen": True}) == full
+
+
 def test_who_waits_for_the_lock_does_not_hang() -> None:
     """The limit is that of one call, which comes back and is made again."""
     turns: list[float] = []

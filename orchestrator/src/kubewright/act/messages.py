@@ -27,8 +27,8 @@ _REFUSAL = re.compile(r"^\[ERROR\]: Task failed: Action failed: (.+?)^Origin: ",
 #: Who passed on what ssh said.
 _CARRIER = re.compile(r"^(Task failed: |Failed to connect to the host via ssh: )+(ssh: )?")
 _LINES = 6
-#: What our own actions are called. Those that run in Ansible's process fail as actions do, with a
-#: sentence; what ran on a node fails as a module.
+#: What our own actions are called. What they foresee fails as an action does, with a sentence, also
+#: where it was found on a node; all else fails as a module.
 COLLECTION = "kubewright.cluster."
 #: Of a task whose result nobody may see.
 HIDDEN = (
@@ -85,7 +85,7 @@ def _refusal(action: str, output: str) -> str:
     """Return what an action plugin of ours said of a task whose result is hidden.
 
     Ansible prints it all the same. It is a sentence for the user and holds no secret, unlike
-    what modules and others' actions say.
+    what modules say that broke, and others' actions.
     """
     found = _REFUSAL.findall(plain(output)) if action.startswith(COLLECTION) else []
     return str(found[-1]).strip() if found else ""
