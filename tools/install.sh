@@ -36,6 +36,19 @@ install_packages() {
     phase "packages installed: ${missing[*]}"
 }
 
+# Prints where uv is: in the cache, for all checkouts, complete or not there.
+installed_uv() {
+    local cache="${KUBEWRIGHT_CACHE_DIR:-$HOME/.cache/kubewright}/uv"
+    if [ ! -x "$cache/bin/uv" ]; then
+        local new
+        mkdir -p "$(dirname "$cache")"
+        new=$(mktemp -d "$cache.XXXXXX")
+        .venv/bin/pip install --quiet --target "$new" uv >&2
+        mv --no-target-directory "$new" "$cache" 2>/dev/null || rm -rf "$new"
+    fi
+    echo "$cache/bin/uv"
+}
+
 install_environment() {
     local wanted
     wanted=$(sha256sum orchestrator/pyproject.toml tools/install.sh | sha256sum | cut -d' ' -f1)
@@ -49,8 +62,12 @@ install_environment() {
     [ ! -L "$collection" ] || rm "$collection"
     # uv takes seconds where pip takes two minutes. It does not read pip's index from pip's variable.
     [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"
-    .venv/bin/pip install --quiet uv
-    .venv/bin/uv pip install --quiet --python .venv/bin/python --editable 'orchestrator[dev]'
+    local uv packages
+    uv=$(installed_uv)
+    ln -sf "$uv" .venv/bin/uv
+    packages=(pip install --quiet --python .venv/bin/python --editable 'orchestrator[dev]')
+    # What an earlier checkout has brought is taken as it is: without a network, too.
+    "$uv" --offline "${packages[@]}" 2>/dev/null || "$uv" "${packages[@]}"
     rm -rf "$collection"
     mkdir -p "$(dirname "$collection")"
     ln -s "$PWD" "$collection"

@@ -127,7 +127,8 @@ class PlainAnsible:
             [here / "ansible-galaxy", "collection", "build", "--output-path", self.directory],
             [here / "uv", "venv", "--quiet", self.directory / "venv"],
             [
-                *(here / "uv", "pip", "install", "--quiet", "--python", python),
+                # All of it has come with what the tests themselves are run by.
+                *(here / "uv", "--offline", "pip", "install", "--quiet", "--python", python),
                 *(
                     "ansible-core>=2.19,<2.20",
                     "ansible-runner",
