@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,13 @@ def healthy_voters(machine: str, expected: frozenset[str]) -> Etcd:
     if seen.learners or seen.voters != expected or seen.healthy != expected or not seen.leader:
         raise NotYet(str(seen))
     return seen
+
+
+def strangers(machine: str) -> frozenset[str]:
+    """The ids, not of the member on ``machine``, under which others have looked for it."""
+    logs = "/var/log/pods/kube-system_etcd-*/etcd/*.log"
+    said = run_on(machine, ["sh", "-c", f"grep -h 'ignored streaming request' {logs} || true"])
+    return frozenset(re.findall(r'"remote-peer-id-header":"([0-9a-f]+)"', said))
 
 
 def _ask(machine: str, *command: str, tolerant: bool = False) -> Any:

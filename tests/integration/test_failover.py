@@ -112,6 +112,7 @@ def test_everything_may_lose_power(
     voters = frozenset(cluster.control_planes)
     for machine in cluster.control_planes:
         until("healthy", partial(etcd.healthy_voters, machine, voters), limit=limit())
+        assert not etcd.strangers(machine), f"etcd's log on {machine} has members that never were"
     for name in servers:
         until(f"back: {name}", api.available(before, NAMESPACE, name, on_again), limit=limit())
     client, server = servers

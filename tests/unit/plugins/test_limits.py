@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +189,32 @@ def test_a_machine_that_does_not_answer_is_one_that_cannot_be_reached() -> None:
     with pytest.raises(AnsibleConnectionFailure, match="it hangs at /srv"):
         act({"failed": True, "hung": True, "msg": _limits.hung(120, "/srv")})
     assert act({"changed": True}) == {"changed": True}
+
+
+@pytest.mark.parametrize(("role", "together"), [("control_plane", False), ("worker", True)])
+def test_control_planes_join_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, together: bool
+) -> None:
+    monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(tmp_path))
+    fork = multiprocessing.get_context("fork")
+    both = fork.Barrier(2)
+
+    def join(_arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            both.wait(30 if together else 1)
+        except threading.BrokenBarrierError:
+            return {"together": False}
+        return {"together": True}
+
+    def host() -> None:
+        assert act(join, state="joined", role=role) == {"together": together}
+
+    hosts = [fork.Process(target=host) for _ in range(2)]
+    for one in hosts:
+        one.start()
+    for one in hosts:
+        one.join(60)
+        assert one.exitcode == 0
 
 
 def test_what_a_module_foresees_is_told_as_the_actions_own() -> None:
