@@ -23,8 +23,11 @@ async def request(
     seconds: float,
     server_name: str | None = None,
     body: bytes | None = None,
+    limit: int = LIMIT,
 ) -> tuple[int, bytes]:
     """Return the status and body of a GET, or of a POST of JSON when there is a body.
+
+    ``limit``: bytes that the answer may have.
 
     The certificate is checked against ``server_name``, else against the address. HTTP/1.0, so
     that the end of the answer is the end of the connection.
@@ -40,7 +43,7 @@ async def request(
     message = "\r\n".join([*head, "", ""]).encode() + (body or b"")
     try:
         async with asyncio.timeout(seconds):
-            return await _exchange(address, port, context, server_name or address, message)
+            return await _exchange(address, port, context, server_name or address, message, limit)
     except TimeoutError as error:
         raise NoAnswer(f"no answer within {seconds:g} s") from error
     except ConnectionRefusedError as error:
@@ -56,15 +59,13 @@ async def request(
 
 
 async def _exchange(
-    address: str, port: int, context: ssl.SSLContext, name: str, message: bytes
+    address: str, port: int, context: ssl.SSLContext, name: str, message: bytes, limit: int
 ) -> tuple[int, bytes]:
-    reader, writer = await asyncio.open_connection(
-        address, port, ssl=context, server_hostname=name, limit=LIMIT
-    )
+    reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
     try:
         writer.write(message)
         await writer.drain()
-        answer = await _read_all(reader)
+        answer = await _read_all(reader, limit)
     finally:
         writer.close()
     head, _, content = answer.partition(b"\r\n\r\n")
@@ -74,10 +75,10 @@ async def _exchange(
     return int(words[1]), content
 
 
-async def _read_all(reader: asyncio.StreamReader) -> bytes:
+async def _read_all(reader: asyncio.StreamReader, limit: int) -> bytes:
     answer = bytearray()
     while piece := await reader.read(65536):
         answer += piece
-        if len(answer) > LIMIT:
+        if len(answer) > limit:
             raise NoAnswer("the answer is too long")
     return bytes(answer)
