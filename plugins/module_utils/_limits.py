@@ -29,6 +29,7 @@ MODULES = {
     "certificates": 600,
     "cluster_ready": 60,
     "control_plane_restart": 900,
+    "etcd_info": 60,
     "kubeadm": 300,
     # Started, watched, put back and watched again.
     "kubelet": 900,
@@ -36,6 +37,7 @@ MODULES = {
     "node_services": 900,
     "node_state": 60,
     "node_traffic": 60,
+    "node_up": 60,
     # Of 700 MB each byte is written, read and hashed.
     "system_image": 1800,
     "system_image_info": 120,
@@ -54,10 +56,11 @@ TIMEOUTS = {
     "kubelet": 120,
     "node_services": 180,
     "node_traffic": 60,
+    "node_up": 300,
     "pod_network": 120,
 }
 # These take no lock.
-LOCKLESS = ("cluster_ready", "node_traffic")
+LOCKLESS = ("cluster_ready", "etcd_info", "node_traffic", "node_up")
 # An image that the node fetches. What has come is kept.
 FETCH = 7200
 LOCK_TIMEOUT = 600

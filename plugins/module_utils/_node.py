@@ -53,6 +53,17 @@ def machine_facts(root: Path = Path("/"), address: str | None = None) -> dict[st
     }
 
 
+def boot(root: Path = Path("/")) -> str:
+    """What this boot has and no other: the kernel's id of it, and when the first process started.
+
+    A container that is started again keeps the first of the two, which is its host's. The second is
+    the 22nd field of its stat, in ticks, see proc_pid_stat(5); the name before may hold anything.
+    """
+    kernel = (root / "proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    stat = (root / "proc/1/stat").read_text("utf-8", "replace")
+    return f"{kernel} {stat.rpartition(')')[2].split()[19]}"
+
+
 def machine_id(root: Path = Path("/")) -> str:
     """A hash of /etc/machine-id, which is for the machine alone; "" where it has none.
 

@@ -62,76 +62,33 @@ removed:
   sample: [etcd member demo-cp-3, Node demo-cp-3]
 """
 
-import json
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _fence
+from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _etcd, _fence
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
 
-BINARIES = "/opt/kubewright/bin"
-PKI = "/etc/kubernetes/pki/etcd"
-ETCDCTL = [
-    f"{BINARIES}/etcdctl",
-    "--endpoints=https://127.0.0.1:2379",
-    f"--cacert={PKI}/ca.crt",
-    f"--cert={PKI}/server.crt",
-    f"--key={PKI}/server.key",
-    "--command-timeout=20s",
-]
 KUBECTL = [
-    f"{BINARIES}/kubectl",
+    "/opt/kubewright/bin/kubectl",
     "--kubeconfig=/etc/kubernetes/admin.conf",
     "--request-timeout=30s",
 ]
 
 
-def members(run: _command.Runner) -> list[dict[str, Any]]:
-    """etcd's members as etcdctl lists them."""
-    result = run([*ETCDCTL, "member", "list", "--write-out=json"])
-    listed: list[dict[str, Any]] = json.loads(_command.check(result, "List etcd's members").stdout)[
-        "members"
-    ]
-    return listed
-
-
-def find_etcd_member(run: _command.Runner, name: str, address: str) -> dict[str, Any] | None:
-    """The etcd member of the Node `name`, or the one whose peer URL is at `address`, or None.
-
-    kubeadm names a member as its Node; the address may have changed since.
-    """
-    peer = f"https://{address}:2380"
-    listed = members(run)
-    found = [member for member in listed if member.get("name") == name]
-    found += [member for member in listed if peer in member.get("peerURLs", [])]
-    return next(iter(found), None)
-
-
-def refuse_to_break_quorum(run: _command.Runner, leaving: dict[str, Any]) -> None:
+def refuse_to_break_quorum(run: _command.Runner, leaving: _etcd.Member) -> None:
     """Raise when those that stay would be no majority that is healthy; learners don't vote."""
-    if leaving.get("isLearner"):
+    if leaving.learner:
         return
-    stay = [
-        member
-        for member in members(run)
-        if member["ID"] != leaving["ID"] and not member.get("isLearner")
-    ]
-    # Its status says whether all are healthy; what it prints says who is.
-    result = run([*ETCDCTL, "endpoint", "health", "--cluster", "--write-out=json"])
-    try:
-        answers = json.loads(result.stdout)
-    except ValueError as error:
-        raise _command.CommandFailed("Ask etcd's members for their health", result) from error
-    healthy = {answer["endpoint"] for answer in answers if answer.get("health")}
-    well = [member for member in stay if healthy.intersection(member.get("clientURLs", []))]
-    if len(well) <= len(stay) // 2:
-        names = ", ".join(member.get("name") or member["peerURLs"][0] for member in stay)
+    stay = [one for one in _etcd.members(run) if one.id != leaving.id and not one.learner]
+    healthy = _etcd.healthy(run)
+    well = [member for member in stay if healthy.intersection(member.client_urls)]
+    if len(well) < _etcd.majority(len(stay)):
+        names = ", ".join(member.title for member in stay)
         raise KubewrightError(
-            f"etcd member {leaving.get('name') or leaving['peerURLs'][0]} was not removed: of "
+            f"etcd member {leaving.title} was not removed: of "
             f"those that stay ({names or 'none'}) {len(well)} of {len(stay)} are healthy, and more "
             "than half must be. Bring the others back first (`kubewright status` tells who), or "
             "reset all nodes of the cluster in one run."
@@ -147,14 +104,14 @@ def find_node(run: _command.Runner, name: str) -> bool:
 def remove(run: _command.Runner, name: str, address: str, check_mode: bool) -> list[str]:
     """Remove member and Node, each if it is there. Returns what went, in words."""
     removed = []
-    member = find_etcd_member(run, name, address)
+    member = _etcd.find(_etcd.members(run), name, address)
     if member is not None:
         refuse_to_break_quorum(run, member)
         if not check_mode:
             # etcdctl takes the id in hexadecimal and prints it in decimal as JSON.
-            result = run([*ETCDCTL, "member", "remove", format(int(member["ID"]), "x")])
+            result = run([*_etcd.CTL, "member", "remove", format(member.id, "x")])
             _command.check(result, "Remove the etcd member")
-        removed.append(f"etcd member {member.get('name') or member['peerURLs'][0]}")
+        removed.append(f"etcd member {member.title}")
     if find_node(run, name):
         if not check_mode:
             _command.check(

@@ -46,6 +46,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+cluster_id:
+  description: Id of the cluster that this machine is a node of; empty for none that is known.
+  returned: success
+  type: str
+  sample: 5b0e6f0a-0000-4000-8000-000000000001
 fence:
   description: C(epoch) and C(run) of the last run that wrote to this node; 0 and empty for none.
   returned: success
@@ -73,6 +78,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _fence,
     _image,
     _image_use,
+    _kubeadm,
     _limits,
     _manifest,
 )
@@ -130,6 +136,14 @@ def _contents(path: Path, place: Path, run: _command.Runner) -> dict[str, Any]:
     }
 
 
+def cluster_id() -> str:
+    """That of the node's own record; what has none, or a damaged one, is nobody's."""
+    try:
+        return _kubeadm.read_membership().cluster_id or ""
+    except (_kubeadm.ForeignCluster, _kubeadm.DamagedRecord):
+        return ""
+
+
 def main() -> None:
     """Look under the node lock: what is listed is there at the same time."""
     module = AnsibleModule(
@@ -153,10 +167,11 @@ def main() -> None:
             # A machine without a volume has no images: that is no error of who asks.
             found = images(store, params["manifests"], run) if store.is_mounted() else []
             claim = _fence.read_claim().as_dict()
+            cluster = cluster_id()
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:
-        module.exit_json(changed=False, fence=claim, images=found)
+        module.exit_json(changed=False, cluster_id=cluster, fence=claim, images=found)
 
 
 if __name__ == "__main__":

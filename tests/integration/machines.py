@@ -80,6 +80,11 @@ def lose_monitor(machine: str) -> None:
     assert state == "running", f"podman knows of it: {state}"
 
 
+def started(machine: str) -> str:
+    """When a machine was switched on or restarted last; as text, the later is the greater."""
+    return _podman("inspect", "--format={{.State.StartedAt.UTC}}", container(machine)).strip()
+
+
 def power_off(*machines: str) -> None:
     """Cut the power: every process of the machines dies at once, nothing is written back."""
     _podman("kill", "--signal", "KILL", *map(container, machines))

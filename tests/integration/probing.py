@@ -32,10 +32,16 @@ class Probers:
     """Probers that stand ready on some nodes, and begin at one moment."""
 
     def __init__(
-        self, nodes: Sequence[str], credentials: Mapping[str, bytes], api_name: str, port: int
+        self,
+        nodes: Sequence[str],
+        credentials: Mapping[str, bytes],
+        api_name: str,
+        port: int,
+        seconds: int = SECONDS,
     ) -> None:
+        self._seconds = seconds
         self._running: dict[str, subprocess.Popen[str]] = {}
-        arguments = [DIRECTORY, api_name, str(port), str(RATE), str(RATE * SECONDS)]
+        arguments = [DIRECTORY, api_name, str(port), str(RATE), str(RATE * seconds)]
         try:
             for node in nodes:
                 machines.run_on(node, ["mkdir", "-p", "-m", "700", DIRECTORY])
@@ -68,7 +74,7 @@ class Probers:
         """Wait for the last probes; return what each node's prober saw."""
         seen = {}
         for node, process in self._running.items():
-            stdout, stderr = process.communicate(timeout=SECONDS + 30)
+            stdout, stderr = process.communicate(timeout=self._seconds + 30)
             assert process.returncode == 0, f"prober on {node}: {stderr}"
             seen[node] = Seen(**json.loads(stdout))
         return seen

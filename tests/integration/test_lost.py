@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,20 @@ import lab
 import machines
 import pytest
 import yaml
-from cluster import APPLY_LIMIT, POOL, Cluster
+from cluster import API_PORT, APPLY_LIMIT, POOL, Cluster
 from kube import Kube
 from points import Kill
+from probing import Probers
 from waiting import until
 
 from kubewright.cli.exits import ExitCode
+
+#: A balancer may need this many seconds to take a dead API server out.
+DETECTION = 3.0
+#: Seconds for the restart of three control planes, in turn.
+RESTARTED = 600
+#: Seconds in which the API is asked: on an idle machine a restart of all three takes less.
+PROBED = 240
 
 
 def test_lost_machines_are_replaced_also_the_one_that_began(
@@ -94,6 +104,52 @@ def test_a_machine_that_podman_takes_for_running_is_off_and_comes_back(
     assert nodes[lost]["reason"] == "its machine is off", nodes[lost]
     cluster.apply().succeeded()
     until("Ready", api.all_ready(connect(), frozenset(cluster.nodes)), limit=60)
+
+
+def test_control_planes_are_restarted_in_turn_and_never_too_many(
+    cluster: Cluster, connect: Callable[[], Kube], measured: Callable[[str, object], None]
+) -> None:
+    """One that is off is brought back first; without it no other one goes."""
+    *others, off = cluster.control_planes
+    power = cluster.begin_playbook("power_off", "-e", f"kubewright_target={off}")
+    power.ended(APPLY_LIMIT).succeeded()
+    # What comes before in the order of turns is not touched either.
+    for playbook, target in (
+        ("power_off", f"{others[1]},{cluster.workers[0]}"),
+        ("reboot", others[0]),
+    ):
+        started = {name: machines.started(name) for name in cluster.nodes if name != off}
+        ended = cluster.begin_playbook(playbook, "-e", f"kubewright_target={target}").ended(300)
+        assert ended.status != 0, ended
+        assert "2 of etcd's 3 members are healthy" in ended.stdout, ended
+        assert f"First switch on or repair {off}" in ended.stdout, ended
+        assert {name: machines.started(name) for name in started} == started
+
+    probers = Probers(
+        [cluster.workers[0]], connect().credentials(), cluster.api_name, API_PORT, PROBED
+    )
+    try:
+        started = {name: machines.started(name) for name in cluster.control_planes}
+        probers.begin(time.monotonic())
+        run = cluster.begin_playbook("reboot", "-e", "kubewright_target=control_plane")
+        ended = run.ended(RESTARTED).succeeded()
+        (seen,) = probers.finish().values()
+    finally:
+        probers.stop()
+    measured("three control planes restarted, one of which was off", ended.seconds)
+    again = {name: machines.started(name) for name in cluster.control_planes}
+    assert all(again[name] != started[name] for name in again), (started, again)
+    assert min(again, key=lambda name: again[name]) == off, again
+    # The API was there all the time, but for what a balancer needs to see that a server goes.
+    moments = [failure["at"] for failure in seen.failed]
+    measured("failed probes meanwhile", f"{len(moments)} of {seen.probes}")
+    gone = [at for at in moments if all(not 0 < at - one <= DETECTION for one in moments)]
+    assert len(gone) <= len(others), seen.failed
+    assert all(any(0 <= at - first <= DETECTION for first in gone) for at in moments), seen.failed
+    until("Ready", api.all_ready(connect(), frozenset(cluster.nodes)), limit=60)
+    voters = frozenset(cluster.control_planes)
+    for name in cluster.control_planes:
+        until("healthy", partial(etcd.healthy_voters, name, voters), limit=60)
 
 
 def test_a_machine_in_no_pool_is_shown_and_left_alone(cluster: Cluster) -> None:

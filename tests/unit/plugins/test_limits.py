@@ -28,7 +28,14 @@ from ansible_collections.kubewright.cluster.plugins.plugin_utils import _on_node
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 RUNTIME = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())
-READERS = ["cluster_ready", "node_state", "node_traffic", "system_image_info"]
+READERS = [
+    "cluster_ready",
+    "etcd_info",
+    "node_state",
+    "node_traffic",
+    "node_up",
+    "system_image_info",
+]
 MODULES = sorted([*RUNTIME["action_groups"]["node"], *READERS])
 #: What no connection is made for.
 HERE = (

@@ -1,0 +1,89 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Claim a node for a run that is about to stop or restart its machine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_claim
+short_description: Claim a node for a run that is about to stop or restart its machine
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+description:
+  - Waits until nobody else is changing the node, and records the run there, so that one which it
+    has overtaken is refused. What acts on the machine from outside has no other way to do so.
+  - A machine to which no run has ever written is left as it is.
+options: {}
+extends_documentation_fragment:
+  - kubewright.cluster.fence
+attributes:
+  check_mode:
+    description: Nothing is recorded; a run that was overtaken is refused all the same.
+    support: full
+  diff_mode:
+    description: Shows whose the node was, and whose it is.
+    support: full
+  idempotent:
+    description: A node that is the run's already stays as it is.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Claim the node
+  kubewright.cluster.node_claim:
+    epoch: 7
+    run: 20260102T030405-1a2b3c4d
+  register: claimed
+"""
+
+RETURN = r"""
+boot:
+  description: What this boot of the machine has, and no other one.
+  returned: success
+  type: str
+  sample: 0b7c1e9e-6b7f-4a43-8d2d-0f3c6a0b8a11 12
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _node
+from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+
+
+def told(claim: Claim) -> str:
+    """For a diff: nothing where nobody has the node."""
+    return f"{claim}\n" if claim.epoch else ""
+
+
+def main() -> None:
+    """Hold the lock for the moment that it takes to record the run."""
+    module = AnsibleModule(
+        argument_spec={
+            "epoch": {"type": "int"},
+            "run": {"type": "str"},
+            "lock_timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params: dict[str, Any] = module.params
+    try:
+        claim = _fence.claim_of(params)
+        before = _fence.read_claim()
+        # Who has written nothing yet also records what the machine was before.
+        writes = _fence.EPOCH_PATH.exists() and not module.check_mode
+        with _fence.node_lock(claim, params["lock_timeout"], check_mode=not writes, opens=False):
+            boot = _node.boot()
+    except FORESEEN as error:
+        module.fail_json(msg=message(error))
+    else:
+        after = claim if claim and _fence.EPOCH_PATH.exists() else before
+        # Whose a node is, is the run's own affair: this alone has changed nothing.
+        diff = {"before": told(before), "after": told(after)}
+        module.exit_json(changed=False, boot=boot, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
