@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import pwd
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -52,17 +54,30 @@ class Before:
     targets: list[str] = field(default_factory=list)
 
 
+def login_home() -> str:
+    """The home of who logged in and became root by sudo(8); root's own where it was root."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(os.environ["SUDO_USER"]).pw_dir
+    return "/root"
+
+
 @dataclass(frozen=True)
 class Machine:
-    """The file system under *root* with root's *home*, and a way to run commands."""
+    """The file system under *root* with root's *home*, and a way to run commands.
+
+    *login*: the home of who logged in, `login_home`.
+    """
 
     run: _command.Runner
     root: Path = Path("/")
     home: str = "/root"
+    login: str = field(default_factory=login_home)
 
     def path(self, name: str) -> Path:
-        """*name*, absolute or below ``~``, on this machine."""
-        name = f"{self.home}{name[1:]}" if name.startswith("~") else name
+        """*name*, absolute, below ``~`` or below `_owned.LOGIN`, on this machine."""
+        for mark, home in ((_owned.LOGIN, self.login), ("~", self.home)):
+            if name.startswith(mark):
+                return self.root / f"{home}{name.removeprefix(mark)}".lstrip("/")
         return self.root / name.lstrip("/")
 
     def has(self, tool: str) -> bool:

@@ -50,6 +50,9 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 HOSTS, HOSTS_MARKER = "/etc/hosts", "api"
 SYSCTL_FILE = "/etc/sysctl.d/90-kubewright.conf"
 
+# Stands for the home of who logs in and becomes root, as "~" does for root's.
+LOGIN = "~login"
+
 # Whole files of ours. Where another one had the name before, it comes back.
 FILES = (
     *(f"{UNIT_DIRECTORY}/{name}" for name in UNITS),
@@ -119,6 +122,8 @@ DIRECTORIES = (
     "/var/lib/cni",
     "~/.ansible/tmp",
     "~/.ansible",
+    f"{LOGIN}/.ansible/tmp",
+    f"{LOGIN}/.ansible",
     "~/.kube",
 )
 

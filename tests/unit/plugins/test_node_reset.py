@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -267,6 +268,22 @@ def test_without_a_record_settings_and_directories_stay(host: FakeMachine) -> No
     assert (host.root / "proc/sys/net/ipv4/ip_forward").read_text() == "1\n"
     assert (host.root / "etc/cni/net.d/87-podman.conflist").exists()
     assert not (host.root / "etc/kubernetes").exists()
+
+
+@pytest.mark.parametrize("had", [False, True])
+def test_what_ansible_left_in_the_home_of_who_logged_in_goes(
+    host: FakeMachine, monkeypatch: pytest.MonkeyPatch, had: bool
+) -> None:
+    user = pwd.getpwnam("nobody")
+    monkeypatch.setenv("SUDO_USER", user.pw_name)
+    made = host.root / user.pw_dir.lstrip("/") / ".ansible/tmp"
+    made.parents[1 - had].mkdir(parents=True)
+    host.become_a_node()
+    made.mkdir(parents=True, exist_ok=True)
+    run_reset(host)
+    assert not made.exists()
+    assert made.parent.exists() == had
+    assert made.parents[1].is_dir()
 
 
 def test_units_of_a_distribution_are_not_stopped(host: FakeMachine) -> None:
