@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _links
+from ansible_collections.kubewright.cluster.plugins.module_utils import _links, _survey
 from ansible_collections.kubewright.cluster.plugins.module_utils._finding import (
     FATAL,
     WARNING,
@@ -271,6 +271,22 @@ def _resolver(desired: Facts, facts: Facts) -> Found:
             FATAL,
             f"{one['file']} is missing, from which the kubelet takes the DNS servers for pods.",
             f"Write `nameserver ADDRESS` into it, or {instead}.",
+        )
+    elif one["empty"]:
+        # CoreDNS forwards what is not the cluster's to these: "no valid upstream addresses found".
+        who, write = f"{one['file']} names", "Write `nameserver ADDRESS` into it"
+        if one["file"] == _survey.RESOLVED_CONF:
+            who = "systemd-resolved knows"
+            write = (
+                "Write `DNS=ADDRESS` below [Resolve] in /etc/systemd/resolved.conf, then "
+                "`systemctl restart systemd-resolved`"
+            )
+        yield Finding(
+            "resolver",
+            FATAL,
+            f"{who} no DNS server, and the cluster's DNS does not start without one.",
+            f"{write}, or {instead}. Where there is none, any address will do: names outside "
+            "the cluster then have no answer.",
         )
     elif one["loopback"]:
         yield Finding(

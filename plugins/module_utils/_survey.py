@@ -100,7 +100,8 @@ def resolver(
 ) -> dict[str, Any]:
     """Where the kubelet will read DNS servers (``file``), and which of them are on ``loopback``.
 
-    *told*: the file that its configuration names, if it does. ``missing``: whether there is none.
+    *told*: the file that its configuration names, if it does. ``missing``: whether there is none;
+    ``empty``: whether it names no server.
     """
     file = told
     if not file:
@@ -109,13 +110,14 @@ def resolver(
     try:
         text = (root / file.lstrip("/")).read_text("utf-8", errors="replace")
     except OSError:
-        return {"file": file, "missing": True, "loopback": []}
+        return {"file": file, "missing": True, "empty": False, "loopback": []}
     servers = [
         words[1]
         for line in text.splitlines()
         if len(words := line.split()) > 1 and words[0] == "nameserver"
     ]
-    return {"file": file, "missing": False, "loopback": [one for one in servers if _loops(one)]}
+    loopback = [one for one in servers if _loops(one)]
+    return {"file": file, "missing": False, "empty": not servers, "loopback": loopback}
 
 
 def _loops(server: str) -> bool:

@@ -208,7 +208,7 @@ UNSEEN = {
     "modules": {},
     "disks": [],
     "volume": {},
-    "resolver": {"file": "", "missing": False, "loopback": []},
+    "resolver": {"file": "", "missing": False, "empty": False, "loopback": []},
     "leftovers": [],
 }
 

@@ -27,6 +27,7 @@ WRONG = {
     "guest": ("root", "Ansible is not root here"),
     "terminal": ("sudo", "sudo wants a terminal"),
     "loop": ("resolver", "/etc/resolv.conf names a DNS server on loopback (127.0.0.1)"),
+    "mute": ("resolver", "/etc/resolv.conf names no DNS server"),
     "full": ("disk", "are free on /var/lib/kubewright"),
     "swap": ("swap", "Swap is on (/swapfile)"),
     "changed": ("ssh", "host key"),
@@ -83,6 +84,7 @@ def spoil(made: dict[str, Host]) -> None:
     rules = "Defaults requiretty\nguest ALL=(ALL) NOPASSWD: ALL\n"
     made["terminal"].write("/etc/sudoers.d/guest", rules)
     made["loop"].write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+    made["mute"].write("/etc/resolv.conf", "search example.com\n")
     made["full"].run("mkdir", "/var/lib/kubewright")
     made["full"].run("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", "/var/lib/kubewright")
     made["swap"].write("/run/swaps", "Filename Type Size Used Priority\n/swapfile file 1024 0 -2\n")

@@ -53,7 +53,7 @@ FACTS: dict[str, Any] = {
     "disks": [
         {"mount": "/", "free": 30_000_000_000, "volume": {"/v": 20_000_000_000}, "room": {"/c": 5}}
     ],
-    "resolver": {"file": "/etc/resolv.conf", "missing": False, "loopback": []},
+    "resolver": {"file": "/etc/resolv.conf", "missing": False, "empty": False, "loopback": []},
     "leftovers": [],
 }
 

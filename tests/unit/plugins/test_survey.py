@@ -224,10 +224,13 @@ def test_the_resolver_that_pods_will_have(
         return _command.Result(tuple(argv), 0 if resolved else 3, "", "")
 
     found = _survey.resolver(told, {"systemd": True}, run, tmp_path)
-    assert found == {"file": file, "missing": False, "loopback": loopback}
+    assert found == {"file": file, "missing": False, "empty": False, "loopback": loopback}
+    write(tmp_path, file.lstrip("/"), "# No DNS servers known.\nsearch .\n")
+    found = _survey.resolver(told, {"systemd": True}, run, tmp_path)
+    assert found == {"file": file, "missing": False, "empty": True, "loopback": []}
     (tmp_path / file.lstrip("/")).unlink()
     found = _survey.resolver(told, {"systemd": True}, run, tmp_path)
-    assert found == {"file": file, "missing": True, "loopback": []}
+    assert found == {"file": file, "missing": True, "empty": False, "loopback": []}
 
 
 def test_a_survey_of_this_machine_has_all_that_is_judged(tmp_path: Path) -> None:
