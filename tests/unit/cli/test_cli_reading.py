@@ -270,6 +270,7 @@ def test_status_of_an_ailing_cluster(
         ],
         "reason": "",
         "remedy": "",
+        "said": "",
         "prepared": True,
     }
 

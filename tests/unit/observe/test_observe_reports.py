@@ -7,12 +7,14 @@ import json
 import shlex
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from kubewright.act.remedies import remedy
 from kubewright.locations import ClusterPaths
-from kubewright.observe import Finding, Report, reports
+from kubewright.observe import Finding, Report, Snapshot, reports, troubles
 from kubewright.observe import Node as ClusterNode
 from kubewright.spec.connection import command
 from kubewright.spec.machines import Machine
@@ -138,6 +140,25 @@ def test_one_that_can_not_be_asked(
     found = reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], (), seconds=1)
     assert found == (Report("demo-cp-1", reason=reason, remedy=remedy),)
     assert time.monotonic() - begun < 5
+
+
+def test_why_ssh_gave_up_is_told_by_all_of_its_words(
+    spec: Spec, script: Path, tmp_path: Path
+) -> None:
+    """Its last line is the same for a key that has changed and for one that is not known."""
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.write_text(
+        "#!/bin/sh\n"
+        "echo 'Certificate invalid: name is not a listed principal' >&2\n"
+        "echo 'Host key verification failed.' >&2\n"
+        "exit 255\n"
+    )
+    (found,) = reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ())
+    assert found.reason == "Host key verification failed."
+    snapshot = Snapshot("demo", datetime(2026, 1, 1, tzinfo=UTC), reports=(found,))
+    told = [one for one in troubles(spec, snapshot, remedy) if "can't be asked" in one]
+    assert len(told) == 1
+    assert "verification failed. Its SSH host key is signed, but the certificate" in told[0]
 
 
 def test_one_that_has_lost_its_script(spec: Spec, script: Path, tmp_path: Path) -> None:

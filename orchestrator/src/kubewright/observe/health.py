@@ -76,9 +76,9 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
 def _report(report: Report, remedy: Callable[[str], str]) -> list[str]:
     found = [_said(report.host, one) for one in report.findings if not one.warning]
     if report.reason and report.prepared:
-        words = remedy(report.reason) or report.remedy
+        words = remedy(report.said or report.reason) or report.remedy
         asked = f"{report.host} can't be asked over SSH about itself: {report.reason}"
-        found.append(f"{asked}. {words}" if words else asked)
+        found.append(f"{asked.rstrip('.')}. {words}" if words else asked)
     return found
 
 

@@ -120,6 +120,7 @@ class Report:
     """What a node says of itself.
 
     ``reason``: why it could not be asked, ``remedy`` what to do about that, where it is known.
+    ``said``: all that was said, where the reason is the last line of several.
     ``prepared``: whether the machine should have something to say; false where nothing was laid
     there yet.
     """
@@ -128,6 +129,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     reason: str = ""
     remedy: str = ""
+    said: str = ""
     prepared: bool = True
 
 

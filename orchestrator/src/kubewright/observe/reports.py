@@ -111,10 +111,14 @@ async def _ask(host: str, argv: Sequence[str], question: bytes, seconds: float) 
         await process.wait()
         return Report(host, reason=f"no answer within {seconds:g} s")
     if process.returncode:
-        said = err.decode(errors="replace").strip().splitlines()
-        reason = _shown(said[-1]) if said else f"status {process.returncode}"
+        lines = [_shown(line) for line in err.decode(errors="replace").strip().splitlines()]
+        reason = lines[-1] if lines else f"status {process.returncode}"
         remedy = "" if process.returncode == UNREACHED else REMEDY
-        return Report(host, reason=reason, remedy=remedy)
+        # ssh's last line is the same for a key that is unknown, that has changed, and for a
+        # certificate that has expired.
+        return Report(
+            host, reason=reason, remedy=remedy, said="\n".join(lines) if lines[1:] else ""
+        )
     return report(host, out)
 
 
