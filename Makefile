@@ -80,7 +80,7 @@ integration: install ## Tests on a real cluster of their own
 	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(VOLUMES))
 
 .PHONY: servers
-servers: install ## Bare hosts by the command and by plain Ansible, refusals, resets
+servers: install ## Hosts as their owners have them, by the command and by plain Ansible; refusals, resets
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(SERVERS))
 

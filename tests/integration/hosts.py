@@ -29,6 +29,10 @@ SUBNET, GATEWAY = "10.87.0.0/24", "10.87.0.1"
 OUTSIDE, OUTSIDE_SUBNET, OUTSIDE_GATEWAY = "kwhosts-outside", "10.87.1.0/24", "10.87.1.1"
 _LOOP_DEVICES = 64
 _PROVIDER = REPOSITORY / "roles/provider_local"
+#: What runs first. Mounts are shared, as systemd makes them where it boots a real machine, and not
+#: in a container: otherwise a service with a mount namespace of its own, as logind has, would keep
+#: what is unmounted in the machine's.
+_INIT = ("sh", "-c", "mount --make-rshared / && exec /sbin/init")
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ def _make(name: str, number: int, image: str, key: Key, two_cards: bool) -> Host
         *("--stop-signal=SIGRTMIN+3", "--volume", f"{disk}:/var:exec,suid,dev"),
         *("--tmpfs", "/run:rw,exec,mode=755", "--tmpfs", "/run/lock:rw"),
         *("--tmpfs", "/tmp:rw,exec,mode=1777", "--pids-limit=-1"),
-        *("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=15000:15000", image),
+        *("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=15000:15000", image, *_INIT),
     )
     host = Host(name, address, "", OUTSIDE_GATEWAY if two_cards else GATEWAY)
     host.set_network()

@@ -23,7 +23,7 @@ POOL = "web"
 class Servers:
     """Hosts and files of one cluster; ``directory`` has its files and the state.
 
-    ``hosts_vars``: variables of single hosts, by name.
+    ``hosts_vars``: variables of single hosts, by name. ``user``: who logs in.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Servers:
     workers: Sequence[Host]
     key: Key
     hosts_vars: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    user: str = "root"
 
     @property
     def hosts(self) -> list[Host]:
@@ -70,7 +71,7 @@ class Servers:
             "plugin": "kubewright.cluster.spec",
             "name": self.name,
             "version": VERSION,
-            "ssh": {"private_key_file": str(self.key.private)},
+            "ssh": {"user": self.user, "private_key_file": str(self.key.private)},
             "control_plane": {"provider": "static", "nodes": _nodes(self.control_planes)},
             "pools": [{"name": POOL, "provider": "static", "nodes": _nodes(self.workers)}],
         }
@@ -84,19 +85,20 @@ class Servers:
         }
         known = self.directory / "known_hosts"
         known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text("".join(f"{host.address} {host.key}\n" for host in self.hosts))
+        known.write_text("".join(_known(host) for host in self.hosts))
         plain = {
             "kubewright_cluster_name": self.name,
             "kubewright_version": VERSION,
             "kubewright_image_dir": str(cache_dir() / "images"),
-            "ansible_user": "root",
+            "ansible_user": self.user,
+            "ansible_become": self.user != "root",
             "ansible_ssh_private_key_file": str(self.key.private),
             # In place of the user's own file, which is nothing of a test's.
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={known}",
         }
         _write(self.cluster_file, spec)
         _write(self.cluster_file.parent / "group_vars/all.yml", variables())
-        _write(self.awx_file, {key: value for key, value in spec.items() if key != "ssh"})
+        _write(self.awx_file, {**spec, "ssh": {"user": self.user}})
         _write(self.awx_file.parent / "group_vars/all.yml", variables())
         _write(self.inventory, inventory)
         _write(self.inventory.parent / "group_vars/all.yml", {**variables(), **plain})
@@ -159,6 +161,12 @@ class PlainAnsible:
         }
         words = (f"kubewright.cluster.{playbook}", *words)
         return Running([*command, *words], self.directory, environment).ended(APPLY_LIMIT)
+
+
+def _known(host: Host) -> str:
+    """Its line of known_hosts, by the address that Ansible connects to."""
+    *mark, kind, text = host.key.split()
+    return " ".join([*mark[:1], host.address, kind, text]) + "\n"
 
 
 def _nodes(hosts: Sequence[Host]) -> list[dict[str, Any]]:

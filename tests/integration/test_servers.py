@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts of the user's own: the cluster by the command and by plain Ansible; a reset leaves nothing.
 
-The hosts are bare: no package is installed on them, and their network leads nowhere.
+The hosts are bare: no package is installed on them, and their network leads nowhere. Each has
+something of what real ones have (see ``foreign``).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import awx_job
+import foreign
 import host_snapshot
 import hosts as own
 import kube as api
 import pytest
+import talking
+import workload
 from cluster import REPOSITORY
 from hosts import Host
 from kube import Kube
@@ -23,8 +28,8 @@ from waiting import until
 from kubewright.image.paths import cache_dir
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
-#: Exit codes of the command.
-FAILED, UNHEALTHY, REFUSED = 1, 3, 4
+#: The command's exit code of a cluster in which not all is well.
+UNHEALTHY = 3
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +38,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     directory = tmp_path_factory.mktemp("servers")
     key = own.Key.make(directory)
     try:
-        made = own.make(NAMES, key, cache_dir())
-        found = Servers("kwown", directory, made[:3], made[3:], key)
+        bare = own.make(NAMES, key, cache_dir(), two_cards=foreign.TWO_CARDS)
+        made = [foreign.furnish(host, key, directory) for host in bare]
+        found = Servers("kwown", directory, made[:3], made[3:], key, user=foreign.USER)
         found.write()
         yield found
     finally:
@@ -55,21 +61,10 @@ def test_a_plan_says_what_would_be_done(
     assert differences(servers.hosts, before) == []
 
 
-def test_a_dead_host_is_told_first(
-    servers: Servers, before: dict[str, host_snapshot.Snapshot]
-) -> None:
-    *living, dead = servers.hosts
-    dead.power_off()
-    answer = servers.command("apply", "--yes", "-o", "json")
-    assert answer.status == UNHEALTHY, answer.stderr
-    told = [(one["host"], one["check"]) for one in answer.document["findings"]]
-    assert (dead.name, "ssh") in told, told
-    assert differences(living, before) == []
-
-
-def test_the_cluster_is_made_without_it_where_the_user_agrees(
+def test_the_cluster_is_made_without_a_dead_host_where_the_user_agrees(
     servers: Servers, kubectl: Path, measured: Callable[[str, object], None]
 ) -> None:
+    servers.hosts[-1].power_off()
     made = servers.command("apply", "--yes", "--skip-unreachable", "-o", "json").succeeded()
     measured("own servers: apply of four of five", made.seconds)
     nodes = until("Ready", api.all_ready(client(servers, kubectl), frozenset(NAMES[:4])), limit=10)
@@ -86,6 +81,47 @@ def test_it_joins_when_it_is_there(
     again = servers.command("apply", "--yes", "-o", "json").succeeded()
     assert again.document["changed"] is False
     assert again.document["host_tasks"]["ok"] == len(NAMES)
+
+
+def test_pods_on_all_nodes_talk_and_have_dns(
+    servers: Servers, kubectl: Path, archive: Path, measured: Callable[[str, object], None]
+) -> None:
+    kube = client(servers, kubectl)
+    talking.prepare(servers.hosts, archive)
+    talking.begin(kube)
+    until("talking", talking.all_talk(kube, frozenset(NAMES)), limit=30)
+    began = time.monotonic()
+    servers.command("status").succeeded()
+    measured("own servers: status", time.monotonic() - began)
+
+
+def test_they_do_after_a_reboot(
+    servers: Servers, kubectl: Path, measured: Callable[[str, object], None]
+) -> None:
+    kube = client(servers, kubectl)
+    (host,) = (one for one in servers.hosts if one.name == "gamma")
+    before = api.now()
+    host.power_off()
+    host.power_on()
+    until("Ready", api.all_ready(kube, frozenset(NAMES), since=before), limit=90)
+    until("talking", talking.all_talk(kube, frozenset(NAMES)), limit=60)
+    measured("own servers: a node is whole after a power cut", (api.now() - before).seconds)
+    servers.command("status").succeeded()
+
+
+def test_they_do_after_the_firewall_was_restarted(
+    servers: Servers, kubectl: Path, measured: Callable[[str, object], None]
+) -> None:
+    kube = client(servers, kubectl)
+    host = servers.hosts[0]
+    host.restart_firewall()
+    told = servers.command("status")
+    assert told.status == UNHEALTHY, told.stdout
+    assert f"{host.name}: Services don't work here" in told.stdout, told.stdout
+    repaired = servers.command("apply", "--yes", "-o", "json").succeeded()
+    measured("own servers: apply after a firewall was restarted", repaired.seconds)
+    until("talking", talking.all_talk(kube, frozenset(NAMES)), limit=30)
+    servers.command("status").succeeded()
 
 
 def test_a_reset_leaves_the_hosts_as_they_were(
@@ -150,6 +186,15 @@ def test_the_playbook_resets_too(
     confirmed = f"kubewright_confirm_reset={servers.name}"
     plain.play(servers, "reset", "-e", target, "-e", confirmed).succeeded()
     assert differences(servers.hosts, before) == []
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image for pods."""
+    scratch = tmp_path_factory.mktemp("workload")
+    path = scratch / "image.tar"
+    workload.make_archive(workload.fetch_busybox(cache_dir() / "downloads", scratch), path)
+    return path
 
 
 def snapshots(hosts: list[Host]) -> dict[str, host_snapshot.Snapshot]:

@@ -22,7 +22,7 @@ from waiting import NotYet
 IMAGE = "localhost/kubewright-test:1"
 PORT = 8080
 
-_APPLETS = ("cat", "hostname", "httpd", "mkdir", "nc", "nslookup", "sh", "sleep")
+_APPLETS = ("cat", "grep", "hostname", "httpd", "mkdir", "nc", "nslookup", "sh", "sleep")
 # Without this file, glibc's static resolver looks for libraries that the image does not have.
 _NSSWITCH = b"passwd: files\ngroup: files\nhosts: files dns\n"
 _SERVE = (
