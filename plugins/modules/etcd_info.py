@@ -48,7 +48,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _etcd, _limits
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 
 def run(command: _command.Runner) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def main() -> None:
         with _limits.ends_within(_limits.work("etcd_info", module.params)):
             found = run(_command.SystemRunner())
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         module.exit_json(changed=False, members=found)
 

@@ -50,7 +50,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _node
 from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
 
 
 def told(claim: Claim) -> str:
@@ -77,7 +77,7 @@ def main() -> None:
         with _fence.node_lock(claim, params["lock_timeout"], check_mode=not writes, opens=False):
             boot = _node.boot()
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         after = claim if claim and _fence.EPOCH_PATH.exists() else before
         # Whose a node is, is the run's own affair: this alone has changed nothing.

@@ -83,7 +83,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
     KubewrightError,
-    message,
+    failure,
 )
 
 CONTROL_PLANE = "control_plane"
@@ -166,7 +166,7 @@ def main() -> None:
         with _limits.ends_within(_limits.work("node_up", module.params)):
             run(module.params, _command.SystemRunner())
     except FORESEEN as error:
-        module.fail_json(msg=message(error))
+        module.fail_json(**failure(error))
     else:
         module.exit_json(changed=False, seconds=round(time.monotonic() - began, 1))
 

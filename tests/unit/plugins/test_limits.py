@@ -98,6 +98,8 @@ def test_each_module_on_nodes_has_a_limit_on_both_sides(name: str) -> None:
     assert issubclass(action.ActionModule, _on_node.NodeAction)
     text = (CHECKOUT / f"plugins/modules/{name}.py").read_text()
     assert ("_fence.node_lock(" in text) is not ("_limits.ends_within(" in text)
+    # With its marks: who only waits for the lock is called again, who hangs is not.
+    assert "(**failure(error)" in text
     if name in {*_limits.MODULES, *_limits.TIMEOUTS}:
         assert f'_limits.work("{name}", ' in text
     document = yaml.safe_load(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,18 @@ def test_a_node_is_claimed_for_the_run(claimed: Path, run_module: RunModule) -> 
     assert claimed.read_text() == "5 now\n"
     assert done["boot"] == _node.boot() and done["changed"] is False
     assert done["diff"] == {"before": "epoch 4 (run before)\n", "after": "epoch 5 (run now)\n"}
+
+
+def test_one_that_others_are_changing_is_claimed_by_a_later_call(
+    claimed: Path, run_module: RunModule
+) -> None:
+    path = _fence.LOCK_DIRECTORY / "node.lock"
+    path.parent.mkdir(parents=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = run_module("node_claim", epoch=5, run="now", lock_timeout=0)
+    assert done["failed"] and done["busy"]
+    assert claimed.read_text() == "4 before\n"
 
 
 @pytest.mark.parametrize("check", [True, False])
