@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -60,13 +61,17 @@ def test_who_got_away_keeps_neither_us_nor_the_lock(tmp_path: Path) -> None:
 
 def test_a_signal_is_not_yet_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was killed holds the lock for a moment longer, and that is waited for."""
-    kill = os.kill
-    late: list[threading.Timer] = []
+    really_kill = os.kill
+    late: dict[int, threading.Timer] = {}
+
+    def kill(pid: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # one of the group, which is gone already
+            really_kill(pid, number)
 
     def kill_a_little_later(pid: int, number: int) -> None:
-        if not late:
-            late.append(threading.Timer(0.3, kill, (pid, number)))
-            late[0].start()
+        if pid not in late:
+            late[pid] = threading.Timer(0.3, kill, (pid, number))
+            late[pid].start()
 
     monkeypatch.setattr(os, "kill", kill_a_little_later)
     lock = tmp_path / "lock"
@@ -76,7 +81,10 @@ def test_a_signal_is_not_yet_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             _command.SystemRunner([file.fileno()])(
                 ["sh", "-c", "setsid sleep 60 & sleep 60"], timeout=0.3
             )
-    assert subprocess.run(["flock", "--nonblock", str(lock), "true"]).returncode == 0
+    free = subprocess.run(["flock", "--nonblock", str(lock), "true"]).returncode == 0
+    for timer in late.values():
+        timer.join()
+    assert free
 
 
 def test_who_cannot_be_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
