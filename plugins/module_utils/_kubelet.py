@@ -138,11 +138,11 @@ class Watch:
         *was_ready*: whether its Node was Ready before, so that it has to be again. A Node that
         was not has other reasons.
         """
-        first = self._unit()
+        first = unit_of(self.run)
         start = first.left_inactive / 10**6
         end, well_since = self.clock() + self.seconds, None
         while True:
-            unit = self._unit()
+            unit = unit_of(self.run)
             if (
                 unit.active == "failed"
                 or unit.restarts - first.restarts >= _kubelet_died.LOOP_RESTARTS
@@ -191,9 +191,6 @@ class Watch:
         except (_api.ApiUnreachable, _api.ApiError):
             return Sight()
         return sight(node, lease)
-
-    def _unit(self) -> _systemd.Unit:
-        return unit_of(self.run)
 
 
 def sight(node: Mapping[str, Any] | None, lease: Mapping[str, Any] | None) -> Sight:

@@ -78,11 +78,16 @@ KUBECTL = [
 ]
 
 
-def refuse_to_break_quorum(run: _command.Runner, leaving: _etcd.Member) -> None:
-    """Raise when those that stay would be no majority that is healthy; learners don't vote."""
+def refuse_to_break_quorum(
+    run: _command.Runner, leaving: _etcd.Member, members: list[_etcd.Member]
+) -> None:
+    """Raise when those that stay would be no majority that is healthy; learners don't vote.
+
+    *members*: all of them.
+    """
     if leaving.learner:
         return
-    stay = [one for one in _etcd.members(run) if one.id != leaving.id and not one.learner]
+    stay = [one for one in members if one.id != leaving.id and not one.learner]
     healthy = _etcd.healthy(run)
     well = [member for member in stay if healthy.intersection(member.client_urls)]
     if len(well) < _etcd.majority(len(stay)):
@@ -104,9 +109,10 @@ def find_node(run: _command.Runner, name: str) -> bool:
 def remove(run: _command.Runner, name: str, address: str, check_mode: bool) -> list[str]:
     """Remove member and Node, each if it is there. Returns what went, in words."""
     removed = []
-    member = _etcd.find(_etcd.members(run), name, address)
+    members = _etcd.members(run)
+    member = _etcd.find(members, name, address)
     if member is not None:
-        refuse_to_break_quorum(run, member)
+        refuse_to_break_quorum(run, member, members)
         if not check_mode:
             # etcdctl takes the id in hexadecimal and prints it in decimal as JSON.
             result = run([*_etcd.CTL, "member", "remove", format(member.id, "x")])

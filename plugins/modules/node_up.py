@@ -79,6 +79,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _kubelet,
     _limits,
     _node,
+    _nodes,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
@@ -86,7 +87,6 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._errors import 
     failure,
 )
 
-CONTROL_PLANE = "control_plane"
 #: Seconds between two looks at etcd.
 POLL = 0.5
 
@@ -103,7 +103,7 @@ def run(params: dict[str, Any], command: _command.Runner) -> None:
     if membership.phase != "joined":
         return
     missing = ""
-    if membership.role == CONTROL_PLANE:
+    if membership.role == _nodes.CONTROL_PLANE:
         missing = control_plane_trouble(params, command, end)
     if missing := missing or kubelet_trouble(params, command, end):
         raise KubewrightError(

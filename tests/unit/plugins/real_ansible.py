@@ -10,6 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+#: A control plane and a worker, both of which are this machine. Wants `state` and `python`.
+INVENTORY = """\
+all:
+  vars:
+    kubewright_cluster_name: demo
+    kubewright_version: 1.37.2
+    kubewright_state_dir: {state}
+    ansible_connection: local
+    ansible_python_interpreter: {python}
+  children:
+    control_plane: {{hosts: {{a: {{ansible_host: 192.0.2.1}}}}}}
+    pool_web: {{hosts: {{b: {{ansible_host: 192.0.2.2}}}}}}
+"""
 
 
 @dataclass(frozen=True)

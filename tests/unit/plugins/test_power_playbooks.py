@@ -10,22 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from real_ansible import PLAYBOOK, Ansible
+from real_ansible import INVENTORY, PLAYBOOK, Ansible
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 OURS, THEIRS = "5b0e6f0a-0000-4000-8000-000000000001", "5b0e6f0a-0000-4000-8000-000000000002"
-INVENTORY = """\
-all:
-  vars:
-    kubewright_cluster_name: demo
-    kubewright_version: 1.37.2
-    kubewright_state_dir: {state}
-    ansible_connection: local
-    ansible_python_interpreter: {python}
-  children:
-    control_plane: {{hosts: {{a: {{ansible_host: 192.0.2.1}}}}}}
-    pool_web: {{hosts: {{b: {{ansible_host: 192.0.2.2}}}}}}
-"""
 # Whoever is not refused ends as well: Ansible restarts no machine that it works on itself.
 SCRIPT = """
 mount -t tmpfs tmpfs /run && mkdir -p /var/lib/kubewright || exit 9

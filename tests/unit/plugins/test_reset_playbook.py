@@ -9,20 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from real_ansible import PLAYBOOK, Ansible
+from real_ansible import INVENTORY, PLAYBOOK, Ansible
 
-INVENTORY = """\
-all:
-  vars:
-    kubewright_cluster_name: demo
-    kubewright_version: 1.37.2
-    kubewright_state_dir: {state}
-    ansible_connection: local
-    ansible_python_interpreter: {python}
-  children:
-    control_plane: {{hosts: {{a: {{ansible_host: 192.0.2.1}}}}}}
-    pool_web: {{hosts: {{b: {{ansible_host: 192.0.2.2}}}}}}
-"""
 # The first one by name is lost: nothing listens on that port.
 LOST = """\
 all:

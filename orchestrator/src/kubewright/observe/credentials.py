@@ -33,15 +33,12 @@ def server_trust(authority: Path) -> ssl.SSLContext:
 
     :raises CredentialsError: the file is not there or not a certificate.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_verify_locations(cadata=authority.read_text(encoding="ascii"))
+        return trusting(authority.read_text(encoding="ascii"))
     except FileNotFoundError as error:
         raise CredentialsError(f"there is no {authority}: the cluster has not been made") from error
     except (OSError, ValueError, ssl.SSLError) as error:
         raise CredentialsError(f"{authority} is not a certificate: {error}") from error
-    return context
 
 
 def client_trust(authority: Path, key: Path, name: str) -> ssl.SSLContext:
@@ -76,13 +73,32 @@ def client_trust(authority: Path, key: Path, name: str) -> ssl.SSLContext:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    with in_memory(pem) as file:
-        context.load_cert_chain(file)
+    identify(context, pem)
     return context
 
 
+def trusting(authority: str) -> ssl.SSLContext:
+    """Return a context that trusts the authority of this PEM and nothing else.
+
+    :raises ValueError, ssl.SSLError: it is not a certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=authority)
+    return context
+
+
+def identify(context: ssl.SSLContext, pem: bytes) -> None:
+    """Have a context identify with this certificate and its key, which no file gets to hold.
+
+    :raises ssl.SSLError: they are none, or no pair.
+    """
+    with _in_memory(pem) as file:
+        context.load_cert_chain(file)
+
+
 @contextmanager
-def in_memory(content: bytes) -> Iterator[str]:
+def _in_memory(content: bytes) -> Iterator[str]:
     """Give a file's name to libraries that want one; it is in memory alone (memfd_create(2))."""
     descriptor = os.memfd_create("kubewright", os.MFD_CLOEXEC)
     try:

@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from kubewright.observe.credentials import in_memory
+from kubewright.observe.credentials import identify, trusting
 from kubewright.observe.https import NoAnswer, request
 from kubewright.observe.model import Condition, Node
 
@@ -68,13 +68,10 @@ def read(kubeconfig: Mapping[str, Any]) -> tuple[Node, ...]:
 
 def _context(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
     """Trust the cluster's CA alone, and identify as the user. Nothing is written to a file."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     authority = base64.b64decode(cluster["certificate-authority-data"])
-    context.load_verify_locations(cadata=authority.decode("ascii"))
+    context = trusting(authority.decode("ascii"))
     parts = (user["client-certificate-data"], user["client-key-data"])
-    with in_memory(b"\n".join(base64.b64decode(part) for part in parts)) as file:
-        context.load_cert_chain(file)
+    identify(context, b"\n".join(base64.b64decode(part) for part in parts))
     return context
 
 
