@@ -37,7 +37,7 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 	ruff format --check .
 	ruff check .
 	mypy
-	mypy tools tests/integration/*.py tests/chaos/*.py tests/chaos/callback/*.py tests/bench/*.py
+	mypy tools tests/integration/*.py tests/vm/*.py tests/chaos/*.py tests/chaos/callback/*.py tests/bench/*.py
 	@# The collection's modules are checked under their full names, as Ansible imports them, and for the oldest Python of nodes.
 	cd .venv/share/kubewright && MYPYPATH=$$PWD mypy --config-file $(CURDIR)/mypy.ini --cache-dir $(MYPY_CACHE_DIR)/collection --python-version 3.10 \
 		--namespace-packages --explicit-package-bases \
@@ -68,16 +68,17 @@ molecule: install ## One machine prepared as a node, twice
 
 # CHAOS_SEED chooses at which points, hosts and moments an apply is killed.
 
-# Longer tests, of `make drift`, `make trials`, `make servers` and `make volumes`.
+# Longer tests, each of a target of its own: tests/suites.yml has when CI runs them.
 DRIFT := sealed drift one_writer hung lost
 TRIALS := trial
 SERVERS := servers servers_refused
 VOLUMES := volumes node_images
+VM := vm
 
 .PHONY: integration
 integration: install ## Tests on a real cluster of their own
 	kubewright image build 1.37.2
-	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(VOLUMES))
+	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(VOLUMES) $(VM))
 
 .PHONY: servers
 servers: install ## Hosts as their owners have them, by the command and by plain Ansible; refusals, resets
@@ -98,6 +99,12 @@ trials: install ## Broken system images on nodes, which go back by themselves, o
 volumes: install ## Volumes on devices, broken and full ones, images by HTTP, on a real cluster of their own
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(VOLUMES))
+
+.PHONY: vm
+vm: install ## A virtual machine with cgroup v2 and cloud-init: made, rebooted, its power cut, reset (half an hour and more)
+	@tools/install.sh vm
+	kubewright image build 1.37.2
+	pytest $(patsubst %,tests/integration/test_%.py,$(VM))
 
 # CHAOS has more options: see python tests/chaos --help.
 .PHONY: suites

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Brings what the project needs onto a Debian 12: packages, a Python environment in .venv, and the
 # collection linked into it. Does nothing where all of that is there already.
+#
+#   tools/install.sh       what all targets of make need
+#   tools/install.sh vm    what `make vm` needs besides: virtual machines
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,6 +13,7 @@ packages=(
     podman runc containerd netavark aardvark-dns containernetworking-plugins iptables nftables
     debootstrap dpkg-dev shellcheck libfaketime skopeo docker-registry
 )
+vm_packages=(qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring xorriso nftables iproute2)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -19,9 +23,9 @@ phase() {
     printf '%s %4ds  %s\n' "$(date +%H:%M:%S)" "$((SECONDS - started))" "$1" >&2
 }
 
-install_packages() {
+install_packages() { # PACKAGE...
     local missing=() package
-    for package in "${packages[@]}"; do
+    for package in "$@"; do
         dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done
     [ "${#missing[@]}" -gt 0 ] || return 0
@@ -75,5 +79,10 @@ install_environment() {
     phase "Python environment in .venv"
 }
 
-install_packages
-install_environment
+case ${1:-} in
+    '')
+        install_packages "${packages[@]}"
+        install_environment ;;
+    vm) install_packages "${vm_packages[@]}" ;;
+    *) echo "usage: tools/install.sh [vm]" >&2; exit 2 ;;
+esac

@@ -31,7 +31,7 @@ from kubewright.image.paths import cache_dir
 
 # What kills an `apply` at a chosen point is shared with `make chaos`.
 CHAOS = Path(__file__).resolve().parents[1] / "chaos"
-sys.path.append(str(CHAOS))
+sys.path += [str(CHAOS), str(CHAOS.with_name("vm"))]
 import checks  # noqa: E402
 import lab  # noqa: E402
 from points import Kill, kills, read_recording, select  # noqa: E402
@@ -57,6 +57,7 @@ ORDER = (
     "test_destroy",
     "test_volumes",
     "test_node_images",
+    "test_vm",
 )
 #: What an ``apply`` of this cluster changes, written by `make chaos-points`.
 RECORDING = CHAOS / "create.jsonl"

@@ -12,6 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 IMAGE_ROOT = "/opt/kubewright"
+#: Gives a node's containerd the images of the archive on its stdin.
+IMPORT_IMAGES = (
+    *(f"{IMAGE_ROOT}/bin/ctr", "--namespace", "k8s.io"),
+    *("images", "import", "--local", "-"),
+)
 
 
 class CommandFailed(Exception):
@@ -47,8 +52,7 @@ def put(machine: str, path: str, content: bytes) -> None:
 
 def import_image(machine: str, archive: Path) -> None:
     """Give a machine's containerd the image of a docker-archive."""
-    ctr = [f"{IMAGE_ROOT}/bin/ctr", "--namespace", "k8s.io", "images", "import", "--local", "-"]
-    run_on(machine, ctr, stdin=archive.read_bytes(), limit=120)
+    run_on(machine, IMPORT_IMAGES, stdin=archive.read_bytes(), limit=120)
 
 
 def owners(cluster: str) -> set[str]:

@@ -19,6 +19,11 @@ done
 """
 
 
+def look(*places: str) -> list[str]:
+    """The command that prints which places do not refuse a write as read-only, in words."""
+    return ["sh", "-c", _REFUSED, "look", *places]
+
+
 def accepting(node: str) -> list[str]:
-    """Return which places do not refuse a write as read-only, in words."""
-    return run_on(node, ["sh", "-c", _REFUSED, "look", *PLACES]).splitlines()
+    """Return what ``look`` prints on a machine of the local provider; of PLACES."""
+    return run_on(node, look(*PLACES)).splitlines()
