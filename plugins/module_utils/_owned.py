@@ -61,6 +61,7 @@ FILES = (
     "/etc/profile.d/kubewright.sh",
     SYSCTL_FILE,
     "/etc/modules-load.d/kubewright.conf",
+    "/etc/tmpfiles.d/kubewright.conf",
     "/etc/cni/net.d/10-flannel.conflist",
 )
 # Goes only where it was not there before: others use it as well.
@@ -107,6 +108,7 @@ DIRECTORIES = (
     "/etc/ssl",
     "/lib/modules",
     "/etc/sysctl.d",
+    "/etc/tmpfiles.d",
     "/opt/cni/bin",
     "/opt/cni",
     "/opt/containerd/bin",

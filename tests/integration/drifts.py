@@ -216,6 +216,7 @@ CONFIGURATION = (
     ),
     edited("profile-edited", "web-2", RUNTIME, "/etc/profile.d/kubewright.sh"),
     edited("modules-edited", "web-2", RUNTIME, "/etc/modules-load.d/kubewright.conf"),
+    removed("boot-removal-removed", "web-1", RUNTIME, "/etc/tmpfiles.d/kubewright.conf"),
     mode("network-directory-writable", "web-2", RUNTIME, "/etc/cni/net.d", "777"),
     network(
         "network-configuration-edited",

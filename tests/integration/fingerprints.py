@@ -31,6 +31,7 @@ PATHS = (
     "/etc/profile.d/",
     "/etc/sysctl.d/",
     "/etc/modules-load.d/",
+    "/etc/tmpfiles.d/",
     "/etc/kubewright/",
     "/etc/systemd/system/",
     "/etc/cni/",

@@ -289,6 +289,27 @@ def test_the_runtime_and_the_kernel(directory: Path) -> None:
     assert texts["/etc/kubewright/kubelet.d"]["exclusive"] == "*.conf"
 
 
+def test_what_is_noted_of_pods_networks_goes_at_boot_and_only_then(
+    directory: Path, tmp_path: Path
+) -> None:
+    texts = files(documents(directory, WORKER)["container_runtime"])
+    here, root = tmp_path / "kubewright.conf", tmp_path / "root"
+    here.write_text(texts["/etc/tmpfiles.d/kubewright.conf"]["content"])
+    books = root / "var/lib/cni"
+    ours = ("flannel/1f0c", "networks/cbr0/10.244.0.5", "results/cbr0-1f0c-eth0")
+    for name in (*ours, "networks/theirs/10.1.0.5"):
+        (books / name).parent.mkdir(parents=True, exist_ok=True)
+        (books / name).touch()
+
+    def left(*options: str) -> list[str]:
+        words = ["systemd-tmpfiles", "--remove", f"--root={root}", *options, str(here)]
+        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        return sorted(str(one.relative_to(books)) for one in books.rglob("*") if one.is_file())
+
+    assert left() == sorted([*ours, "networks/theirs/10.1.0.5"])
+    assert left("--boot") == ["networks/theirs/10.1.0.5"]
+
+
 def test_the_image_and_the_node(directory: Path) -> None:
     sent = documents(directory, WORKER)
     assert sent["system_volume"]["image"]["digest"] == DIGEST
