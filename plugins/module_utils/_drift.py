@@ -103,11 +103,13 @@ class Comparison:
     _image_changes: bool = False
 
     def compare(self, documents: Mapping[str, Mapping[str, Any]]) -> Findings:
-        """Every role's document, in order: a later one knows what an earlier one would write."""
+        """Every role's document, in order: a later one knows what an earlier one would do."""
+        told: set[str] = set()
         for role, document in documents.items():
             reasons = [reason for section in self._sections(document) for reason in section]
-            if reasons:
-                self.found.drift[role] = list(dict.fromkeys(reasons))
+            if own := [reason for reason in dict.fromkeys(reasons) if reason not in told]:
+                self.found.drift[role] = own
+            told.update(reasons)
         return self.found
 
     def _sections(self, document: Mapping[str, Any]) -> Iterable[list[str]]:

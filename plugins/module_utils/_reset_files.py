@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Files:
         for name in _owned.DIRECTORIES:
             path = self.machine.path(name)
             if self.recorded and name not in self._known and _is_empty(path):
-                yield f"directory {name}", path.rmdir
+                yield f"directory {name}", _remover_if_there(path)
 
     def _file(self, name: str) -> Iterator[tuple[str, Callable[[], None]]]:
         path, old = self.machine.path(name), self.before.files.get(name)
@@ -150,4 +151,16 @@ def remove(machine: _before.Machine, path: Path) -> None:
 
 
 def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    """Ansible has its own files in some of these, and takes them away when it likes."""
+    try:
+        return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    except FileNotFoundError:
+        return False
+
+
+def _remover_if_there(path: Path) -> Callable[[], None]:
+    def remove_it() -> None:
+        with suppress(FileNotFoundError):
+            path.rmdir()
+
+    return remove_it

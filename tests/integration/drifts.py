@@ -15,9 +15,6 @@ from cluster import VERSION
 
 #: The nodes of tests' clusters, without the cluster's name.
 NODES = ("cp-1", "cp-2", "cp-3", "web-1", "web-2")
-#: Somebody else's line in /etc/hosts, by node: sed's address and command. It is no drift.
-FOREIGN_LINE = "192.0.2.7 foreign.example"
-FOREIGN_HOSTS = {"cp-2": "1i", "cp-3": "$a"}
 
 VOLUME, BALANCER, RUNTIME = "system_volume", "load_balancer", "container_runtime"
 CONTROL_PLANE, WORKER, NETWORK = "control_plane", "worker", "cni"
@@ -26,7 +23,6 @@ CONFIG = "/etc/kubewright/containerd/config.toml"
 CRICTL = "/etc/crictl.yaml"
 DROP_IN = "/etc/kubewright/kubelet.d/10-kubewright.conf"
 FOREIGN_DROP_IN = "/etc/kubewright/kubelet.d/20-foreign.conf"
-HOSTS = "/etc/hosts"
 SYSCTLS = "/etc/sysctl.d/90-kubewright.conf"
 BALANCER_FILES = "/etc/kubewright/balancer"
 PKI = "/etc/kubernetes/pki"
@@ -39,7 +35,6 @@ SEALED = ("/etc/kubewright/", "/etc/kubernetes/")
 PROXY = f"registry.k8s.io/kube-proxy:v{VERSION}"
 _PINNED, _ARCHIVE = "io.cri-containerd.pinned", "cluster.kubewright/archive"
 _ROLE_KEY = "node-role.kubernetes.io/control-plane"
-_BLOCK = "/# BEGIN kubewright api/,/# END kubewright api/"
 
 
 @dataclass(frozen=True)
@@ -157,15 +152,6 @@ CONFIGURATION = (
     edited("haproxy-edited", "cp-1", BALANCER, f"{BALANCER_FILES}/haproxy.cfg", BALANCER_UNIT),
     removed("key-removed", "cp-2", CONTROL_PLANE, f"{PKI}/ca.key"),
     labelled("role-label-removed", "cp-2", CONTROL_PLANE, _ROLE_KEY, "-", selects=""),
-    Drift(
-        "hosts-block-removed",
-        "cp-2",
-        BALANCER,
-        HOSTS,
-        f"sed -i '{_BLOCK}d' {HOSTS}",
-        f"grep -q '^127.0.0.1 api[.]' {HOSTS} && grep -qx '{FOREIGN_LINE}' {HOSTS}",
-        rewrites=(HOSTS,),
-    ),
     edited("sysctl-file-edited", "cp-2", RUNTIME, SYSCTLS, SYSCTL_UNIT),
     edited("kubelet-unit-edited", "cp-2", RUNTIME, f"{UNITS}/{KUBELET}", KUBELET),
     edited("public-key-edited", "cp-3", CONTROL_PLANE, f"{PKI}/sa.pub"),
@@ -260,15 +246,6 @@ SERVICES = (
         f"mv {CRICTL} /run/foreign\nln -s /run/foreign {CRICTL}",
         f"test -f {CRICTL} && test ! -L {CRICTL}",
         rewrites=(CRICTL,),
-    ),
-    Drift(
-        "hosts-block-edited",
-        "cp-3",
-        BALANCER,
-        HOSTS,
-        f"sed -i '{_BLOCK}s/^127.0.0.1/192.0.2.9/' {HOSTS}",
-        f"grep -q '^127.0.0.1 api[.]' {HOSTS} && grep -qx '{FOREIGN_LINE}' {HOSTS}",
-        rewrites=(HOSTS,),
     ),
     # systemctl refuses to mask a unit whose file lies in /etc, and a mask in /run has no effect
     # then: whoever wants it masked moves the file away first.

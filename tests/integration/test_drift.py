@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,10 @@ import drifting
 import drifts
 import fingerprints
 import kube as api
-import pytest
 from cluster import Cluster, Ended
 from drifts import Drift
 from fingerprints import Fingerprint
 from kube import Kube
-from machines import run_on
 from waiting import until
 
 #: Modules that note that a run took place; they are not part of what a node is.
@@ -35,17 +33,6 @@ class Seen:
 def look(cluster: Cluster, kube: Kube) -> Seen:
     """Look at everything that a mend must leave as it is."""
     return Seen(fingerprints.look_at(cluster.nodes), fingerprints.node_objects(kube))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def foreign_hosts(cluster: Cluster) -> Iterator[None]:
-    """Lines of somebody else in /etc/hosts, before our block and behind it."""
-    for node, place in drifts.FOREIGN_HOSTS.items():
-        script = f"{place} {drifts.FOREIGN_LINE}"
-        run_on(f"{cluster.name}-{node}", ["sed", "-i", script, drifts.HOSTS])
-    yield
-    for node in drifts.FOREIGN_HOSTS:
-        run_on(f"{cluster.name}-{node}", ["sed", "-i", "/foreign.example/d", drifts.HOSTS])
 
 
 def test_foreign_configuration_is_mended_as_predicted(

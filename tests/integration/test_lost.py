@@ -101,7 +101,7 @@ def test_a_machine_that_podman_takes_for_running_is_off_and_comes_back(
     lost = cluster.workers[0]
     machines.lose_monitor(lost)
     nodes = {node["name"]: node for node in cluster.plan().succeeded().document["nodes"]}
-    assert nodes[lost]["reason"] == "its machine is off", nodes[lost]
+    assert nodes[lost]["reason"] == "its machine is off; apply switches it on", nodes[lost]
     cluster.apply().succeeded()
     until("Ready", api.all_ready(connect(), frozenset(cluster.nodes)), limit=60)
 

@@ -118,6 +118,16 @@ def test_units(
     assert reasons(node, {"units": units}) == [f"a.service {text}" for text in expected]
 
 
+def test_what_an_earlier_role_would_do_is_not_told_of_a_later_one(node: Node) -> None:
+    """Both want the kubelet's unit enabled; the one that runs first enables it."""
+    node.units["a.service"] = {"UnitFileState": "disabled", "ActiveState": "inactive"}
+    first = {"units": [{"name": "a.service", "enabled": True}]}
+    later = {"units": [{"name": "a.service", "enabled": True, "state": "started"}]}
+    assert reasons(node, first) == ["a.service is not enabled"]
+    assert reasons(node, first, later) == ["a.service is not running"]
+    assert reasons(node, first, first) == []
+
+
 def test_a_unit_file_that_systemd_has_not_read(node: Node) -> None:
     node.units["a.service"] = {"NeedDaemonReload": "yes"}
     assert reasons(node, {"units": [{"name": "a.service", "state": "started"}]}) == [

@@ -286,6 +286,27 @@ def test_what_ansible_left_in_the_home_of_who_logged_in_goes(
     assert made.parents[1].is_dir()
 
 
+def test_what_ansible_takes_away_itself_is_no_fault(
+    host: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files lie there while it works: the directory may go between two looks at it."""
+    host.become_a_node()
+    gone: list[Path] = []
+
+    def remove_first(path: Path) -> Iterator[Path]:
+        if path.name == "tmp" and path.parent.name == ".ansible" and path not in gone:
+            gone.append(path)
+            path.rmdir()
+        return iterdir(path)
+
+    iterdir = Path.iterdir
+    (host.root / "root/.ansible/tmp").mkdir(parents=True)
+    monkeypatch.setattr(Path, "iterdir", remove_first)
+    run_reset(host)
+    assert gone
+    assert not (host.root / "root/.ansible").exists()
+
+
 def test_units_of_a_distribution_are_not_stopped(host: FakeMachine) -> None:
     host.become_a_node()
     write(host.root / "etc/systemd/system/containerd.service", "[Unit]\nDescription=theirs\n")
