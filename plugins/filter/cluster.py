@@ -29,6 +29,7 @@ REPORTED = (
     "module_stderr",
     "module_stdout",
     "msg",
+    "node_missing",
     "stderr",
     "traffic",
     "unreachable",

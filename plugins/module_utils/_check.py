@@ -28,9 +28,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 try:
+    from ansible_collections.kubewright.cluster.plugins.module_utils import _flannel as flannel
     from ansible_collections.kubewright.cluster.plugins.module_utils import _netlink as netlink
     from ansible_collections.kubewright.cluster.plugins.module_utils import _traffic as traffic
 except ImportError:  # alone on a node
+    import flannel  # type: ignore[import-not-found,no-redef]
     import netlink  # type: ignore[import-not-found,no-redef]
     import traffic  # type: ignore[import-not-found,no-redef]
 
@@ -66,10 +68,13 @@ def look(request: traffic.Request) -> traffic.Seen:
     if seen.flannel:
         seen.local = netlink.vxlan_local(traffic.OVERLAY)
         seen.ways = _ways(request.peers) if seen.local is not None else {}
+        seen.networks = flannel.announced()
+        seen.strangers = flannel.strangers(seen.networks) if seen.networks else []
     api, dns = (request.service(1), SERVICE_PORT), (request.service(10), DNS_PORT)
     trust = _trust()
     with contextlib.ExitStack() as opened:
         pool = opened.enter_context(ThreadPoolExecutor(max_workers=128))
+        masquerades = pool.submit(flannel.masquerades) if seen.networks else None
         waiting: list[tuple[dict[str, str], str, Future[str]]] = []
 
         def ask(into: dict[str, str], key: str, question: Ask, kind: int, fd: int | None) -> None:
@@ -82,7 +87,7 @@ def look(request: traffic.Request) -> traffic.Seen:
             waiting.append((into, key, pool.submit(_words, question, one)))
 
         own = (None, seen.overlay, seen.services)
-        pod = opened.enter_context(pod_network())
+        pod = opened.enter_context(pod_network(api))
         seen.pod = pod is not None
         for fd, overlay, services in (own, (pod, seen.from_pods, seen.pod_services))[
             : 1 + seen.pod
@@ -100,6 +105,8 @@ def look(request: traffic.Request) -> traffic.Seen:
         ask(proxy, "", is_healthy(("127.0.0.1", PROXY_PORT)), socket.SOCK_STREAM, None)
         for into, key, answer in waiting:
             into[key] = answer.result()
+        if masquerades:
+            seen.masquerades = masquerades.result()
     seen.proxy = proxy.get("", "")
     return seen
 
@@ -116,8 +123,11 @@ def _ways(peers: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def pod_network() -> Iterator[int | None]:
-    """A descriptor of the network of a pod that runs here; None where there is no such pod."""
+def pod_network(place: tuple[str, int]) -> Iterator[int | None]:
+    """A descriptor of the network of a pod that runs here; None where there is no such pod.
+
+    Of a pod that starts or ends, or has left its network behind, no route leads to *place*.
+    """
     names = sorted(NETWORKS.glob(f"{POD_NETWORK}*")) if NETWORKS.is_dir() else []
     for name in names:
         try:
@@ -125,11 +135,21 @@ def pod_network() -> Iterator[int | None]:
         except OSError:  # it ended just now
             continue
         try:
-            yield fd
+            if _has_route(fd, place):
+                yield fd
+                return
         finally:
             os.close(fd)
-        return
     yield None
+
+
+def _has_route(fd: int, place: tuple[str, int]) -> bool:
+    try:
+        with network(fd), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.connect(place)  # sends nothing
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

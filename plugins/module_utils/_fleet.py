@@ -290,11 +290,19 @@ def _clock(fleet: Fleet, host: str, text: str) -> Finding:
 
 
 def _traffic(fleet: Fleet) -> Iterator[HostFinding]:
-    """But for what is only about nodes that don't answer, or are none yet: that is said above."""
+    """But for what is only about nodes that don't answer, or are none: that is said elsewhere.
+
+    Of a node whose Node was deleted the others have taken back their ways to its pods, and it
+    hears nobody's.
+    """
     nodes = {
-        host for host, answer in fleet.present.items() if answer["membership"]["phase"] == "joined"
+        host
+        for host, answer in fleet.present.items()
+        if answer["membership"]["phase"] == "joined" and not answer.get("node_missing")
     }
     for host, answer in fleet.present.items():
+        if answer.get("node_missing"):
+            continue
         for one in answer.get("traffic") or ():
             if not one["about"] or nodes.intersection(one["about"]):
                 yield host, Finding(TRAFFIC, WARNING, one["text"], one["remedy"])

@@ -22,7 +22,9 @@ IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_VXLAN_LOCAL = 3, 18, 2, 4
 NDA_DST, NDA_LLADDR = 1, 2
 NESTED = 0x3FFF  # without the flags that an attribute's type may carry
 HEADER, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
+IFA_ADDRESS, IFA_LOCAL = 1, 2
 LINK_MESSAGE, NEIGHBOUR_MESSAGE = struct.Struct("=BBHiII"), struct.Struct("=BBHiHBB")
+ADDRESS_MESSAGE = struct.Struct("=BBBBI")
 BUFFER = 1 << 16
 SECONDS = 5.0
 
@@ -61,6 +63,25 @@ def attributes(data: bytes) -> dict[int, bytes]:
         found[kind & NESTED] = data[ATTRIBUTE.size : length]
         data = data[_aligned(max(length, ATTRIBUTE.size)) :]
     return found
+
+
+def addresses() -> list[tuple[int, str]]:
+    """Index of the interface and address, IPv4 and IPv6, of this machine's addresses."""
+    asked = dump(RTM_GETADDR, ADDRESS_MESSAGE.pack(0, 0, 0, 0, 0))
+    return [(index, address) for index, address in map(parse_address, asked) if address]
+
+
+def parse_address(body: bytes) -> tuple[int, str]:
+    """Index of the interface and address of an RTM_NEWADDR message; "" for an unknown family.
+
+    The local one where both are given: on a point-to-point link the other is the peer's.
+    """
+    family, _, _, _, index = ADDRESS_MESSAGE.unpack_from(body)
+    told = attributes(body[ADDRESS_MESSAGE.size :])
+    raw = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS)
+    if raw is None or family not in (socket.AF_INET, socket.AF_INET6):
+        return index, ""
+    return index, socket.inet_ntop(family, raw)
 
 
 def vxlan_local(name: str) -> str | None:

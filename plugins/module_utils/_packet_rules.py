@@ -18,7 +18,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _api,
     _command,
     _crictl,
-    _pod_network,
+    _flannel,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
@@ -27,9 +27,8 @@ PROXY = ("127.0.0.1", 10249)
 #: Always there, and always with endpoints: whose rules are there has those of this Service.
 SERVICE = "/api/v1/namespaces/default/services/kubernetes"
 ASK_SECONDS, CALL_SECONDS, POLL = 2.0, 60.0, 0.5
-#: Seconds that a container has for its rules before it is asked where they are, and to end.
-BEGINS, GRACE = 20.0, 5
-ABSENT = "No such file or directory"
+#: Seconds that a container has to end.
+GRACE = 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Owner:
     answer: str
 
 
-FLANNEL = Owner("flannel", "kube-flannel", "list chain ip flannel-ipv4 postrtg", "masquerade")
+FLANNEL = Owner(_flannel.CONTAINER, _flannel.NAMESPACE, _flannel.RULES, _flannel.MASQUERADE)
 
 
 def kube_proxy(service: str) -> Owner:
@@ -79,13 +78,13 @@ class PacketRules:
 
     def _written(self, owner: Owner) -> bool:
         result = self.run(["nft", owner.question], timeout=CALL_SECONDS)
-        if result.rc and ABSENT in result.stderr:
+        if result.rc and _flannel.ABSENT in result.stderr:
             return False
         return owner.answer in _command.check(result, "Listing nftables failed").stdout
 
     def _containers(self, owner: Owner) -> list[str]:
         """Those that run for long enough to have written rules."""
-        latest = (time.time() - BEGINS) * 1e9
+        latest = (time.time() - _flannel.BEGINS) * 1e9
         running = self._crictl.running(owner.namespace, owner.container)
         return [str(one["id"]) for one in running if int(one["createdAt"]) < latest]
 
@@ -109,7 +108,7 @@ def of(run: _command.Runner, api: _api.Api, seconds: float = 120.0) -> PacketRul
     if _proxy_mode() == "nftables":
         service = api.get(SERVICE)
         owners += [kube_proxy(service["spec"]["clusterIP"])] if service else []
-    if _pod_network.announced():
+    if _flannel.announced():
         owners.append(FLANNEL)
     return PacketRules(run, owners, seconds)
 

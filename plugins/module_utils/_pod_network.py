@@ -6,44 +6,29 @@ A Node that was deleted and registers again gets another pod network. flannel re
 alone, and the bridge ``cni0`` keeps the address that it has: new pods can't start, and those that
 run reach nobody. The same where flannel has announced an address that the node has no more.
 
-Where flannel does not run, nothing is said. Sources: flannel's subnet.env and its annotations
-(pkg/subnet/kube/annotations.go); the CNI plugin ``bridge``.
+Where flannel does not run, nothing is said. Sources: flannel's annotations
+(pkg/subnet/kube/annotations.go).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
     _crictl,
-    _links,
+    _flannel,
     _node_object,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
-SUBNETS = Path("/run/flannel/subnet.env")
-BRIDGE = "cni0"
 ANNOTATION = "flannel.alpha.coreos.com/"
 CALL_SECONDS, POLL = 60.0, 0.5
 FLANNEL_GRACE = 5
-
-
-def announced(subnets: Path | None = None) -> list[str]:
-    """The networks that flannel has on this node; empty where it does not run."""
-    try:
-        lines = (subnets or SUBNETS).read_text("utf-8").splitlines()
-    except OSError:
-        return []
-    told = dict(line.split("=", 1) for line in lines if "=" in line)
-    values = [told[name] for name in ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET") if told.get(name)]
-    return [str(ipaddress.ip_network(value, strict=False)) for value in values]
 
 
 def reasons(node: Mapping[str, Any], address: str) -> list[str]:
@@ -53,7 +38,7 @@ def reasons(node: Mapping[str, Any], address: str) -> list[str]:
 
 def flannel_reasons(node: Mapping[str, Any], address: str) -> list[str]:
     """What flannel has to be started again for."""
-    here, wanted = announced(), _node_object.pod_networks_of(node)
+    here, wanted = _flannel.announced(), _node_object.pod_networks_of(node)
     if not (here and wanted):
         return []
     told = node["metadata"].get("annotations") or {}
@@ -73,19 +58,12 @@ def flannel_reasons(node: Mapping[str, Any], address: str) -> list[str]:
 def bridge_reasons(node: Mapping[str, Any]) -> list[str]:
     """Addresses of the bridge that are of another network."""
     wanted = _node_object.pod_networks_of(node)
-    if not (announced() and wanted):
+    if not (_flannel.announced() and wanted):
         return []
     return [
-        f"{BRIDGE} has {one}, and the Node's pod network is {', '.join(wanted)}"
-        for one, interface in sorted(_links.addresses().items())
-        if interface == BRIDGE and is_foreign(one, wanted)
+        f"{_flannel.BRIDGE} has {one}, and the Node's pod network is {', '.join(wanted)}"
+        for one in _flannel.strangers(wanted)
     ]
-
-
-def is_foreign(address: str, networks: Sequence[str]) -> bool:
-    """Whether an address is of none of these networks. That of a link alone belongs to none."""
-    one = ipaddress.ip_address(address)
-    return not one.is_link_local and not any(one in ipaddress.ip_network(net) for net in networks)
 
 
 @dataclass
@@ -108,7 +86,7 @@ class PodNetwork:
         if flannel_reasons(node, self.address):
             self._restart_flannel()
         if bridge_reasons(node):
-            self._renew_bridge(_node_object.pod_networks_of(node))
+            self._renew_flannel(_node_object.pod_networks_of(node))
         return found
 
     def _restart_flannel(self) -> None:
@@ -125,8 +103,8 @@ class PodNetwork:
                 )
             self.sleep(POLL)
 
-    def _renew_bridge(self, networks: Sequence[str]) -> None:
-        """Stop the pods of the old network, which the kubelet starts anew; then the bridge goes.
+    def _renew_flannel(self, networks: Sequence[str]) -> None:
+        """Stop the pods of the old network, which the kubelet starts again; then the bridge goes.
 
         Last, since it is what tells the next run when this one is cut.
         """
@@ -135,10 +113,12 @@ class PodNetwork:
             network = status.get("network") or {}
             told = [network, *(network.get("additionalIps") or [])]
             addresses = [one["ip"] for one in told if one.get("ip")]
-            if any(is_foreign(one, networks) for one in addresses) and not _of_host(status):
+            if any(_flannel.is_foreign(one, networks) for one in addresses) and not _of_host(
+                status
+            ):
                 self.crictl("stopp", sandbox)
-        result = self.run(["ip", "link", "delete", BRIDGE], timeout=CALL_SECONDS)
-        _command.check(result, f"{BRIDGE} could not be deleted")
+        result = self.run(["ip", "link", "delete", _flannel.BRIDGE], timeout=CALL_SECONDS)
+        _command.check(result, f"{_flannel.BRIDGE} could not be deleted")
 
     @property
     def crictl(self) -> _crictl.Crictl:

@@ -67,6 +67,8 @@ class Seen:
 
     *servers*, *nodes* (of peers), *overlay* (the same by the pod network) by name; *from_pods* of
     the overlay as seen by a pod. *services*, *pod_services* by ``api`` and ``dns``.
+    *networks*: those of this node's pods by flannel's word; *strangers*: addresses of their bridge
+    that are of none of them. *masquerades*: whether pods send out with the node's address.
     *ways*: addresses in the pod network of peers, as flannel knows them; *local*: the address that
     it sends from, None without its interface. *flannel*: whether it is the pod network.
     *pod*: whether there was a pod whose network could be used. *proxy*: of kube-proxy's health.
@@ -74,6 +76,9 @@ class Seen:
 
     flannel: bool = False
     local: str | None = None
+    networks: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+    masquerades: bool = True
     ways: dict[str, str] = field(default_factory=dict)
     pod: bool = False
     servers: dict[str, str] = field(default_factory=dict)
@@ -104,7 +109,8 @@ def sample(names: Iterable[str], own: str) -> list[str]:
 
 def judge(request: Request, seen: Seen) -> list[Trouble]:
     """What is wrong, in words. Pure."""
-    return [*_servers(request, seen), *_overlay(request, seen), *_services(request, seen)]
+    looks = (_servers, _bridge, _overlay, _outside, _services)
+    return [trouble for look in looks for trouble in look(request, seen)]
 
 
 def _servers(request: Request, seen: Seen) -> Iterator[Trouble]:
@@ -117,6 +123,24 @@ def _servers(request: Request, seen: Seen) -> Iterator[Trouble]:
             if names
             else "`crictl ps -a` and `crictl logs` there tell why.",
             tuple(names),
+        )
+
+
+def _bridge(request: Request, seen: Seen) -> Iterator[Trouble]:
+    if seen.strangers:
+        yield Trouble(
+            f"Pods can't start here: their bridge (cni0) has {_told(seen.strangers)}, and the pod "
+            f"network of this node is {_told(seen.networks)}.",
+            "'kubewright apply' makes the bridge again, and restarts the pods of the old network.",
+        )
+
+
+def _outside(request: Request, seen: Seen) -> Iterator[Trouble]:
+    if not seen.masquerades:
+        yield Trouble(
+            "Pods here reach nobody outside the cluster: flannel's packet rules, which give what "
+            "they send the node's address, were removed (nft, a firewall).",
+            "'kubewright apply' brings them back.",
         )
 
 

@@ -111,7 +111,10 @@ def test_no_machines_is_said_once() -> None:
             ["demo-cp-3 is still a learner"],
         ),
         ({"etcd": Etcd(reason="everyone is away")}, ["etcd can't be asked: everyone is away"]),
-        ({"nodes": GOOD.nodes[:3]}, ["demo-web-1 is not a node of the cluster"]),
+        (
+            {"nodes": GOOD.nodes[:3]},
+            ["demo-web-1 is not a node of the cluster: 'kubewright apply' makes it one"],
+        ),
         (
             {
                 "nodes": (

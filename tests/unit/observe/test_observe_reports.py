@@ -221,6 +221,13 @@ def test_a_node_is_told_what_only_others_know(spec: Spec, script: Path, tmp_path
     }
 
 
+def test_who_is_no_node_is_not_asked_about_its_traffic(spec: Spec) -> None:
+    """It fails there, and that the Node is gone is why: it is said as such."""
+    machines = [machine("demo-cp-1"), machine("demo-web-2", "10.0.0.2")]
+    assert reports.request(spec, machines[1], machines, NODES) == {}
+    assert reports.request(spec, machines[1], machines, ())["traffic"]["nodes"] == {}
+
+
 def test_one_connection_a_node(spec: Spec, script: Path, tmp_path: Path) -> None:
     """However many sections a report has: an ssh costs the command 30 ms of CPU."""
     script.write_text(f"open({str(tmp_path / 'calls')!r}, 'a').write('x'); print('{{}}')")

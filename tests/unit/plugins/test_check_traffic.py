@@ -57,13 +57,19 @@ for one in (serve, resolve):
 print("ready", flush=True)
 sys.stdin.read()
 """
+#: Of flannel's rules, that for what pods send out.
+MASQUERADE = (
+    "table ip flannel-ipv4 { chain postrtg { type nat hook postrouting priority srcnat; "
+    "ip saddr 10.244.0.0/16 ip daddr != 10.0.0.0/8 masquerade ; } ; }"
+)
 #: A node's own places, in a directory.
 REPORT = """
 import pathlib, sys
 root = pathlib.Path(sys.argv[1])
 sys.path.insert(0, str(root))
-import check, guard, report
+import check, flannel, guard, report
 check.CA, check.FLANNEL, check.NETWORKS = root / "ca.crt", root / "flannel", root / "netns"
+flannel.SUBNETS, flannel.CRICTL = root / "subnet.env", str(root / "crictl")
 report.JOINED = root / "ca.crt"
 guard.report = lambda point: []
 report.main()
@@ -126,13 +132,25 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("node")
-    scripts = ("netlink", "traffic", "check", "certificates", "guard", "kubelet_died", "report")
+    scripts = (
+        "netlink",
+        "flannel",
+        "traffic",
+        "check",
+        "certificates",
+        "guard",
+        "kubelet_died",
+        "report",
+    )
     for name in scripts:
         (root / f"{name}.py").write_text((SCRIPTS / f"_{name}.py").read_text())
     authority = _pki.make_authority(API_NAME, datetime.datetime.now(datetime.UTC))
     (root / "ca.crt").write_text(authority.certificate)
     (root / "server.pem").write_text(authority.certificate + authority.key)
     (root / "flannel").touch()
+    (root / "subnet.env").write_text("FLANNEL_SUBNET=10.244.2.1/24\n")
+    (root / "crictl").write_text("""#!/bin/sh\necho '{"containers": [{"createdAt": "1"}]}'\n""")
+    (root / "crictl").chmod(0o755)
     made = Lab(root, f"kw{os.getpid()}")
     with contextlib.ExitStack() as stack:
         for node in ("cp", "web", "cp-pod", "web-pod"):
@@ -144,6 +162,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         made.on("cp", "ip address add 10.96.0.1/32 dev lo")
         made.on("cp", "ip address add 10.96.0.10/32 dev lo")
         made.on("web", "ip route add 10.96.0.0/16 via 192.0.2.11")
+        made.on("web", f"nft '{MASQUERADE}'")
         (root / "netns").mkdir()
         (root / "netns/cni-1").symlink_to(f"/run/netns/{made.prefix}-web-pod")
         words = ["ip", "netns", "exec", f"{made.prefix}-cp", sys.executable, "-c", SERVERS]
@@ -215,6 +234,48 @@ def test_a_node_that_does_not_forward(lab: Lab) -> None:
         "Pods here can't reach the pods of cp-1 ",
         "Pods here can't reach the Service of the API ",
     ]
+
+
+def test_a_pod_that_starts_or_ends_is_not_the_one_that_asks(lab: Lab) -> None:
+    """Its network is there already, or still, and leads nowhere."""
+    empty = f"{lab.prefix}-empty"
+    run("ip", "netns", "add", empty)
+    (lab.root / "netns/cni-0").symlink_to(f"/run/netns/{empty}")
+    try:
+        assert lab.report() == []
+    finally:
+        (lab.root / "netns/cni-0").unlink()
+        run("ip", "netns", "delete", empty)
+
+
+@pytest.mark.parametrize("how", ["flush chain ip flannel-ipv4 postrtg", "flush ruleset"])
+def test_rules_of_flannel_that_somebody_flushed(lab: Lab, how: str) -> None:
+    """No peer and no Service notices: it is the world outside that does not answer."""
+    lab.on("web", f"nft {how}")
+    try:
+        (found,) = lab.report()
+        (lab.root / "crictl").rename(lab.root / "kept")
+        (lab.root / "crictl").write_text("#!/bin/sh\necho '{}'\n")
+        (lab.root / "crictl").chmod(0o755)
+        assert lab.report() == [], "the flannel of somebody else may work another way"
+    finally:
+        (lab.root / "kept").rename(lab.root / "crictl")
+        lab.on("web", "nft flush ruleset")
+        lab.on("web", f"nft '{MASQUERADE}'")
+    assert found.startswith("Pods here reach nobody outside the cluster: flannel's packet rules")
+
+
+def test_a_bridge_of_another_network(lab: Lab) -> None:
+    """After the Node was deleted, and made with another one."""
+    (lab.root / "subnet.env").write_text("FLANNEL_SUBNET=10.244.9.1/24\n")
+    try:
+        (found,) = lab.report()
+    finally:
+        (lab.root / "subnet.env").write_text("FLANNEL_SUBNET=10.244.2.1/24\n")
+    assert found == (
+        "Pods can't start here: their bridge (cni0) has 10.244.2.1, and the pod network of this "
+        "node is 10.244.9.0/24."
+    )
 
 
 def test_flannel_on_another_network_card(lab: Lab) -> None:

@@ -81,13 +81,19 @@ def test_nobody_answers() -> None:
 
 def test_what_a_report_needs_of_the_answers_keeps_who_said_nothing() -> None:
     hostvars: dict[str, dict[str, Any]] = {
-        "a": {"kubewright_state": {**state(), "drift": {"worker": ["a long list"]}}},
+        "a": {
+            "kubewright_state": {
+                **state(),
+                "node_missing": True,
+                "drift": {"worker": ["a long list"]},
+            }
+        },
         "b": {"kubewright_state": {"unreachable": True, "msg": "timed out", "changed": False}},
         "c": {},
     }
     assert cluster.answers(hostvars, ["b", "a", "c"]) == {
         "b": {"unreachable": True, "msg": "timed out"},
-        "a": {"membership": state()["membership"]},
+        "a": {"membership": state()["membership"], "node_missing": True},
         "c": {},
     }
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
+    _flannel,
     _packet_rules,
-    _pod_network,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
@@ -88,7 +88,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     (tmp_path / "subnet.env").write_text("FLANNEL_SUBNET=10.244.3.1/24\n")
-    monkeypatch.setattr(_pod_network, "SUBNETS", tmp_path / "subnet.env")
+    monkeypatch.setattr(_flannel, "SUBNETS", tmp_path / "subnet.env")
     monkeypatch.setattr(_packet_rules, "_proxy_mode", lambda: "nftables")
     return Machine()
 
@@ -150,7 +150,7 @@ def test_a_flannel_that_is_not_ours_is_left_alone(machine: Machine) -> None:
     machine.rules = {}
     del machine.started[FLANNEL]
     assert machine.converge(check=True) == BOTH[:1]
-    _pod_network.SUBNETS.unlink()
+    _flannel.SUBNETS.unlink()
     machine.started[FLANNEL] = 0
     assert machine.converge(check=True) == BOTH[:1]
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _command,
-    _links,
+    _flannel,
+    _netlink,
     _pod_network,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
@@ -91,14 +92,16 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     made = Node(tmp_path)
-    monkeypatch.setattr(_pod_network, "SUBNETS", made.subnets)
-    monkeypatch.setattr(_links, "addresses", lambda: made.interfaces)
+    monkeypatch.setattr(_flannel, "SUBNETS", made.subnets)
+    monkeypatch.setattr(_netlink, "addresses", lambda: list(enumerate(made.interfaces)))
+    names = lambda: list(enumerate(made.interfaces.values()))  # noqa: E731
+    monkeypatch.setattr(_flannel.socket, "if_nameindex", names)
     return made
 
 
 def test_a_network_that_is_as_the_node_says(node: Node) -> None:
     assert (node.converge(), node.calls) == ([], [])
-    assert _pod_network.announced() == [OLD]
+    assert _flannel.announced() == [OLD]
 
 
 def test_another_network_of_the_node_reaches_flannel_the_pods_and_the_bridge(node: Node) -> None:

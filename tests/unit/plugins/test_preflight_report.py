@@ -97,6 +97,17 @@ def test_a_node_that_is_not_there_is_told_once() -> None:
     assert [one["text"] for one in found] == ["['cp-2', 'web-1']."]
 
 
+def test_a_deleted_node_is_not_told_as_trouble_of_its_traffic() -> None:
+    """That it is registered again is said already, and no firewall is to blame."""
+    answers = {
+        "cp-1": impeded("cp-1", ["web-1"], ["cp-2", "web-1"]),
+        "cp-2": answer("cp-2", "joined"),
+        "web-1": {**impeded("web-1", ["cp-1"], []), "node_missing": True},
+    }
+    found = [one for one in report(answers, begun=True)["findings"] if one["check"] == "traffic"]
+    assert [(one["host"], one["text"]) for one in found] == [("cp-1", "['cp-2', 'web-1'].")]
+
+
 def test_a_plan_reports_and_does_not_fail() -> None:
     result = report({"cp-1": answer("cp-1", findings=[SWAP])}, check=True)
     assert (result["failed"], told(result)) == (False, [("cp-1", "swap", "fatal")])

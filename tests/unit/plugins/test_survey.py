@@ -15,6 +15,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _kernel,
     _leftovers,
     _links,
+    _netlink,
     _node,
     _processes,
     _survey,
@@ -261,17 +262,17 @@ def test_addresses_are_the_kernels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("attributes", "address"),
     [
-        ({_links.IFA_LOCAL: "192.0.2.1"}, "192.0.2.1"),
-        ({_links.IFA_ADDRESS: "192.0.2.9", _links.IFA_LOCAL: "192.0.2.1"}, "192.0.2.1"),
-        ({_links.IFA_ADDRESS: "192.0.2.9"}, "192.0.2.9"),
+        ({_netlink.IFA_LOCAL: "192.0.2.1"}, "192.0.2.1"),
+        ({_netlink.IFA_ADDRESS: "192.0.2.9", _netlink.IFA_LOCAL: "192.0.2.1"}, "192.0.2.1"),
+        ({_netlink.IFA_ADDRESS: "192.0.2.9"}, "192.0.2.9"),
         ({}, ""),
     ],
 )
 def test_a_message_of_the_kernel(attributes: dict[int, str], address: str) -> None:
-    body = _links.ADDRESS_MESSAGE.pack(socket.AF_INET, 24, 0, 0, 3)
+    body = _netlink.ADDRESS_MESSAGE.pack(socket.AF_INET, 24, 0, 0, 3)
     for kind, value in attributes.items():
         body += (8).to_bytes(2, "little") + kind.to_bytes(2, "little") + socket.inet_aton(value)
-    assert _links.parse(body) == (3, address)
+    assert _netlink.parse_address(body) == (3, address)
 
 
 def test_a_machine_id_is_told_as_a_hash(tmp_path: Path) -> None:

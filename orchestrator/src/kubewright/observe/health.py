@@ -127,7 +127,7 @@ def _nodes(spec: Spec, snapshot: Snapshot) -> list[str]:
     for host in expected_hosts(spec):
         node = nodes.get(host)
         if node is None:
-            found.append(f"{host} is not a node of the cluster")
+            found.append(f"{host} is not a node of the cluster: 'kubewright apply' makes it one")
             continue
         if not node.ready:
             found.append(f"the node {host} is not ready: {node.reason}")

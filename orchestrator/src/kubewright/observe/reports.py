@@ -47,8 +47,12 @@ def request(
 ) -> dict[str, Any]:
     """Return what a node needs to look at its traffic (the collection's `_traffic.Request`).
 
-    Others are asked only where they are Ready: that one is not is said already.
+    Others are asked only where they are Ready: that one is not is said already. Nor does a machine
+    that has no Node among ``nodes`` ask: the others keep no way to its pods. Where no Node is
+    known each asks what it can.
     """
+    if nodes and machine.name not in {node.name for node in nodes}:
+        return {}
     addresses = {one.name: one.address for one in machines}
     ready = [node.name for node in nodes if node.ready and node.name in addresses]
     return {
