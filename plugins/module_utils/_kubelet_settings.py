@@ -224,7 +224,7 @@ class Settings:
         if not self.record.exists():
             return (
                 f"The kubelet does not run: {trouble}. Nothing was changed on this node that could "
-                f"be taken back. `journalctl -u {want.name}` tells more; mend the cause and run "
+                f"be taken back. `journalctl -u {want.name}` tells more; fix the cause and run "
                 "the same again."
             )
         ready = self.record.was_ready()

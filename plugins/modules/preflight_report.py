@@ -158,7 +158,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return result
     heading = (
         f"{len(fatal)} finding{'s' if len(fatal) > 1 else ''} on {_fleet.named(refused)} must be "
-        "mended first. Nothing has been changed on any machine."
+        "fixed first. Nothing has been changed on any machine."
         if fatal
         else "Nothing here stops the machines from being nodes."
     )

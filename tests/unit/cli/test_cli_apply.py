@@ -95,9 +95,9 @@ def test_without_yes_the_plan_is_shown_before_the_question(
     assert ordered(recorded) == ["plan", "site"]
     assert recorded.orders[0].options == ("--check",)
     before, _, after = ended.err.partition("Do it? [y/N]")
-    assert "demo-web-1 would be mended" in before
+    assert "demo-web-1 would be changed" in before
     assert "kubelet is stopped" in before
-    assert "1 node to mend, 3 nodes unchanged." in before
+    assert "1 node to change, 3 nodes unchanged." in before
     assert "demo-web-1" not in after, "it has been told"
     assert ended.out.startswith("demo is as cluster.yml says")
 
@@ -174,7 +174,7 @@ def test_with_yes_there_is_one_run_and_its_probe_is_told(
     lines = [line.strip() for line in ended.err.splitlines()]
     assert "demo-cp-1   does not answer: connect: Connection refused" in lines
     assert "demo-cp-2   unchanged" in lines
-    assert lines.count("demo-web-1  to mend: worker") == 1
+    assert lines.count("demo-web-1  to change: worker") == 1
     assert [line.split()[:3] for line in lines if "swapoff -a" in line] == [
         ["demo-web-1", "swap", "(warning)"]
     ]
@@ -190,7 +190,7 @@ def test_findings_are_in_the_document(
     assert (ended.code, json.loads(ended.out)["findings"]) == (0, [SWAP])
     ended = command("plan")
     assert "swap (fatal)" in ended.out
-    assert ended.out.splitlines()[-1] == "1 node to mend, 3 nodes unchanged, 1 fatal finding."
+    assert ended.out.splitlines()[-1] == "1 node to change, 3 nodes unchanged, 1 fatal finding."
 
 
 def test_a_fatal_finding_ends_it_before_the_question(

@@ -152,8 +152,8 @@ def test_diff(world: Any, command: Callable[..., Any]) -> None:
     assert f"\n{diff}" in ended.out
     assert ended.out.splitlines()[0] == "demo"
     assert ended.out.splitlines()[-1] == (
-        "1 node to make, 1 node to join, 1 node to mend, 1 node unchanged, "
-        "the cluster as a whole to mend."
+        "1 node to make, 1 node to join, 1 node to change, 1 node unchanged, "
+        "the cluster as a whole to change."
     )
     assert "Look at the nodes" in ended.err
     assert not (world.directory / "changed").exists()
@@ -249,11 +249,11 @@ def test_each_state_in_words() -> None:
     ) == [
         "a would be made, prepared and joined",
         "b would be prepared and joined",
-        "c would be mended",
+        "c would be changed",
         "d is as it should be",
         "e does not answer: nothing is known of it",
         "f does not answer: Connection refused",
-        "1 node to make, 1 node to join, 1 node to mend, 1 node unchanged, 2 nodes not reached.",
+        "1 node to make, 1 node to join, 1 node to change, 1 node unchanged, 2 nodes not reached.",
     ]
 
 
@@ -263,7 +263,7 @@ def test_steps_with_their_reasons_and_what_is_not_known() -> None:
         NodePlan("a", "worker", "drifted", steps, ("Node a: [1] no answer",)),
         cluster=(Step("cni", ("w",)),),
     ) == [
-        "a would be mended",
+        "a would be changed",
         "container_runtime",
         "[x] is missing",
         "y",
@@ -273,7 +273,7 @@ def test_steps_with_their_reasons_and_what_is_not_known() -> None:
         "the cluster as a whole",
         "cni",
         "w",
-        "1 node to mend, the cluster as a whole to mend.",
+        "1 node to change, the cluster as a whole to change.",
     ]
 
 

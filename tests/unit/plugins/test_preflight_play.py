@@ -61,7 +61,7 @@ def test_the_reasons_are_one_table_before_anything_is_elected(ansible: Ansible) 
     probe = str(CHECKOUT / "playbooks/probe.yml")
     status, said = played(ansible, "127.0.0", dead, probe)
     assert status == 2, said
-    assert "2 findings on cp-1, web-1 must be mended first" in said
+    assert "2 findings on cp-1, web-1 must be fixed first" in said
     for name in NODES:
         assert re.search(rf"FATAL +{name} +ssh +The machine is there, but nothing listens", said)
         assert re.search(rf"{name} +: ok=1 +changed=0 +unreachable=0 .* ignored=1", said)

@@ -66,7 +66,7 @@ def test_all_findings_are_in_one_table_with_the_fatal_ones_first() -> None:
     assert result["failed"]
     lines = result["msg"].splitlines()
     assert lines[0] == (
-        "1 finding on web-1 must be mended first. Nothing has been changed on any machine."
+        "1 finding on web-1 must be fixed first. Nothing has been changed on any machine."
     )
     assert lines[2] == "FATAL    web-1  swap  Swap is on."
     assert lines[3].strip() == "-> Off with it."
@@ -160,7 +160,7 @@ def test_of_many_hosts_the_first_are_named() -> None:
     first, *_, last = result["findings"]
     assert "as web-2, web-3, web-4 and 2 more: one is" in first["text"]
     assert "as web-1, web-2, web-3 and 2 more: one is" in last["text"]
-    assert result["msg"].startswith("6 findings on web-1, web-2, web-3 and 3 more must be mended")
+    assert result["msg"].startswith("6 findings on web-1, web-2, web-3 and 3 more must be fixed")
 
 
 def test_each_answer_is_read_a_few_times_however_many_there_are() -> None:

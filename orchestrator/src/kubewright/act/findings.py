@@ -58,4 +58,4 @@ def in_one_sentence(findings: Iterable[Finding]) -> str:
     hosts = list(dict.fromkeys(one.host for one in fatal if one.host))
     shown = named(hosts)
     what = "1 thing that has" if len(fatal) == 1 else f"{len(fatal)} things that have"
-    return f"the preflight found {what} to be mended first" + (f": {shown}" if shown else "")
+    return f"the preflight found {what} to be fixed first" + (f": {shown}" if shown else "")

@@ -34,14 +34,14 @@ PLAYBOOK = "kubewright.cluster.plan"
 WORDS: dict[State, tuple[str, str]] = {
     "missing": ("would be made, prepared and joined", "green"),
     "new": ("would be prepared and joined", "green"),
-    "drifted": ("would be mended", "yellow"),
+    "drifted": ("would be changed", "yellow"),
     "unchanged": ("is as it should be", ""),
     "unreachable": ("does not answer", "red"),
 }
 COUNTED: dict[State, str] = {
     "missing": "to make",
     "new": "to join",
-    "drifted": "to mend",
+    "drifted": "to change",
     "unchanged": "unchanged",
     "unreachable": "not reached",
 }
@@ -196,7 +196,7 @@ def _count(plan: Plan, found: tuple[Finding, ...]) -> str:
         for state, word in COUNTED.items()
         if state in states
     ]
-    told += ["the cluster as a whole to mend"] if plan.cluster_steps else []
+    told += ["the cluster as a whole to change"] if plan.cluster_steps else []
     told = [_nothing(found)] if nothing_to_do(plan) else told
     told += [findings.count(found)] if found else []
     return sentence(told)

@@ -71,5 +71,5 @@ def _line(host: str, answer: Answer | None, why: str) -> Text:
     if not answer.drift:
         return Text(f"  {host}  unchanged")
     roles = ", ".join(answer.drift)
-    word = "to mend" if answer.phase == "joined" else "to join"
-    return Text(f"  {host}  {word}: {roles}", style="yellow" if word == "to mend" else "green")
+    word = "to change" if answer.phase == "joined" else "to join"
+    return Text(f"  {host}  {word}: {roles}", style="yellow" if word == "to change" else "green")
