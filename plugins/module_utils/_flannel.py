@@ -36,6 +36,8 @@ ABSENT = "No such file or directory"
 #: Seconds that a container has to write its rules.
 BEGINS = 20.0
 CRICTL = "/opt/kubewright/bin/crictl"
+#: Besides what a shell has: an administrator's places, and the image's for what the machine lacks.
+PLACES = "/usr/sbin:/sbin:/opt/kubewright/tools/run"
 ENDPOINT = "unix:///run/containerd/containerd.sock"
 CALL_SECONDS = 5.0
 
@@ -102,7 +104,7 @@ def _run(*argv: str) -> subprocess.CompletedProcess[str]:
     :raises OSError: it can't be run, or does not end within `CALL_SECONDS`.
     """
     environment = {**os.environ, "LC_ALL": "C"}
-    path = f"{environment.get('PATH', '')}:/usr/sbin:/sbin".lstrip(":")
+    path = f"{environment.get('PATH', '')}:{PLACES}".lstrip(":")
     try:
         return subprocess.run(
             argv,

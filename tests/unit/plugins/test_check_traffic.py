@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _check, _pki
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _check,
+    _command,
+    _flannel,
+    _pki,
+)
 from loops import ENVIRONMENT, run
 
 API_NAME = "api.demo.internal"
@@ -263,6 +268,10 @@ def test_rules_of_flannel_that_somebody_flushed(lab: Lab, how: str) -> None:
         lab.on("web", "nft flush ruleset")
         lab.on("web", f"nft '{MASQUERADE}'")
     assert found.startswith("Pods here reach nobody outside the cluster: flannel's packet rules")
+
+
+def test_a_machine_without_nft_has_that_of_the_image() -> None:
+    assert f"{_command.IMAGE_TOOLS}/run" in _flannel.PLACES.split(":")
 
 
 def test_a_bridge_of_another_network(lab: Lab) -> None:
