@@ -14,8 +14,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.kubewright.cluster.plugins.module_utils import _identity
 
-from kubewright.cli.identity import read
 from kubewright.locations import ClusterPaths
+from kubewright.operate.identity import read
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 #: Looks like a template.

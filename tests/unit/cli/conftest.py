@@ -82,7 +82,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setattr("kubewright.act.environment.collections_path", lambda: collections)
     monkeypatch.setattr("kubewright.spec.loading.collection_dir", lambda: collection)
-    monkeypatch.setattr("kubewright.cli.apply.build", lambda *_: [])
+    monkeypatch.setattr("kubewright.operate.converge.build", lambda *_: [])
     monkeypatch.chdir(tmp_path)
     made = World(tmp_path, file, collection, ClusterPaths(tmp_path / "state" / "demo"))
     made.playbook("site", GOOD_SITE + LOOK)

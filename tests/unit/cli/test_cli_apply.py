@@ -239,7 +239,7 @@ def test_a_file_that_changes_while_images_are_built(
     world: Any, machines: None, recorded: Any, asked: list[str], command: Any, monkeypatch: Any
 ) -> None:
     text = world.file.read_text().replace("size: 1", "size: 2")
-    monkeypatch.setattr("kubewright.cli.apply.build", lambda *_: world.file.write_text(text))
+    monkeypatch.setattr("kubewright.operate.converge.build", lambda *_: world.file.write_text(text))
     recorded.events = {"plan": DRIFTED}
     assert command("apply").code == 4
     assert ordered(recorded) == ["plan"]

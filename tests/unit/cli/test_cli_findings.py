@@ -15,9 +15,10 @@ from rich.console import Console
 from kubewright.act import Finding, HostTasks, Result
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.findings import table
-from kubewright.cli.operation import finish
+from kubewright.cli.outcome import finish
 from kubewright.cli.output import Format, Output
-from kubewright.cli.plan import failed
+from kubewright.operate import Look
+from kubewright.plan import Plan
 
 HOST = "a-control-plane-with-a-long-name-in-the-cluster-of-an-example"
 PATH = "/var/lib/a/path/that/is/longer/than/any/column/of/a/narrow/terminal/can/be.json"
@@ -95,8 +96,9 @@ def test_machines_that_answer_and_are_unfit_are_no_matter_of_waiting(
 
 
 def test_a_run_that_went_well_has_said_all() -> None:
-    assert not failed(ended("successful", failed=1)), "one that was rescued"
-    assert failed(ended("failed", failed=1))
+    nothing = Plan((), ())
+    assert not Look(nothing, ended("successful", failed=1)).failed, "one that was rescued"
+    assert Look(nothing, ended("failed", failed=1)).failed
 
 
 @pytest.mark.parametrize("words", [("apply",), ("apply", "--check"), ("plan",)])

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kubewright.cli.exits import ExitCode
-from kubewright.cli.identity import FILES
+from kubewright.operate.identity import FILES
 
 PLAY = """\
 - name: Agree on the cluster's identity

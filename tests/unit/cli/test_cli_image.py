@@ -106,7 +106,7 @@ def test_apply_writes_down_what_nodes_are_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = [images["worker"], images["control_plane"]]
-    monkeypatch.setattr("kubewright.cli.apply.build", lambda *_: made)
+    monkeypatch.setattr("kubewright.operate.converge.build", lambda *_: made)
     world.paths.state.mkdir(parents=True)
     world.paths.images.write_text("damaged")
     assert command("apply", "--yes").code == 0

@@ -201,7 +201,7 @@ def test_a_fault_of_ours_is_a_sentence_and_a_file(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("kubewright.cli.apply.build", broken)
+    monkeypatch.setattr("kubewright.operate.converge.build", broken)
     ended = command("apply", "--yes", "-o", "json")
     assert ended.code == 1
     assert "Traceback" not in ended.err

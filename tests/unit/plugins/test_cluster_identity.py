@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kubewright.cli.identity import FILES as EXPORTED
+from kubewright.operate.identity import FILES as EXPORTED
 
 RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils import _identity, _pki
 
-from kubewright.cli.identity import read
 from kubewright.locations import ClusterPaths
+from kubewright.operate.identity import read
 
 RunModule = Callable[..., dict[str, Any]]
 

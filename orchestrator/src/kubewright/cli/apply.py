@@ -3,38 +3,30 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kubewright.act import Finding, Result, Session
-from kubewright.act.findings import TRAFFIC, in_one_sentence
+from kubewright.act import Finding, Result
+from kubewright.act.findings import in_one_sentence
 from kubewright.act.messages import named
 from kubewright.cli import check, findings, plan
-from kubewright.cli.agreement import Agreement
 from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
+from kubewright.cli.outcome import finish, work_done
 from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.probe import ProbeReport
-from kubewright.cli.progress import Progress
-from kubewright.cli.state import own_state
+from kubewright.cli.state import opened
 from kubewright.cli.validate import summary, tell_newer
-from kubewright.image import ROLES, Image, build
+from kubewright.cli.watching import Terminal
 from kubewright.locations import ClusterPaths
 from kubewright.observe.health import expected_hosts
-from kubewright.plan import Plan
+from kubewright.operate import Agreement, Cluster, Look
+from kubewright.operate import converge as operation
+from kubewright.operate.look import is_settled
 from kubewright.spec import Spec, load
 from kubewright.spec.machines import MachinesError, read
-from kubewright.spec.version import release
-from kubewright.store import images
-
-PLAYBOOK = "kubewright.cluster.site"
-#: Lets a new cluster begin without nodes that do not answer (playbooks/site.yml).
-SKIP_UNREACHABLE = "kubewright_skip_unreachable"
 
 Check = Annotated[
     bool,
@@ -76,109 +68,75 @@ def apply(
             code=ExitCode.BAD_INPUT,
         )
     spec = load(file)
-    extra_vars: dict[str, Any] = {SKIP_UNREACHABLE: True} if skip_unreachable else {}
-    own_state(spec, file, out)
-    out.note(summary(spec, release(spec)))
+    extra_vars: dict[str, Any] = {operation.SKIP_UNREACHABLE: True} if skip_unreachable else {}
+    cluster = opened(spec, file, out)
+    out.note(summary(spec, cluster.release))
     tell_newer(spec, out)
     if check_only:
-        check.run(spec, file, out, diff=diff, extra_vars=extra_vars)
+        check.run(cluster, out, diff=diff, extra_vars=extra_vars)
         return
     told: tuple[Finding, ...] = ()
     agreement: Agreement | None = None
     if yes:
-        out.note(_intention(spec, ClusterPaths.of(spec.name)))
+        out.note(_intention(spec, cluster.paths))
     else:
         out.must_be_able_to_ask()
-        decided, asked = plan.ask_nodes(spec, file, out, diff=diff, extra_vars=extra_vars)
-        if _is_settled(spec, decided, asked):
-            _tell_nothing_to_do(spec, file, asked, out)
+        look = plan.asked(cluster, out, diff=diff, extra_vars=extra_vars)
+        if is_settled(cluster, look):
+            _tell_nothing_to_do(cluster, look.result, out)
             return
-        out.notes.print(plan.picture(decided, spec.name, asked.findings))
-        told = asked.findings
-        without = _confirmed_without(decided, asked, out, skip=skip_unreachable)
+        out.notes.print(plan.picture(look.plan, spec.name, look.result.findings))
+        told = look.result.findings
+        without = _confirmed_without(look, out, skip=skip_unreachable)
         if without:
-            extra_vars[SKIP_UNREACHABLE] = True
-        agreement = Agreement(spec, file, asked.run, without)
-    report = ProbeReport(answers=yes, told=told)
-    _converge(spec, file, out, extra_vars, report, agreement)
+            extra_vars[operation.SKIP_UNREACHABLE] = True
+        agreement = Agreement(cluster, look.result.run, without)
+    watch = Terminal(out, ProbeReport(answers=yes, told=told))
+    _converge(cluster, out, watch, agreement, extra_vars)
 
 
 def _converge(
-    spec: Spec,
-    file: Path,
+    cluster: Cluster,
     out: Output,
-    extra_vars: dict[str, Any],
-    report: ProbeReport,
+    watch: Terminal,
     agreement: Agreement | None,
+    extra_vars: dict[str, Any],
 ) -> None:
-    version = release(spec)
-    with Session(ClusterPaths.of(spec.name), "apply") as session:
-        if agreement:
-            agreement.require_unchanged()
-        tell_ended(session, out)
-        made = _build_images(version, out)
-        if agreement:
-            agreement.require_unchanged()  # a build takes minutes, and the playbook reads the file
-        images.note(session.paths.images, (image.digest for image in made), only=True)
-        epoch = session.next_epoch()
-        variables = {"kubewright_epoch": epoch, **extra_vars}
-        result = run_playbook(session, out, PLAYBOOK, file, variables, report=report)
-    data = {"cluster": spec.name, "kubernetes": version, "epoch": epoch}
+    made = operation.converge(cluster, watch, agreement=agreement, extra_vars=extra_vars)
+    result = made.result
+    data = {"cluster": cluster.name, "kubernetes": cluster.release, "epoch": made.epoch}
     if agreement and result.ok:
         agreement.require_no_others(result.unreachable, {**data, **result.as_dict()})
     finish(
         result,
         out,
         data,
-        f"{spec.name} is as {file} says: {work_done(result)}.\n"
-        f"Credentials: (umask 077; kubewright kubeconfig -f {shlex.quote(str(file))} "
-        f"> {spec.name}.kubeconfig)",
+        f"{cluster.name} is as {cluster.file} says: {work_done(result)}.\n"
+        "Credentials: (umask 077; kubewright kubeconfig -f "
+        f"{shlex.quote(str(cluster.file))} > {cluster.name}.kubeconfig)",
     )
 
 
-def _is_settled(spec: Spec, decided: Plan, asked: Result) -> bool:
-    """Whether an apply would find nothing to do and nothing to wait for, here and on the nodes."""
-    paths = ClusterPaths.of(spec.name)
-    nodes = [answer.get("node") or {} for answer in asked.answers.values()]
-    return (
-        plan.nothing_to_do(decided)
-        and not any(finding.fatal or finding.check == TRAFFIC for finding in asked.findings)
-        and all(node.get("ready", True) for node in nodes)
-        and paths.kubeconfig.exists()
-        and _has_begun(paths)
-    )
-
-
-def _has_begun(paths: ClusterPaths) -> bool:
-    """Whether it is recorded that the cluster has begun: a run that was cut is finished for that.
-
-    The file is the collection's (cluster_identity); what can't be read is judged by the run.
-    """
-    try:
-        return bool(json.loads((paths.identity / "cluster.json").read_bytes())["begun"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _tell_nothing_to_do(spec: Spec, file: Path, asked: Result, out: Output) -> None:
+def _tell_nothing_to_do(cluster: Cluster, asked: Result, out: Output) -> None:
     if asked.findings:
         out.notes.print(findings.table(asked.findings))
     # In a check Ansible calls changed what would be written down here, such as when it was asked.
     data = {**asked.as_dict(), "changed": False}
     told = f"{counted(asked.host_tasks.total, 'host-task')}, {asked.seconds:.0f} s"
     out.result(
-        {"cluster": spec.name, "kubernetes": release(spec), "epoch": None, **data},
-        f"{spec.name} is as {file} says: nothing to do, {told}.",
+        {"cluster": cluster.name, "kubernetes": cluster.release, "epoch": None, **data},
+        f"{cluster.name} is as {cluster.file} says: nothing to do, {told}.",
     )
 
 
-def _confirmed_without(decided: Plan, asked: Result, out: Output, *, skip: bool) -> frozenset[str]:
+def _confirmed_without(look: Look, out: Output, *, skip: bool) -> frozenset[str]:
     """Return, after a yes, the nodes that did not answer and that the user goes on without.
 
     ``skip``: they had agreed to any, so that none is asked for.
 
     :raises CommandError: there was no yes, or the run would end at its preflight.
     """
+    decided, asked = look.plan, look.result
     silent = [node.name for node in decided.nodes if node.name in asked.unreachable]
     # Of a machine that the run is going to make or to start, nothing is known yet.
     unknown = {node.name for node in decided.nodes if node.state in ("missing", "unreachable")}
@@ -209,9 +167,3 @@ def _intention(spec: Spec, paths: ClusterPaths) -> str:
     made = f"makes {counted(len(new), 'machine')} ({', '.join(new)})" if new else ""
     kept = f"checks {counted(len(hosts) - len(new), 'machine')}" if len(new) < len(hosts) else ""
     return f"apply {' and '.join(filter(None, [made, kept]))}"
-
-
-def _build_images(version: str, out: Output) -> list[Image]:
-    """Build the system images that are not in the store: minutes at first, nothing later."""
-    with Progress(out.notes) as progress:
-        return build(version, ROLES, lambda line, _: progress.line(line))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -15,37 +14,34 @@ from kubewright.act import Change, Finding
 from kubewright.act.events import LOCAL
 from kubewright.cli import differences, findings
 from kubewright.cli.output import Output, counted, sentence
-from kubewright.cli.plan import WORDS, require_answers, run_check, why
+from kubewright.cli.plan import WORDS, require_answers, why
 from kubewright.cli.probe import ProbeReport
+from kubewright.cli.watching import Terminal
+from kubewright.operate import Cluster
+from kubewright.operate import look as operation
 from kubewright.plan import Plan
-from kubewright.spec import Spec
-from kubewright.spec.version import release
-
-PLAYBOOK = "kubewright.cluster.site"
 
 
-def run(spec: Spec, file: Path, out: Output, *, diff: bool, extra_vars: Mapping[str, Any]) -> None:
+def run(cluster: Cluster, out: Output, *, diff: bool, extra_vars: Mapping[str, Any]) -> None:
     """Run the plays with --check, and tell what they would change.
 
-    No epoch is taken for it. Nodes that have no machine yet have no tasks either: they are named.
+    Nodes that have no machine yet have no tasks either: they are named.
 
     :raises CommandError: the run did not end well.
     """
-    report = ProbeReport(answers=False)
-    decided, result = run_check(
-        spec, file, out, "check", PLAYBOOK, diff=diff, extra_vars=extra_vars, report=report
-    )
-    changes = _on_nodes(result.changes)
+    watch = Terminal(out, ProbeReport(answers=False))
+    look = operation.check(cluster, watch, diff=diff, extra_vars=extra_vars)
+    changes = _on_nodes(look.result.changes)
     data = {
-        "cluster": spec.name,
-        "kubernetes": release(spec),
+        "cluster": cluster.name,
+        "kubernetes": cluster.release,
         "check": True,
         "would_change": [change.as_dict() for change in changes],
-        "missing": [node.name for node in decided.nodes if node.state == "missing"],
+        "missing": [node.name for node in look.plan.nodes if node.state == "missing"],
     }
-    shown = picture(spec.name, decided, changes, result.findings)
-    require_answers(result, out, data, shown)
-    out.result({**data, **result.as_dict()}, shown)
+    shown = picture(cluster.name, look.plan, changes, look.result.findings)
+    require_answers(look, out, data, shown)
+    out.result({**data, **look.result.as_dict()}, shown)
 
 
 def _on_nodes(changes: tuple[Change, ...]) -> tuple[Change, ...]:

@@ -7,20 +7,19 @@ from typing import Annotated
 
 import typer
 
-from kubewright.act import Session
-from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
+from kubewright.cli.outcome import finish, work_done
 from kubewright.cli.output import Format, Output
-from kubewright.cli.state import own_state
+from kubewright.cli.state import opened
+from kubewright.cli.watching import Terminal
 from kubewright.locations import ClusterPaths
 from kubewright.observe.health import expected_hosts
+from kubewright.operate import destroy as operation
 from kubewright.spec import Spec, load
 from kubewright.spec.machines import MachinesError, read
 from kubewright.spec.own_machines import STATIC
-from kubewright.store import StoreError
 from kubewright.store.ownership import providers
 
-PLAYBOOK = "kubewright.cluster.destroy"
 ClusterId = Annotated[
     str | None,
     typer.Option(
@@ -47,16 +46,11 @@ def destroy(
     Machines of your own (provider static) stay; they are reset.
     """
     out = Output(output)
-    spec = load(file)
-    paths = own_state(spec, file, out)
-    out.note(_intention(spec, paths, cluster_id), style="yellow")
-    out.confirm(f"Destroy {spec.name}?", yes=yes)
-    with Session(paths, "destroy") as session:
-        tell_ended(session, out)
-        told = {**_epoch(session, spec), "kubewright_confirm_destroy": cluster_id or spec.name}
-        _set_damaged_machines_aside(spec.name, paths, out)
-        result = run_playbook(session, out, PLAYBOOK, file, told)
-    finish(result, out, {"cluster": spec.name}, f"{spec.name} is gone: {work_done(result)}.")
+    cluster = opened(load(file), file, out)
+    out.note(_intention(cluster.spec, cluster.paths, cluster_id), style="yellow")
+    out.confirm(f"Destroy {cluster.name}?", yes=yes)
+    result = operation.destroy(cluster, Terminal(out), cluster_id)
+    finish(result, out, {"cluster": cluster.name}, f"{cluster.name} is gone: {work_done(result)}.")
 
 
 def _intention(spec: Spec, paths: ClusterPaths, cluster_id: str | None) -> str:
@@ -83,26 +77,3 @@ def _intention(spec: Spec, paths: ClusterPaths, cluster_id: str | None) -> str:
     words = "stays and is reset" if len(own) == 1 else "stay and are reset"
     kept = f"; {', '.join(own)} {words}: all pods and data of pods go" if own else ""
     return f"destroy deletes {gone}{kept}"
-
-
-def _set_damaged_machines_aside(cluster: str, paths: ClusterPaths, out: Output) -> None:
-    """A machines.json that can't be read is no reason to stop: the provider knows its machines."""
-    try:
-        read(paths.machines, cluster)
-    except MachinesError as error:
-        aside = paths.machines.with_suffix(".json.damaged")
-        paths.machines.replace(aside)
-        out.note(f"{error}; it is now {aside}", style="yellow")
-
-
-def _epoch(session: Session, spec: Spec) -> dict[str, int]:
-    """A store that can't be read does not matter any more where no node is asked anything.
-
-    :raises StoreError: it can't be read, and nodes are reset, which refuse a lower epoch.
-    """
-    try:
-        return {"kubewright_epoch": session.next_epoch()}
-    except StoreError:
-        if spec.own_hosts():
-            raise
-        return {}

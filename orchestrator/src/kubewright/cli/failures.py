@@ -15,11 +15,20 @@ from kubewright.image import ImageError
 from kubewright.image.paths import cache_dir
 from kubewright.locations import state_root
 from kubewright.observe import CredentialsError
+from kubewright.operate import OperationError, Why
 from kubewright.spec import Problem, SpecError
 from kubewright.spec.machines import MachinesError
 from kubewright.spec.providers import ProviderError
 from kubewright.store import Locked, Overtaken, StoreError
 from kubewright.store.ownership import ForeignState
+
+CODES = {
+    Why.FAILED: ExitCode.FAILED,
+    Why.BAD_INPUT: ExitCode.BAD_INPUT,
+    Why.UNHEALTHY: ExitCode.UNHEALTHY,
+    Why.REFUSED: ExitCode.REFUSED,
+    Why.INTERRUPTED: ExitCode.INTERRUPTED,
+}
 
 
 def described(error: Exception) -> CommandError:
@@ -27,6 +36,9 @@ def described(error: Exception) -> CommandError:
     match error:
         case CommandError():
             return error
+        case OperationError():
+            code = CODES[error.why]
+            return CommandError(error.message, remedy=error.remedy, code=code, data=error.data)
         case SpecError():
             return CommandError(
                 "\n".join(str(problem) for problem in error.problems),

@@ -15,7 +15,7 @@ from kubewright.cli.exits import CommandError
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.runs import LIST, RunId, chosen, first, known_runs
-from kubewright.cli.state import own_state
+from kubewright.cli.state import opened
 from kubewright.cli.timeline import Timeline, svg
 from kubewright.spec import load
 from kubewright.store.history import Run
@@ -38,7 +38,7 @@ def list_runs(
     """List the runs, newest first."""
     out = Output(output)
     spec = load(file)
-    own_state(spec, file, out)
+    opened(spec, file, out)
     cluster = spec.name
     rows = []
     for run in known_runs(cluster)[:last]:
@@ -64,7 +64,7 @@ def show_run(
     """Show who did what when in a run, and what took longest."""
     out = Output(output)
     spec = load(file)
-    own_state(spec, file, out)
+    opened(spec, file, out)
     cluster = spec.name
     one = chosen(cluster, run, file)
     trace = _trace(one)

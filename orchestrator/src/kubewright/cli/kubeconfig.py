@@ -8,7 +8,7 @@ import typer
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output, serialised
-from kubewright.cli.state import own_state
+from kubewright.cli.state import opened
 from kubewright.observe import pointed_at, read_kubeconfig
 from kubewright.observe.control_plane import PORT
 from kubewright.observe.snapshot import api_servers
@@ -25,7 +25,7 @@ def kubeconfig(file: File = DEFAULT_FILE, output: Form = Format.YAML) -> None:
     """Print administrator credentials that point at a control plane which lives now."""
     out = Output(output)
     spec = load(file)
-    paths = own_state(spec, file, out)
+    paths = opened(spec, file, out).paths
     credentials = read_kubeconfig(paths.kubeconfig)
     servers = api_servers(spec, paths)
     living = next((server for server in servers if server.ready), None)

@@ -17,7 +17,7 @@ from kubewright.cli.exits import CommandError
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
 from kubewright.cli.runs import LIST, RunId, chosen
-from kubewright.cli.state import own_state
+from kubewright.cli.state import opened
 from kubewright.spec import load
 from kubewright.store.history import Run
 from kubewright.store.runs import LOG
@@ -43,7 +43,7 @@ def logs(
     """Print the log of a run: the newest, or the one whose id begins so."""
     out = Output(output)
     spec = load(file)
-    own_state(spec, file, out)
+    opened(spec, file, out)
     one = chosen(spec.name, run, file)
     data = {"run": one.run, "status": one.status or None, "log": str(one.directory / LOG)}
     if not failed and out.form is Format.TEXT:

@@ -11,23 +11,18 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from kubewright.act import Result, Session
+from kubewright.act import Result
 from kubewright.act.messages import named
-from kubewright.cli import wanted
-from kubewright.cli.operation import finish, run_playbook, tell_ended, work_done
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
+from kubewright.cli.outcome import finish, work_done
 from kubewright.cli.output import Format, Output
-from kubewright.cli.reset import Nodes, chosen
-from kubewright.cli.state import own_state
-from kubewright.locations import ClusterPaths
-from kubewright.spec import Spec, load
-from kubewright.store import images
+from kubewright.cli.reset import Nodes
+from kubewright.cli.state import opened
+from kubewright.cli.watching import Terminal
+from kubewright.operate import Cluster, wanted
+from kubewright.operate.node_images import Work, on_nodes
+from kubewright.spec import load
 
-LIST = "kubewright.cluster.node_image_list"
-INSTALL = "kubewright.cluster.node_image_install"
-ACTIVATE = "kubewright.cluster.node_image_activate"
-ROLLBACK = "kubewright.cluster.node_image_rollback"
-COLLECT = "kubewright.cluster.node_image_gc"
 #: How an image is used, in the words of a table.
 USES = ("active", "previous", "staged", "bad")
 
@@ -54,27 +49,18 @@ def register(app: typer.Typer) -> None:
 class _Asked:
     """What a command was asked for."""
 
-    spec: Spec
-    file: Path
+    cluster: Cluster
     out: Output
     nodes: tuple[str, ...]
     choice: wanted.Choice | None = None
 
-    def run(self, operation: str, playbook: str) -> Result:
-        """Run a playbook on the nodes; note which images they are given."""
-        with Session(ClusterPaths.of(self.spec.name), operation) as session:
-            tell_ended(session, self.out)
-            told: dict[str, Any] = {"kubewright_target": ",".join(self.nodes)}
-            if playbook != LIST:
-                told["kubewright_epoch"] = session.next_epoch()
-            if self.choice:
-                told["kubewright_wanted_images"] = self.choice.variables
-                images.note(session.paths.images, self.choice.digests)
-            return run_playbook(session, self.out, playbook, self.file, told)
+    def run(self, work: Work) -> Result:
+        """Do it on the nodes."""
+        return on_nodes(work, self.cluster, Terminal(self.out), self.nodes, self.choice)
 
     def finish(self, result: Result, words: str) -> None:
         """Print what came of it."""
-        data: dict[str, Any] = {"cluster": self.spec.name, "nodes": list(self.nodes)}
+        data: dict[str, Any] = {"cluster": self.cluster.name, "nodes": list(self.nodes)}
         if self.choice:
             data["images"] = self.choice.variables
         finish(result, self.out, data, f"{named(self.nodes)}: {words}; {work_done(result)}.")
@@ -84,23 +70,23 @@ def _asked(
     file: Path, nodes: list[str] | None, output: Format, image: str | None, *, needed: bool
 ) -> _Asked:
     spec, out = load(file), Output(output)
-    own_state(spec, file, out)
+    cluster = opened(spec, file, out)
     if not needed:
-        return _Asked(spec, file, out, chosen(spec, nodes or []))
+        return _Asked(cluster, out, cluster.chosen(nodes or []))
     choice = wanted.choose(spec, image)
-    fitting = wanted.nodes(spec, choice, chosen(spec, nodes or []), named=bool(nodes))
-    return _Asked(spec, file, out, fitting, choice)
+    fitting = wanted.nodes(spec, choice, cluster.chosen(nodes or []), named=bool(nodes))
+    return _Asked(cluster, out, fitting, choice)
 
 
 @_images.command("list")
 def list_images(file: File = DEFAULT_FILE, node: Nodes = None, output: Form = Format.TEXT) -> None:
     """List the images that nodes have, and how they are used."""
     asked = _asked(file, node, output, None, needed=False)
-    result = asked.run("node image list", LIST)
+    result = asked.run(Work.LIST)
     answers = {
         host: result.answers[host]["images"] for host in asked.nodes if host in result.answers
     }
-    data = {"cluster": asked.spec.name, "images": answers}
+    data = {"cluster": asked.cluster.name, "images": answers}
     finish(result, asked.out, data, _table(answers), partial=bool(answers))
 
 
@@ -113,7 +99,7 @@ def install_image(
 ) -> None:
     """Bring an image to nodes; what runs there goes on as it is."""
     asked = _asked(file, node, output, image, needed=True)
-    asked.finish(asked.run("node image install", INSTALL), "the image is there")
+    asked.finish(asked.run(Work.INSTALL), "the image is there")
 
 
 @_images.command("activate")
@@ -130,9 +116,9 @@ def activate_image(
     """
     asked = _asked(file, node, output, image, needed=True)
     if asked.choice:
-        wanted.require_release(asked.spec, asked.choice)
+        wanted.require_release(asked.cluster.spec, asked.choice)
     _confirm(asked, f"Activate {asked.choice} on {named(asked.nodes)}?", yes=yes)
-    asked.finish(asked.run("node image activate", ACTIVATE), "the image is active")
+    asked.finish(asked.run(Work.ACTIVATE), "the image is active")
 
 
 @_images.command("rollback")
@@ -148,7 +134,7 @@ def roll_back_image(
     """
     asked = _asked(file, node, output, None, needed=False)
     _confirm(asked, f"Roll {named(asked.nodes)} back to the image before?", yes=yes)
-    asked.finish(asked.run("node image rollback", ROLLBACK), "the image before is active")
+    asked.finish(asked.run(Work.ROLLBACK), "the image before is active")
 
 
 @_images.command("gc")
@@ -161,7 +147,7 @@ def collect_images(
     """Remove images from nodes that are neither active nor previous, and that nothing runs from."""
     asked = _asked(file, node, output, None, needed=False)
     asked.out.confirm(f"Remove images that nobody needs from {named(asked.nodes)}?", yes=yes)
-    asked.finish(asked.run("node image gc", COLLECT), "no images that nobody needs")
+    asked.finish(asked.run(Work.COLLECT), "no images that nobody needs")
 
 
 def _confirm(asked: _Asked, question: str, *, yes: bool) -> None:

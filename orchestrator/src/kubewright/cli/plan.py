@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -13,24 +12,22 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from kubewright.act import Finding, Result, Session
+from kubewright.act import Finding
 from kubewright.act.findings import TRAFFIC
 from kubewright.cli import differences, findings
 from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.cli.operation import finish, run_playbook, tell_ended
 from kubewright.cli.options import DEFAULT_FILE, File, Form
+from kubewright.cli.outcome import finish
 from kubewright.cli.output import Format, Output, counted, sentence
-from kubewright.cli.probe import ProbeReport
-from kubewright.cli.state import own_state
+from kubewright.cli.state import opened
 from kubewright.cli.validate import tell_newer
-from kubewright.locations import ClusterPaths
-from kubewright.plan import Answer, NodePlan, Plan, State, Step, decide
-from kubewright.spec import Spec, load
-from kubewright.spec import inventory as spec_inventory
-from kubewright.spec.machines import read
+from kubewright.cli.watching import Terminal
+from kubewright.operate import Cluster, Look
+from kubewright.operate import look as operation
+from kubewright.plan import NodePlan, Plan, State, Step
+from kubewright.spec import load
 from kubewright.spec.version import newer, release
 
-PLAYBOOK = "kubewright.cluster.plan"
 WORDS: dict[State, tuple[str, str]] = {
     "missing": ("would be made, prepared and joined", "green"),
     "new": ("would be prepared and joined", "green"),
@@ -57,99 +54,55 @@ def plan(file: File = DEFAULT_FILE, output: Form = Format.TEXT, diff: Diff = Fal
     """Say for each node what apply would do, and why. Asks every node; changes nothing."""
     out = Output(output)
     spec = load(file)
-    own_state(spec, file, out)
-    decided, result = ask_nodes(spec, file, out, diff=diff)
+    cluster = opened(spec, file, out)
+    look = asked(cluster, out, diff=diff)
     data = {
         "cluster": spec.name,
         "kubernetes": release(spec),
         "available": newer(spec) or None,
-        **decided.as_dict(),
+        **look.plan.as_dict(),
     }
     out.result(
-        {**data, "findings": result.as_dict()["findings"]},
-        picture(decided, spec.name, result.findings),
+        {**data, "findings": look.result.as_dict()["findings"]},
+        picture(look.plan, spec.name, look.result.findings),
     )
     tell_newer(spec, out)
 
 
-def ask_nodes(
-    spec: Spec,
-    file: Path,
+def asked(
+    cluster: Cluster,
     out: Output,
     *,
     diff: bool = False,
     extra_vars: Mapping[str, Any] = MappingProxyType({}),
-) -> tuple[Plan, Result]:
-    """Ask every node, in an operation of its own, and return what would be done.
+) -> Look:
+    """Ask every node, and return what would be done.
 
     :raises CommandError: something failed, or no node has answered.
     """
-    decided, result = run_check(spec, file, out, "plan", PLAYBOOK, diff=diff, extra_vars=extra_vars)
-    data = {"cluster": spec.name, "kubernetes": release(spec), **decided.as_dict()}
-    if result.findings and (failed(result) or all_silent(result)):
-        out.notes.print(findings.table(result.findings))
-    require_answers(result, out, data)
-    return decided, result
-
-
-def run_check(
-    spec: Spec,
-    file: Path,
-    out: Output,
-    operation: str,
-    playbook: str,
-    *,
-    diff: bool,
-    extra_vars: Mapping[str, Any],
-    report: ProbeReport | None = None,
-) -> tuple[Plan, Result]:
-    """Run a playbook with --check; return what would be done by what the nodes said in it.
-
-    ``operation``: its name in the journal. ``report``: who listens to its progress.
-    """
-    paths = ClusterPaths.of(spec.name)
-    options = ("--check", "--diff") if diff else ("--check",)
-    with Session(paths, operation) as session:
-        tell_ended(session, out)
-        result = run_playbook(session, out, playbook, file, extra_vars, options, report=report)
-    machines = read(paths.machines, spec.name)
-    hosts = spec_inventory.build(spec, version=release(spec), paths=paths, machines=machines).hosts
-    answers = {name: Answer.from_result(said) for name, said in result.answers.items()}
-    return decide(hosts, answers, result.unreachable), result
-
-
-def failed(result: Result) -> bool:
-    """Whether a check says too little. A node that does not answer is part of what it says.
-
-    What failed here, or on a node, is not, unless the run itself could go on without it.
-    """
-    if result.ok:
-        return False
-    here = any(failure.host == "localhost" for failure in result.failures)
-    cut = result.status in ("canceled", "error")
-    return here or cut or result.host_tasks.failed > 0 or not result.answers
-
-
-def all_silent(result: Result) -> bool:
-    """Whether there are machines, and not one has answered."""
-    return bool(result.unreachable) and not result.answers
+    look = operation.plan(cluster, Terminal(out), diff=diff, extra_vars=extra_vars)
+    data = {"cluster": cluster.name, "kubernetes": cluster.release, **look.plan.as_dict()}
+    if look.result.findings and (look.failed or look.all_silent):
+        out.notes.print(findings.table(look.result.findings))
+    require_answers(look, out, data)
+    return look
 
 
 def require_answers(
-    result: Result, out: Output, data: Mapping[str, Any], shown: RenderableType = ""
+    look: Look, out: Output, data: Mapping[str, Any], shown: RenderableType = ""
 ) -> None:
-    """Go on where a check says enough. ``data`` and ``shown``: what is told where it does not.
+    """Go on where a look says enough. ``data`` and ``shown``: what is told where it does not.
 
     :raises CommandError: something failed, or no node has answered.
     """
-    if failed(result):
-        finish(result, out, data, shown)
-    if all_silent(result):
+    if look.failed:
+        finish(look.result, out, data, shown)
+    if look.all_silent:
         raise CommandError(
             "no node answers",
-            remedy=f"Do what the findings say, then start again. The full log is {result.log}",
+            remedy=f"Do what the findings say, then start again. The full log is {look.result.log}",
             code=ExitCode.UNHEALTHY,
-            data={**data, **result.as_dict()},
+            data={**data, **look.result.as_dict()},
         )
 
 
@@ -197,7 +150,7 @@ def _count(plan: Plan, found: tuple[Finding, ...]) -> str:
         if state in states
     ]
     told += ["the cluster as a whole to change"] if plan.cluster_steps else []
-    told = [_nothing(found)] if nothing_to_do(plan) else told
+    told = [_nothing(found)] if plan.nothing_to_do else told
     told += [findings.count(found)] if found else []
     return sentence(told)
 
@@ -209,8 +162,3 @@ def _nothing(found: tuple[Finding, ...]) -> str:
         return "nothing to do"
     nodes = counted(len(stuck), "node")
     return f"traffic does not flow through {nodes}, and there is nothing for apply to change"
-
-
-def nothing_to_do(plan: Plan) -> bool:
-    """Whether all nodes have answered, and an apply would change none of them."""
-    return not plan.changes and {node.state for node in plan.nodes} <= {"unchanged"}

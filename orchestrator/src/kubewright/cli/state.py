@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of the cluster that a file means, and of no other that is called the same."""
+"""The cluster that a command is for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from kubewright.cli.output import Output
-from kubewright.locations import ClusterPaths
+from kubewright.operate import Cluster
 from kubewright.spec import Spec
-from kubewright.store.ownership import require_own
 
 
-def own_state(spec: Spec, file: Path, out: Output | None = None) -> ClusterPaths:
-    """Return the paths of the state; tells ``out`` when it has changed its owner.
+def opened(spec: Spec, file: Path, out: Output) -> Cluster:
+    """Return the cluster of a file that was read; tells ``out`` when its state changed its owner.
 
-    :raises kubewright.store.ownership.ForeignState: it is another file's.
+    :raises kubewright.store.ownership.ForeignState: the state is another file's.
     """
-    paths = ClusterPaths.of(spec.name)
-    told = require_own(paths, spec.name, file)
-    if told and out is not None:
-        out.note(told, style="yellow")
-    return paths
+    cluster = Cluster.of(spec, file)
+    if cluster.told:
+        out.note(cluster.told, style="yellow")
+    return cluster

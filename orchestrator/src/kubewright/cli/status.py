@@ -11,7 +11,7 @@ from kubewright.act.remedies import remedy
 from kubewright.cli.exits import ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
-from kubewright.cli.state import own_state
+from kubewright.cli.state import opened
 from kubewright.cli.tree import tree
 from kubewright.cli.validate import tell_newer
 from kubewright.observe import Snapshot, take, troubles, warnings
@@ -28,7 +28,7 @@ def status(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
     """Show control plane, etcd, pools, nodes and machines. Exit code 3 when not healthy."""
     out = Output(output)
     spec = load(file)
-    paths = own_state(spec, file, out)
+    paths = opened(spec, file, out).paths
     version = release(spec)
     snapshot = take(spec, paths)
     wrong = troubles(spec, snapshot, remedy)

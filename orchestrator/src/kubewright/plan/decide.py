@@ -53,6 +53,11 @@ class Plan:
         touched = any(node.state in ("missing", "new", "drifted") for node in self.nodes)
         return touched or bool(self.cluster_steps)
 
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether all nodes have answered, and an apply would change none of them."""
+        return not self.changes and {node.state for node in self.nodes} <= {"unchanged"}
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data for JSON."""
         return {

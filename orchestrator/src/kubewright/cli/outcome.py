@@ -1,55 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What apply and destroy share: a session, a run that can be cancelled, and its outcome."""
+"""What came of an operation, told: its result, or why it failed and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 
-from kubewright.act import Result, Session
+from kubewright.act import Result
 from kubewright.act.messages import named
 from kubewright.act.remedies import remedies
 from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.cli.interrupts import cancelling
 from kubewright.cli.output import Format, Output, counted
-from kubewright.cli.probe import ProbeReport
-from kubewright.cli.progress import Progress
 
 #: Failures that are told at the end of a run; the log has all.
 MOST_FAILURES = 20
-
-
-def tell_ended(session: Session, out: Output) -> None:
-    """Say what a dead orchestrator had left, which the session has ended."""
-    for run in session.ended:
-        out.note(f"the run {run} was left unfinished by an earlier command; it was ended")
-
-
-def run_playbook(
-    session: Session,
-    out: Output,
-    name: str,
-    file: Path,
-    extra_vars: Mapping[str, Any],
-    options: tuple[str, ...] = (),
-    *,
-    report: ProbeReport | None = None,
-) -> Result:
-    """Run a playbook and show its progress; signals cancel it. ``report`` adds to what is shown."""
-
-    def tell() -> None:
-        out.note("interrupted: ending the run, this takes some seconds", style="yellow")
-
-    with cancelling(session.cancel, tell), Progress(out.notes, listener=report) as progress:
-        result = session.run(
-            name, inventory=file, extra_vars=extra_vars, options=options, on_event=progress
-        )
-    if result.log_error:
-        out.note(f"the log {result.log} is incomplete: {result.log_error}", style="yellow")
-    return result
 
 
 def finish(

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kubewright.act.messages import named as joined
-from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.image import ROLES, Store
+from kubewright.operate.errors import OperationError, Why
 from kubewright.spec import Spec
 from kubewright.spec.images import current
 from kubewright.spec.rules import Unresolved
@@ -47,7 +47,7 @@ def choose(spec: Spec, text: str | None, store: Store | None = None) -> Choice:
 
     A whole digest need not be on this machine: nodes may have it, or fetch it.
 
-    :raises CommandError: code 2, where it means nothing, or several images.
+    :raises OperationError: where it means nothing, or several images.
     """
     images = store or Store()
     if text and _BEGINNING.fullmatch(text):
@@ -89,22 +89,22 @@ def require_release(spec: Spec, choice: Choice) -> None:
 
     Of images that only nodes know, nodes see to it.
 
-    :raises CommandError: code 4, where they are of another one.
+    :raises OperationError: where they are of another one.
     """
     own = release(spec)
     if choice.kubernetes not in ("", own):
-        raise CommandError(
+        raise OperationError(
             f"{choice} would change the Kubernetes of the nodes, and {spec.name} has {own}: "
             "Kubewright can't upgrade a cluster yet",
             remedy=f"Activate images of its own release: kubewright node image activate {own}.",
-            code=ExitCode.REFUSED,
+            why=Why.REFUSED,
         )
 
 
 def nodes(spec: Spec, choice: Choice, asked: Sequence[str], *, named: bool) -> tuple[str, ...]:
     """Return those of the nodes that the choice has an image for. ``named``: by the user.
 
-    :raises CommandError: code 2, where it has none for one that was named, or for any.
+    :raises OperationError: where it has none for one that was named, or for any.
     """
     planes = set(spec.control_plane_hosts())
     role = {host: "control_plane" if host in planes else "worker" for host in asked}
@@ -125,5 +125,5 @@ def _version(text: str, cluster: str) -> str:
         raise _bad(error.message, f"{error.remedy}.") from error
 
 
-def _bad(message: str, remedy: str) -> CommandError:
-    return CommandError(message, remedy=remedy, code=ExitCode.BAD_INPUT)
+def _bad(message: str, remedy: str) -> OperationError:
+    return OperationError(message, remedy=remedy, why=Why.BAD_INPUT)

@@ -5,36 +5,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kubewright.act.messages import named
-from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.locations import ClusterPaths
-from kubewright.spec import Spec, load
+from kubewright.operate.cluster import Cluster
+from kubewright.operate.errors import OperationError, Why
+from kubewright.spec import load
 from kubewright.store import Journal
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A yes to the plan of ``run``, which was made of ``spec``, as ``file`` said then.
+    """A yes to the plan of ``run``, which was made of the cluster as its file said then.
 
     ``without``: the nodes that did not answer, where the user agreed to go on without them.
     """
 
-    spec: Spec
-    file: Path
+    cluster: Cluster
     run: str
     without: frozenset[str] = frozenset()
 
     def require_unchanged(self) -> None:
         """Return when the file and the cluster are those that the plan was made of.
 
-        :raises CommandError: code 4, when they are not. Call it with the cluster's lock held.
+        :raises OperationError: they are not. Call it with the cluster's lock held.
         """
-        if load(self.file) != self.spec:
-            raise _refusal(f"{self.file} has changed since the plan")
-        if Journal(ClusterPaths.of(self.spec.name).journal).newest() != self.run:
+        if load(self.cluster.file) != self.cluster.spec:
+            raise _refusal(f"{self.cluster.file} has changed since the plan")
+        if Journal(self.cluster.paths.journal).newest() != self.run:
             raise _refusal("another operation has run since the plan")
 
     def require_no_others(self, unreachable: Iterable[str], data: Mapping[str, Any]) -> None:
@@ -43,7 +41,7 @@ class Agreement:
         ``data``: the run's result, for the error. Where nobody was to be left out, it is the run
         itself that fails for it.
 
-        :raises CommandError: code 3, when it has.
+        :raises OperationError: it has.
         """
         late = sorted(set(unreachable) - self.without)
         if not self.without or not late:
@@ -53,13 +51,13 @@ class Agreement:
             if len(late) == 1
             else "were left out too: they stopped answering"
         )
-        raise CommandError(
+        raise OperationError(
             f"{named(late)} {words}",
             remedy=f"Run the same again when {'it answers' if len(late) == 1 else 'they answer'}.",
-            code=ExitCode.UNHEALTHY,
+            why=Why.UNHEALTHY,
             data=data,
         )
 
 
-def _refusal(what: str) -> CommandError:
-    return CommandError(f"{what}; nothing was done", remedy="Start again.", code=ExitCode.REFUSED)
+def _refusal(what: str) -> OperationError:
+    return OperationError(f"{what}; nothing was done", remedy="Start again.", why=Why.REFUSED)

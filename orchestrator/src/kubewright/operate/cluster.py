@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cluster that an operation is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubewright.act.messages import named
+from kubewright.locations import ClusterPaths
+from kubewright.observe.health import expected_hosts
+from kubewright.operate.errors import OperationError, Why
+from kubewright.spec import Spec
+from kubewright.spec.version import release
+from kubewright.store.ownership import require_own
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster: what its file said when it was read, and the files of its state.
+
+    ``told``: what to say of the state's owner, where that is not the file as ever.
+    """
+
+    spec: Spec
+    file: Path
+    paths: ClusterPaths
+    told: str = ""
+
+    @classmethod
+    def of(cls, spec: Spec, file: Path) -> Cluster:
+        """Return the cluster that a file means, and no other of the same name.
+
+        :raises kubewright.store.ownership.ForeignState: the state is another file's.
+        :raises kubewright.store.StoreError: the record of whose it is, is damaged.
+        """
+        paths = ClusterPaths.of(spec.name)
+        return cls(spec, file, paths, require_own(paths, spec.name, file))
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.spec.name
+
+    @property
+    def release(self) -> str:
+        """The Kubernetes release that it runs, or that it would get."""
+        return release(self.spec)
+
+    def chosen(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Return the nodes that are meant, in the file's order; all where none are named.
+
+        :raises OperationError: it has no such node.
+        """
+        hosts = expected_hosts(self.spec)
+        if unknown := sorted(set(wanted) - set(hosts)):
+            raise OperationError(
+                f"{self.name} has no node {named(unknown)}",
+                remedy=f"Its nodes are {named(hosts)}.",
+                why=Why.BAD_INPUT,
+            )
+        return tuple(host for host in hosts if not wanted or host in wanted)
