@@ -91,6 +91,11 @@ class ClusterPaths:
         return self.state / "runs"
 
     @property
+    def reads(self) -> Path:
+        """One directory for each of the newest runs that only read."""
+        return self.state / "reads"
+
+    @property
     def store(self) -> Path:
         """Epoch and other numbers that must survive."""
         return self.state / "store.json"

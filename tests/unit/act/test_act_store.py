@@ -13,9 +13,11 @@ import pytest
 from kubewright.act import Session
 from kubewright.act.playbook import Order
 from kubewright.act.result import HostTasks, Result
+from kubewright.act.session import READS_KEPT
 from kubewright.locations import ClusterPaths
 from kubewright.store import Journal, Started, StoreError, next_epoch
 from kubewright.store.files import private_directory, replace
+from kubewright.store.history import history
 from kubewright.store.journal import MAX_LINES, boot_id, start_time
 from kubewright.store.runs import KEPT, new_directory, new_run_id, prune
 
@@ -143,3 +145,32 @@ def test_a_session_keeps_the_run_that_it_was_told_of(
     with Session(paths, "plan"):
         assert result.log.read_text() == "log"
     assert len(list(paths.runs.iterdir())) == KEPT
+
+
+def test_who_only_reads_leaves_no_history(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor is a change forgotten for it; what is kept of the newest reads is what they said."""
+
+    def ended(order: Order, *_: object) -> Result:
+        log = order.directory / "log.txt"
+        return Result(order.run, "", "successful", False, HostTasks(), {}, (), 1.0, (), log)
+
+    monkeypatch.setattr("kubewright.act.session.playbook.run", ended)
+    with Session(paths, "apply") as session:
+        change = session.run("site", inventory=tmp_path).run
+    for _ in range(READS_KEPT + 2):
+        with Session(paths, "plan", reads=True) as session:
+            assert session.newest == change
+            read = session.run("plan", inventory=tmp_path).run
+    journal = Journal(paths.journal)
+    assert [run.run for run in history(journal, paths.runs)] == [change]
+    kept = {entry.name for entry in paths.reads.iterdir()}
+    assert (len(kept), read in kept) == (READS_KEPT, True)
+
+
+def test_of_a_read_that_was_killed_nothing_is_left_running(paths: ClusterPaths) -> None:
+    private_directory(paths.state)
+    Journal(paths.journal).started(Started.by_this_process("r", "plan", "plan", reads=True))
+    with Session(paths, "apply") as session:
+        assert session.ended == ("r",)

@@ -18,6 +18,9 @@ from kubewright.store.files import private_directory
 from kubewright.store.journal import boot_id
 from kubewright.store.runs import new_directory, new_run_id, prune
 
+#: How many runs' records are kept of those that only read.
+READS_KEPT = 5
+
 
 def _ignore(_: Event) -> None:
     """Do nothing."""
@@ -28,17 +31,24 @@ class Session:
 
     Entering raises :class:`kubewright.store.Locked` when another one does, and
     :class:`kubewright.act.LeftoverError` when processes of a dead one can't be ended. ``ended``
-    then has the runs that a dead orchestrator had left unfinished.
+    then has the runs that a dead orchestrator had left unfinished. ``reads``: its runs change
+    nothing; they are no part of the cluster's history, and the records of a few are kept.
 
     An operation that stands still for longer than ``lease_seconds`` can be overtaken. Its run is
     then cancelled, and everything here raises :class:`kubewright.store.Overtaken`.
     """
 
     def __init__(
-        self, paths: ClusterPaths, operation: str, *, lease_seconds: float = LEASE_SECONDS
+        self,
+        paths: ClusterPaths,
+        operation: str,
+        *,
+        reads: bool = False,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.paths = paths
         self.operation = operation
+        self.reads = reads
         self.ended: tuple[str, ...] = ()
         self.cancel = threading.Event()
         self._lock = Lock(paths.lock, operation, ttl=lease_seconds, on_lost=self.cancel.set)
@@ -75,7 +85,14 @@ class Session:
             self._prune()
 
     def _prune(self) -> None:
-        prune(self.paths.runs, [line["run"] for line in self._journal.lines()])
+        order = [line["run"] for line in self._journal.lines()]
+        prune(self.paths.runs, order)
+        prune(self.paths.reads, order, READS_KEPT)
+
+    @property
+    def newest(self) -> str:
+        """The id of the run that may have changed something last, "" for none."""
+        return self._journal.newest()
 
     def next_epoch(self) -> int:
         """Take the next epoch, for the run that is to come.
@@ -108,8 +125,10 @@ class Session:
         """
         run = new_run_id()
         with self._lock.guard():
-            directory = new_directory(self.paths.runs, run)
-            self._journal.started(Started.by_this_process(run, name, self.operation))
+            directory = new_directory(self.paths.reads if self.reads else self.paths.runs, run)
+            self._journal.started(
+                Started.by_this_process(run, name, self.operation, reads=self.reads)
+            )
         order = playbook.Order(
             run=run,
             playbook=name,

@@ -90,7 +90,7 @@ def apply(
         without = _confirmed_without(look, out, skip=skip_unreachable)
         if without:
             extra_vars[operation.SKIP_UNREACHABLE] = True
-        agreement = Agreement(cluster, look.result.run, without)
+        agreement = Agreement(cluster, look.after, without)
     watch = Terminal(out, ProbeReport(answers=yes, told=told))
     _converge(cluster, out, watch, agreement, extra_vars)
 

@@ -16,13 +16,14 @@ from kubewright.store import Journal
 
 @dataclass(frozen=True)
 class Agreement:
-    """A yes to the plan of ``run``, which was made of the cluster as its file said then.
+    """A yes to a plan, which was made of the cluster as its file said then.
 
+    ``after``: the run before the plan that may have changed something, "" for none.
     ``without``: the nodes that did not answer, where the user agreed to go on without them.
     """
 
     cluster: Cluster
-    run: str
+    after: str
     without: frozenset[str] = frozenset()
 
     def require_unchanged(self) -> None:
@@ -32,7 +33,7 @@ class Agreement:
         """
         if load(self.cluster.file) != self.cluster.spec:
             raise _refusal(f"{self.cluster.file} has changed since the plan")
-        if Journal(self.cluster.paths.journal).newest() != self.run:
+        if Journal(self.cluster.paths.journal).newest() != self.after:
             raise _refusal("another operation has run since the plan")
 
     def require_no_others(self, unreachable: Iterable[str], data: Mapping[str, Any]) -> None:

@@ -24,10 +24,14 @@ SITE = "kubewright.cluster.site"
 
 @dataclass(frozen=True)
 class Look:
-    """What an apply would do, and the run in which the nodes said so."""
+    """What an apply would do, and the run in which the nodes said so.
+
+    ``after``: the run before it that may have changed something, "" for none.
+    """
 
     plan: Plan
     result: Result
+    after: str = ""
 
     @property
     def failed(self) -> bool:
@@ -74,14 +78,15 @@ def _look(
     extra_vars: Mapping[str, Any],
 ) -> Look:
     options = ("--check", "--diff") if diff else ("--check",)
-    with session(cluster, operation, watch) as opened:
+    with session(cluster, operation, watch, reads=True) as opened:
+        after = opened.newest
         result = run(opened, cluster, watch, playbook, extra_vars, options)
     machines = read(cluster.paths.machines, cluster.name)
     inventory = spec_inventory.build(
         cluster.spec, version=cluster.release, paths=cluster.paths, machines=machines
     )
     answers = {name: Answer.from_result(said) for name, said in result.answers.items()}
-    return Look(decide(inventory.hosts, answers, result.unreachable), result)
+    return Look(decide(inventory.hosts, answers, result.unreachable), result, after)
 
 
 def is_settled(cluster: Cluster, look: Look) -> bool:

@@ -29,9 +29,10 @@ def on_nodes(
     work: Work, cluster: Cluster, watch: Watch, nodes: Sequence[str], choice: Choice | None = None
 ) -> Result:
     """Do it on nodes; note which images they are given. ``choice``: which images are meant."""
-    with session(cluster, f"node image {work.value}", watch) as opened:
+    operation, reads = f"node image {work.value}", work is Work.LIST
+    with session(cluster, operation, watch, reads=reads) as opened:
         told: dict[str, Any] = {"kubewright_target": ",".join(nodes)}
-        if work is not Work.LIST:
+        if not reads:
             told["kubewright_epoch"] = opened.next_epoch()
         if choice:
             told["kubewright_wanted_images"] = choice.variables

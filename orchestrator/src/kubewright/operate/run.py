@@ -13,12 +13,16 @@ from kubewright.operate.watch import Watch
 
 
 @contextmanager
-def session(cluster: Cluster, operation: str, watch: Watch) -> Iterator[Session]:
+def session(
+    cluster: Cluster, operation: str, watch: Watch, *, reads: bool = False
+) -> Iterator[Session]:
     """Enter to hold the cluster for an operation. ``operation``: its name in the history.
+
+    ``reads``: it changes nothing, and leaves no history.
 
     :raises kubewright.store.Locked: another operation holds it.
     """
-    with Session(cluster.paths, operation) as opened:
+    with Session(cluster.paths, operation, reads=reads) as opened:
         for run in opened.ended:
             watch.note(f"the run {run} was left unfinished by an earlier command; it was ended")
         yield opened

@@ -31,10 +31,15 @@ class Run:
 
 
 def history(journal: Journal, runs: Path) -> list[Run]:
-    """Return all runs that are known, newest first; ``runs`` holds their directories."""
+    """Return all runs that are known, newest first; ``runs`` holds their directories.
+
+    Those that only read are not told.
+    """
     started: dict[str, Mapping[str, Any]] = {}
     finished: dict[str, Mapping[str, Any]] = {}
-    for line in journal.lines():
+    lines = journal.lines()
+    reads = {line["run"] for line in lines if line.get("reads")}
+    for line in (line for line in lines if line["run"] not in reads):
         (started if line["event"] == "started" else finished)[str(line["run"])] = line
     kept = {entry.name for entry in runs.iterdir() if entry.is_dir()} if runs.is_dir() else set()
     # A run's id begins with the time.

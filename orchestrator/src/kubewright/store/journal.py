@@ -22,7 +22,9 @@ MAX_LINES = 2000
 
 @dataclass(frozen=True)
 class Started:
-    """A run that was begun. ``pid_started``: field 22 of /proc/<pid>/stat (see proc(5))."""
+    """A run that was begun. ``pid_started``: field 22 of /proc/<pid>/stat (see proc(5)).
+
+    ``reads``: it changes nothing, and is no part of the cluster's history."""
 
     run: str
     playbook: str
@@ -31,12 +33,15 @@ class Started:
     pid_started: int
     boot_id: str
     at: str
+    reads: bool = False
 
     @classmethod
-    def by_this_process(cls, run: str, playbook: str, operation: str) -> Started:
+    def by_this_process(
+        cls, run: str, playbook: str, operation: str, *, reads: bool = False
+    ) -> Started:
         """Return the entry for a run that this process begins now."""
         pid = os.getpid()
-        return cls(run, playbook, operation, pid, start_time(pid), boot_id(), _now())
+        return cls(run, playbook, operation, pid, start_time(pid), boot_id(), _now(), reads)
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,12 @@ class Journal:
         return list(begun.values())
 
     def newest(self) -> str:
-        """Return the id of the run that was begun last, "" when there was none."""
-        begun = [str(line["run"]) for line in self.lines() if line["event"] == "started"]
+        """Return the id of the run that was begun last and may change something, "" for none."""
+        begun = [
+            str(line["run"])
+            for line in self.lines()
+            if line["event"] == "started" and not line.get("reads")
+        ]
         return begun[-1] if begun else ""
 
     def trim(self) -> None:
