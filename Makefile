@@ -135,6 +135,10 @@ bench: install ## Ours and by hand in turn, repeats, one change, planning: docs/
 screenshots: install ## Pictures of the command on the cluster of cluster.yml, which must be up: docs/screens
 	python tools/screenshots.py
 
+.PHONY: dist
+dist: install ## The collection's archive and the package's wheel, of one version, in dist/
+	python tools/dist.py
+
 .PHONY: defaults
 defaults: install ## Write the roles' defaults from their argument specs
 	python tools/role_defaults.py
