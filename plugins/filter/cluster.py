@@ -1,6 +1,6 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Filters: the nodes, which control plane acts for them, and authorities as files."""
+"""Filters: the nodes, what they said, and authorities as files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.kubewright.cluster.plugins.module_utils import _fleet, _nodes
+from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
 
 MODULE_UTILS = Path(__file__).resolve().parents[1] / "module_utils"
 # How one of them names another, and what that one is called on a node.
@@ -60,56 +60,6 @@ def wait_for_device(path: str) -> str:
 
 def _hexadecimal(character: re.Match[str]) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character[0].encode())
-
-
-def actor(
-    states: Mapping[str, Mapping[str, Any]], initial_node: str | None = None, begun: bool = False
-) -> str:
-    """The control plane that acts for the cluster in this run.
-
-    `states`: what `node_state` returned, by name, of the control planes that answered.
-    `initial_node`: the node that is on record as having begun the cluster, if any.
-    `begun`: whether the cluster is on record as having been whole.
-
-    It is one whose API server is ready, else one that has to have its certificates renewed before
-    it can be; where no cluster exists yet, the node on record, else the first by name. A cluster is
-    never begun a second time: where the node on record does not answer and nobody else has joined,
-    that is an error.
-    """
-    if not states:
-        raise AnsibleFilterError(
-            "No control plane answers. Power one on, or check SSH to it; where there is a --limit, "
-            "it has to contain one, since one acts for the cluster."
-        )
-    joined = sorted(
-        name for name, state in states.items() if state["membership"]["phase"] == "joined"
-    )
-    ready = [name for name in joined if states[name]["api_ready"]]
-    if ready:
-        return ready[0]
-    expired = [name for name in joined if not states[name]["certificates"]["serves"]]
-    if expired:
-        return expired[0]
-    if joined:
-        raise AnsibleFilterError(
-            f"No API server is ready on {', '.join(joined)}. Most of the control planes must be "
-            "powered on: check the others, then look at `crictl ps -a` and "
-            "`journalctl -u kubelet` there."
-        )
-    if begun:
-        raise AnsibleFilterError(
-            f"The cluster is there, and {', '.join(sorted(states))} is no part of it any more: the "
-            "machine was lost or made anew. Bring back another control plane, or restore etcd from "
-            "a backup. To begin anew, destroy the cluster."
-        )
-    if not initial_node:
-        return min(states)
-    if initial_node not in states:
-        raise AnsibleFilterError(
-            f"The cluster was begun on {initial_node}, which does not answer, and no other control "
-            f"plane has joined. Power {initial_node} on, or destroy the cluster to begin anew."
-        )
-    return initial_node
 
 
 def nodes(groups: Mapping[str, list[str]]) -> list[str]:
@@ -196,65 +146,6 @@ def meant(
     return [name for name in names if name in chosen or hostvars[name].get("kubewright_state")]
 
 
-def drifted(states: Mapping[str, Mapping[str, Any]], acting: str) -> list[str]:
-    """Who is not as desired by its `node_state`, the one that acts for the cluster first.
-
-    Objects of the whole cluster (the role cni) are brought about by that one alone.
-    """
-    needs = [
-        name
-        for name, state in sorted(states.items())
-        if set(state["drift"]) - ({"cni"} if name != acting else set())
-    ]
-    return sorted(needs, key=lambda name: name != acting)
-
-
-def unsettled(
-    states: Mapping[str, Mapping[str, Any]],
-    drifted: list[str],
-    findings: list[Mapping[str, str]],
-) -> list[str]:
-    """The nodes of which is to be seen whether they work when a run is over.
-
-    `drifted`: who is changed. Besides, who was not Ready, and through whom traffic did not flow by
-    the `findings` of `preflight_report`.
-    """
-    impeded = {one["host"] for one in findings if one["check"] == _fleet.TRAFFIC}
-    return [
-        name
-        for name, state in states.items()
-        if name in drifted or name in impeded or not state["node"].get("ready")
-    ]
-
-
-def renewing(states: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The control planes whose certificates have to be renewed, by their `node_state`."""
-    return [
-        name
-        for name, state in sorted(states.items())
-        if state["membership"]["role"] == _nodes.CONTROL_PLANE and state["certificates"]["due"]
-    ]
-
-
-def tried_first(
-    states: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]], acting: str
-) -> list[str]:
-    """Who gets other settings for the kubelet before the others of its kind do: one of each.
-
-    A kind: the control planes, or a pool. Where only one node has joined and would get other
-    settings, nobody has to wait for it.
-    """
-    kinds = [
-        [name for name in hosts if states.get(name, {}).get("resets_kubelet")]
-        for hosts in _nodes.places(groups).values()
-    ]
-    return [
-        min(names, key=lambda name: (name == acting, names.index(name)))
-        for names in kinds
-        if len(names) > 1
-    ]
-
-
 def awaited(
     states: Mapping[str, Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
@@ -335,13 +226,10 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as used in playbooks."""
         return {
-            "actor": actor,
             "answers": answers,
             "awaited": awaited,
             "api_servers": api_servers,
             "reach": reach,
-            "unsettled": unsettled,
-            "drifted": drifted,
             "meant": meant,
             "node_address": node_address,
             "node_labels": node_labels,
@@ -353,8 +241,6 @@ class FilterModule:
             "pki_secrets": pki_secrets,
             "provided": provided,
             "providers": providers,
-            "renewing": renewing,
-            "tried_first": tried_first,
             "unready": unready,
             "wait_for_device": wait_for_device,
         }

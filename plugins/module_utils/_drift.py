@@ -71,8 +71,7 @@ class Findings:
     """What was found: reasons by role, diffs, and what could not be looked at.
 
     `node`: what the API says of this node, empty while it is not known. `node_missing`: whether it
-    says that there is none. `resets_kubelet`: whether the kubelet of a node that has joined would
-    get other settings. `findings`: what is as it should be, and yet not as somebody would
+    says that there is none. `findings`: what is as it should be, and yet not as somebody would
     expect.
     """
 
@@ -81,7 +80,6 @@ class Findings:
     unknown: list[str] = field(default_factory=list)
     node: dict[str, Any] = field(default_factory=dict)
     node_missing: bool = False
-    resets_kubelet: bool = False
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -222,8 +220,6 @@ class Comparison:
         elif joined:
             unproven = _kubelet_settings.Record().exists()
             reasons.append(_kubelet_settings.UNPROVEN if unproven else "")
-            if unproven or any(change.rewrites for change in changes):
-                self.found.resets_kubelet = True
         return [reason for reason in reasons if reason]
 
     def _unit_reasons(

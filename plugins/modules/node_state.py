@@ -161,10 +161,6 @@ pod_networks:
   elements: str
   returned: always
   sample: [10.244.3.0/24]
-resets_kubelet:
-  description: Whether the kubelet of a node that has joined would get other settings.
-  type: bool
-  returned: always
 api_ready:
   description: Whether this node's own API server is ready.
   type: bool
@@ -260,7 +256,6 @@ def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
         "node": found.node,
         "node_missing": found.node_missing,
         "pod_networks": _flannel.announced(),
-        "resets_kubelet": found.resets_kubelet,
         "traffic": [one.as_dict() for one in traffic],
         "diff": found.diffs,
     }

@@ -1,4 +1,4 @@
-"""Which control plane acts for the cluster: elected, never "the first one"."""
+"""What playbooks ask of hosts, machines and answers."""
 
 from __future__ import annotations
 
@@ -20,63 +20,6 @@ def state(phase: str = "none", ready: bool = False, serves: bool = True) -> dict
         "certificates": {"due": not serves, "serves": serves, "list": []},
         "api_ready": ready,
     }
-
-
-def test_a_new_cluster_begins_on_the_first_by_name() -> None:
-    assert cluster.actor({"b": state(), "a": state()}) == "a"
-
-
-def test_a_begun_cluster_goes_on_where_it_was_begun() -> None:
-    assert cluster.actor({"a": state(), "b": state("partial")}, "b") == "b"
-
-
-def test_a_ready_api_server_acts_whoever_began() -> None:
-    states = {
-        "a": state("joined"),
-        "b": state("joined", ready=True),
-        "c": state("joined", ready=True),
-    }
-    assert cluster.actor(states, "a") == "b"
-
-
-def test_the_beginner_may_be_gone_once_another_has_joined() -> None:
-    assert cluster.actor({"c": state("joined", ready=True)}, "a") == "c"
-
-
-def test_a_cluster_is_never_begun_twice() -> None:
-    with pytest.raises(AnsibleFilterError, match="begun on a"):
-        cluster.actor({"b": state()}, "a")
-
-
-@pytest.mark.parametrize("phase", ["none", "partial"])
-def test_a_cluster_that_was_whole_is_not_begun_where_its_nodes_were_lost(phase: str) -> None:
-    """Its other control planes do not answer, and may come back."""
-    with pytest.raises(AnsibleFilterError, match=r"cluster is there, and a is no part of it"):
-        cluster.actor({"a": state(phase)}, "a", begun=True)
-    assert cluster.actor({"a": state(phase), "b": state("joined", ready=True)}, "a", True) == "b"
-
-
-def test_nobody_acts_without_an_api_server() -> None:
-    with pytest.raises(AnsibleFilterError, match="No API server is ready on b"):
-        cluster.actor({"a": state(), "b": state("joined")}, "b")
-
-
-def test_one_acts_whose_api_server_will_be_ready_with_new_certificates() -> None:
-    """A cluster that was off for a year has no API server, and apply got no further."""
-    states = {"a": state("joined"), "b": state("joined", serves=False), "c": state()}
-    assert cluster.actor(states, "a", begun=True) == "b"
-    assert cluster.actor({**states, "d": state("joined", ready=True)}, "a", begun=True) == "d"
-
-
-def test_control_planes_alone_are_renewed_before_the_rest() -> None:
-    worker = {**state("joined", serves=False), "membership": {"phase": "joined", "role": "worker"}}
-    states = {"b": state("joined", serves=False), "a": state("joined"), "web": worker, "c": state()}
-    assert cluster.renewing(states) == ["b"]
-
-
-def test_nobody_answers() -> None:
-    with pytest.raises(AnsibleFilterError, match="No control plane answers"):
-        cluster.actor({})
 
 
 def test_what_a_report_needs_of_the_answers_keeps_who_said_nothing() -> None:
@@ -105,20 +48,6 @@ def test_states_leave_out_who_did_not_answer() -> None:
         "c": {},
     }
     assert list(cluster.node_states(hostvars, ["a", "b", "c"])) == ["b"]
-
-
-def test_who_is_seen_to_work_at_the_end_of_a_run() -> None:
-    states = {
-        "well": {"node": {"ready": True}},
-        "changed": {"node": {"ready": True}},
-        "late": {"node": {"ready": False}},
-        "unknown": {"node": {}},
-        "impeded": {"node": {"ready": True}},
-    }
-    findings = [{"host": "impeded", "check": "traffic"}, {"host": "well", "check": "clock"}]
-    found = cluster.unsettled(states, ["changed"], findings)
-    assert found == ["changed", "late", "unknown", "impeded"]
-    assert cluster.unsettled({"well": states["well"]}, [], []) == []
 
 
 def test_balancers_get_the_same_list_everywhere() -> None:
@@ -280,24 +209,6 @@ def test_a_script_that_needs_another_runs_beside_it(tmp_path: Path) -> None:
 
 def test_a_script_for_nodes_is_the_modules_own_text() -> None:
     assert cluster.node_script("guard") == Path(_guard.__file__).read_text()
-
-
-def test_of_each_kind_one_kubelet_gets_other_settings_first() -> None:
-    groups = {
-        "control_plane": ["cp-1", "cp-2", "cp-3"],
-        "pool_web": ["web-1", "web-2"],
-        "pool_db": ["db-1", "db-2"],
-        "pool_one": ["one-1"],
-    }
-    named = ["cp-1", "cp-2", "web-1", "web-2", "db-2", "one-1"]
-    states = {name: {"resets_kubelet": True} for name in named} | {
-        "cp-3": {"resets_kubelet": False},
-        "db-1": {},
-    }
-    # Not the one that acts; and where nobody follows, nobody is waited for.
-    assert cluster.tried_first(states, groups, "cp-1") == ["cp-2", "web-1"]
-    assert cluster.tried_first(states, groups, "cp-2") == ["cp-1", "web-1"]
-    assert cluster.tried_first({}, groups, "") == []
 
 
 def test_who_failed_to_join_is_not_waited_for() -> None:

@@ -89,7 +89,6 @@ def test_a_machine_of_which_nothing_is_known(run_module: RunModule) -> None:
         "node": {},
         "node_missing": False,
         "pod_networks": [],
-        "resets_kubelet": False,
         "membership": {"phase": "none", "operation": None, "role": None, "cluster_id": None},
         "certificates": {"due": False, "serves": True, "list": []},
         "api_ready": False,

@@ -1,0 +1,16 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Decide what a run does, in Ansible's process."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ansible_collections.kubewright.cluster.plugins.modules import cluster_decision
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction, Module
+
+
+class ActionModule(LocalAction):
+    """See the module's documentation."""
+
+    module: ClassVar[Module] = cluster_decision

@@ -1,0 +1,142 @@
+#!/usr/bin/python
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What a run does, to which nodes, and in what order."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_decision
+short_description: Decide what a run does, to which nodes, and in what order
+version_added: 0.1.0
+author: The Kubewright authors (@kubewright)
+description:
+  - Elects the control plane that acts for the cluster, and puts the nodes that need something into
+    an order in which the cluster goes on working. The same answers give the same decision.
+  - Nodes that are no part of the cluster yet are prepared and joined together. Those that run are
+    changed in waves, first those that are broken, then each control plane by itself, then one node
+    of each pool, then all others.
+  - An action plugin of the same name does it in Ansible's own process. It needs no connection.
+options:
+  states:
+    description: What M(kubewright.cluster.node_state) returned, by the nodes that answered.
+    type: dict
+    required: true
+  groups:
+    description: The inventory's groups. Nodes are in C(control_plane) and in C(pool_<name>).
+    type: dict
+    required: true
+  initial_node:
+    description: The node on record as the one that initializes the cluster, if any.
+    type: str
+    default: ""
+  begun:
+    description: Whether the cluster is on record as having been whole once.
+    type: bool
+    default: false
+  findings:
+    description: What M(kubewright.cluster.preflight_report) found.
+    type: list
+    elements: dict
+    default: []
+attributes:
+  check_mode:
+    description: It only decides. In check mode nobody acts where no control plane has answered.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+  idempotent:
+    description: It only decides.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Decide what has to be done
+  kubewright.cluster.cluster_decision:
+    states: "{{ kubewright_states }}"
+    groups: "{{ groups }}"
+    begun: true
+  register: decision
+"""
+
+RETURN = r"""
+actor:
+  description: The control plane that acts for the cluster. Empty where nobody does, in check mode.
+  returned: success
+  type: str
+touched:
+  description: All that need something.
+  returned: success
+  type: list
+  elements: str
+fresh:
+  description: Those of them that are no part of the cluster yet.
+  returned: success
+  type: list
+  elements: str
+waves:
+  description: The others, in the order in which they are changed; those of one wave at once.
+  returned: success
+  type: list
+  elements: list
+  sample: [[demo-cp-2], [demo-cp-1], [demo-web-1], [demo-web-2, demo-web-3]]
+proven:
+  description: Whose health is awaited before the next wave.
+  returned: success
+  type: list
+  elements: str
+tries:
+  description: Who gets another image, and stays with it only if it runs.
+  returned: success
+  type: list
+  elements: str
+renewing:
+  description: The control planes whose certificates have to be renewed before all else.
+  returned: success
+  type: list
+  elements: str
+unsettled:
+  description: The nodes of which is to be seen at the end whether they work.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils._decide.decision import decide
+from ansible_collections.kubewright.cluster.plugins.module_utils._decide.election import actor
+from ansible_collections.kubewright.cluster.plugins.module_utils._decide.situation import Situation
+from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+
+argument_spec: dict[str, Any] = {
+    "states": {"type": "dict", "required": True},
+    "groups": {"type": "dict", "required": True},
+    "initial_node": {"type": "str", "default": ""},
+    "begun": {"type": "bool", "default": False},
+    "findings": {"type": "list", "elements": "dict", "default": []},
+}
+
+
+def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Decide; in check mode machines that are missing or off were not asked."""
+    situation = Situation.of(
+        params["states"],
+        params["groups"],
+        params["initial_node"],
+        params["begun"],
+        params["findings"],
+    )
+    acting = "" if check_mode and not situation.control_planes else actor(situation)
+    return {"changed": False, **asdict(decide(situation, acting))}
+
+
+def main() -> None:
+    """The same as a process of its own; the action plugin does without."""
+    run_module(argument_spec, run)
+
+
+if __name__ == "__main__":
+    main()
