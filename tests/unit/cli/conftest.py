@@ -144,6 +144,7 @@ class Recorded:
             findings=tally.findings,
             unreachable=dict(tally.unreachable),
             changes=tuple(tally.changes),
+            waves=tally.waves,
         )
 
 

@@ -303,3 +303,18 @@ def test_traffic_that_does_not_flow_is_not_nothing_to_do() -> None:
         "4 warnings."
     )
     assert drawn(*nodes, found=found[3:])[-1] == "Nothing to do, 1 warning."
+
+
+def test_the_order_of_nodes_that_run_is_shown_before_it_is_gone(
+    nodes: Callable[..., None], recorded: Any, command: Callable[..., Any]
+) -> None:
+    nodes(*ALL, **answer(container_runtime=["/etc/x has another content"]))
+    waves = [[CP_2], [CP_3], [CP_1], [WEB]]
+    action = "kubewright.cluster.cluster_decision"
+    recorded.ended("plan", "Decide", "localhost", action=action, waves=waves)
+    assert json.loads(command("plan", "-o", "json").out)["waves"] == waves
+    said = f"changed in turn: {CP_2}; then {CP_3}; then {CP_1}; then {WEB}."
+    assert said in command("plan").out
+    recorded.events["plan"].pop()
+    recorded.ended("plan", "Decide", "localhost", action=action, waves=waves[:1])
+    assert "in turn" not in command("plan").out

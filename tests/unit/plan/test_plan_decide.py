@@ -150,7 +150,7 @@ def test_as_plain_data() -> None:
     node = NodePlan(
         "a", "worker", "drifted", (Step(RUNTIME, ("why",)),), ("Node a: no answer",), (diff,)
     )
-    assert Plan((node,), (Step(CNI, GONE),)).as_dict() == {
+    assert Plan((node,), (Step(CNI, GONE),), (("a", "b"), ("c",))).as_dict() == {
         "changes": True,
         "nodes": [
             {
@@ -164,8 +164,10 @@ def test_as_plain_data() -> None:
             }
         ],
         "cluster_steps": [{"role": CNI, "reasons": list(GONE)}],
+        "waves": [["a", "b"], ["c"]],
     }
-    assert Plan((), ()).as_dict() == {"changes": False, "nodes": [], "cluster_steps": []}
+    nothing = {"changes": False, "nodes": [], "cluster_steps": [], "waves": []}
+    assert Plan((), ()).as_dict() == nothing
 
 
 def test_who_does_not_answer_has_a_reason() -> None:

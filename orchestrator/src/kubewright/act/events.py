@@ -24,6 +24,8 @@ STRUCTURE = ("include_tasks", "include_role", "import_tasks", "import_role", "me
 LOCAL = ("localhost", "127.0.0.1")
 #: The tasks whose results are answers of the nodes, kept whole.
 ANSWERED = ("kubewright.cluster.node_state", "kubewright.cluster.system_image_info")
+#: The task that decides in what order nodes that run are changed.
+DECISION = "kubewright.cluster.cluster_decision"
 #: How much output to keep for the case that ansible-playbook ends without an event.
 _TAIL = 40
 
@@ -97,6 +99,7 @@ class Tally:
     findings: tuple[Finding, ...] = ()
     unreachable: dict[str, str] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    waves: tuple[tuple[str, ...], ...] = ()
     output: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     _phase: str = ""
     _phase_began: datetime | None = None
@@ -190,6 +193,8 @@ class Tally:
         if host not in LOCAL:
             self.counts[outcome] += 1
             self.host_counts[host] = self.host_counts.get(host, 0) + 1
+        if action == DECISION:
+            self.waves = tuple(tuple(map(str, wave)) for wave in result.get("waves") or ())
         found = read_findings(result) if action == REPORT else ()
         self.findings = found or self.findings
         if outcome in ("ok", "changed"):

@@ -183,6 +183,7 @@ def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log:
         findings=tally.findings,
         unreachable=dict(tally.unreachable),
         changes=tuple(tally.changes),
+        waves=tally.waves,
     )
 
 

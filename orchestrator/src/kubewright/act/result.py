@@ -83,7 +83,8 @@ class Result:
     ``host_task_counts``: the number of host-tasks of each machine. ``seconds``: wall time.
     ``log_error``: why the log is incomplete, empty when it is whole. ``answers``: what the module
     node_state returned, by host. ``findings``: of the preflight. ``unreachable``: why a host did
-    not answer, of those that did not until the end.
+    not answer, of those that did not until the end. ``waves``: the nodes that run and are changed,
+    in their order; those of a wave at once.
     """
 
     run: str
@@ -101,6 +102,7 @@ class Result:
     findings: tuple[Finding, ...] = ()
     unreachable: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
+    waves: tuple[tuple[str, ...], ...] = ()
 
     @property
     def ok(self) -> bool:

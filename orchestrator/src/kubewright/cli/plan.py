@@ -14,6 +14,7 @@ from rich.tree import Tree
 
 from kubewright.act import Finding
 from kubewright.act.findings import TRAFFIC
+from kubewright.act.messages import named
 from kubewright.cli import differences, findings
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form
@@ -118,8 +119,15 @@ def picture(plan: Plan, cluster: str, found: tuple[Finding, ...] = ()) -> Render
     if plan.cluster_steps:
         _add_steps(root.add(Text("the cluster as a whole", style="yellow")), plan.cluster_steps)
     parts: list[RenderableType] = [root, *_diffs(plan.nodes)]
+    parts += [Text(_order(plan.waves))] if len(plan.waves) > 1 else []
     parts += [Text(), findings.table(found), Text()] if found else []
     return Group(*parts, Text(_count(plan, found)))
+
+
+def _order(waves: tuple[tuple[str, ...], ...]) -> str:
+    """Say who is changed before whom."""
+    turns = "; then ".join(named(wave) for wave in waves)
+    return f"Nodes that run are changed in turn: {turns}."
 
 
 def why(node: NodePlan) -> str:

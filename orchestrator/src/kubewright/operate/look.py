@@ -86,7 +86,7 @@ def _look(
         cluster.spec, version=cluster.release, paths=cluster.paths, machines=machines
     )
     answers = {name: Answer.from_result(said) for name, said in result.answers.items()}
-    return Look(decide(inventory.hosts, answers, result.unreachable), result, after)
+    return Look(decide(inventory.hosts, answers, result.unreachable, result.waves), result, after)
 
 
 def is_settled(cluster: Cluster, look: Look) -> bool:

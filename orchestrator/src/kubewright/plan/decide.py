@@ -42,10 +42,14 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All nodes in the inventory's order, and what concerns the cluster as a whole."""
+    """All nodes in the inventory's order, and what concerns the cluster as a whole.
+
+    ``waves``: the nodes that run and would be changed, in their order; those of a wave at once.
+    """
 
     nodes: tuple[NodePlan, ...]
     cluster_steps: tuple[Step, ...]
+    waves: tuple[tuple[str, ...], ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -75,6 +79,7 @@ class Plan:
                 for node in self.nodes
             ],
             "cluster_steps": [_step_data(step) for step in self.cluster_steps],
+            "waves": [list(wave) for wave in self.waves],
         }
 
 
@@ -82,17 +87,19 @@ def decide(
     hosts: Mapping[str, Mapping[str, Any]],
     answers: Mapping[str, Answer],
     silent: Mapping[str, str] = MappingProxyType({}),
+    waves: tuple[tuple[str, ...], ...] = (),
 ) -> Plan:
     """Return the plan.
 
     ``hosts``: the variables of each host (:attr:`kubewright.spec.inventory.Inventory.hosts`).
     ``answers``: by host; one that has a machine and is not in it did not answer. ``silent``: why.
+    ``waves``: the order that the collection has decided on.
     """
     nodes = tuple(
         _node(name, variables, answers.get(name), silent.get(name, ""))
         for name, variables in hosts.items()
     )
-    return Plan(nodes, _cluster_steps(answers))
+    return Plan(nodes, _cluster_steps(answers), waves)
 
 
 def _node(name: str, variables: Mapping[str, Any], answer: Answer | None, reason: str) -> NodePlan:
