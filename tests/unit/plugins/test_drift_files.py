@@ -179,9 +179,9 @@ def test_what_a_person_has_to_mend_hides_nothing_else(
 
 
 def test_roles_in_their_order_and_only_those_that_drifted(etc: Path) -> None:
-    missing, right = {"files": [file(etc / "x", "")]}, {"files": [file(etc / "y", "")]}
+    one, right, other = ({"files": [file(etc / name, "")]} for name in "xyz")
     (etc / "y").touch()
-    assert list(compare(b=missing, good=right, a=missing).drift) == ["b", "a"]
+    assert list(compare(b=one, good=right, a=other).drift) == ["b", "a"]
 
 
 def volume(path: Path, **more: Any) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def test_a_verdict_that_was_spoilt_is_none(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("script", "usage"),
-    [(_guard, " check PATH | volume | report"), (_verify, "")],
+    [(_guard, " check PATH | volume"), (_verify, "")],
 )
 def test_it_runs_on_a_node_without_the_collection(
     tmp_path: Path, script: ModuleType, usage: str
