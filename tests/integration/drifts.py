@@ -48,7 +48,8 @@ class Drift:
 
     ``plan`` has to name ``role``, with a reason that contains ``reason``. Mending may write anew
     the paths ``rewrites``, and restarts the units ``restarts`` and the containers of the names
-    ``containers``: all of them, and no other ones.
+    ``containers``: all of them, and no other ones but those of ``perhaps``, which may have put
+    things right themselves before.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Drift:
     rewrites: tuple[str, ...] = ()
     restarts: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
+    perhaps: tuple[str, ...] = ()
     on: str = ""
 
     @property
@@ -283,7 +285,9 @@ SERVICES = (
         "nft flush ruleset",
         "nft list map ip kube-proxy service-ips | grep -q kube-dns"
         " && nft list chain ip flannel-ipv4 postrtg | grep -q masquerade",
-        containers=("kube-proxy", "flannel"),
+        containers=("flannel",),
+        # It writes its rules by itself when a Service changes, as other drifts here make one do.
+        perhaps=("kube-proxy",),
     ),
     stopped("containerd-stopped", "web-2", RUNTIME, CONTAINERD),
     disabled("balancer-disabled", "web-2", BALANCER, BALANCER_UNIT),

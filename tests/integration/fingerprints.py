@@ -123,11 +123,13 @@ def differences(
     rewrites: frozenset[str] = frozenset(),
     restarts: frozenset[str] = frozenset(),
     containers: frozenset[str] = frozenset(),
+    perhaps: frozenset[str] = frozenset(),
 ) -> list[str]:
     """Return what is not as it was, in words.
 
     Files in ``rewrites`` may have been written anew, with the same content; exactly the units in
-    ``restarts`` and the ``containers`` of these names must have been restarted.
+    ``restarts`` and the ``containers`` of these names must have been restarted; those of
+    ``perhaps`` may have been.
     """
     problems = []
     for path in sorted(set(before.files) | set(after.files)):
@@ -146,7 +148,7 @@ def differences(
             problems.append(f"{unit} was {'not ' if unit in restarts else ''}restarted")
     ended = {name for one, name in before.containers.items() if one not in after.containers}
     begun = {name for one, name in after.containers.items() if one not in before.containers}
-    restarted = {name for name in ended & begun if name.rpartition("/")[2] in containers}
+    restarted = {name for name in ended & begun if name.rpartition("/")[2] in containers | perhaps}
     problems += [f"container {name} has ended" for name in sorted(ended - restarted)]
     problems += [f"container {name} is new" for name in sorted(begun - restarted)]
     missed = containers - {name.rpartition("/")[2] for name in restarted}

@@ -139,10 +139,11 @@ def is_mended(cluster: Cluster, kube: Kube, batch: Sequence[Drift], before: Seen
         rewrites = frozenset(path for drift in own for path in drift.rewrites)
         restarts = frozenset(unit for drift in own for unit in drift.restarts)
         containers = frozenset(name for drift in own for name in drift.containers)
+        perhaps = frozenset(name for drift in own for name in drift.perhaps)
         problems += [
             f"{node}: {problem}"
             for problem in fingerprints.differences(
-                before.nodes[node], after.nodes[node], rewrites, restarts, containers
+                before.nodes[node], after.nodes[node], rewrites, restarts, containers, perhaps
             )
         ]
         if before.objects[node] != after.objects[node]:
