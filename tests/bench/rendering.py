@@ -64,7 +64,7 @@ class Renderer:
             "kubewright_api_servers": [
                 {"name": name, "address": inventory.hosts[name]["ansible_host"]} for name in planes
             ],
-            "kubewright_actor": planes[0],
+            "kubewright_decision": {"actor": planes[0]},
         }
         groups = {name: list(group.hosts) for name, group in inventory.groups.items()}
         self._shared = {

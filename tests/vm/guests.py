@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lan import GATEWAY, PREFIX_LENGTH, Port
+from lan import GATEWAY, PREFIX_LENGTH, Port, on_host
 from machines import CommandFailed
 from waiting import NotYet
 
@@ -30,6 +30,8 @@ MEMORY = "2560M"
 #: without. Programs may use it: haproxy does not run on a processor that has none.
 PARAMETERS = "root=LABEL=root console=ttyS0 clearcpuid=cx16"
 
+#: Seconds for what makes a disk or a key.
+MAKING = 120.0
 _HERE = Path(__file__).parent
 
 
@@ -77,13 +79,32 @@ class Guest:
         """Make its disks and keys."""
         self.directory.mkdir(parents=True)
         for key in ("host_key", "user_key"):
-            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / key))
+            on_host(
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-f",
+                str(self.directory / key),
+                limit=MAKING,
+            )
         known = self.directory / "known_hosts"
         known.write_text(f"{self.port.address} {self.host_key}\n")
         self._make_seed()
         root = ["-b", str(self.image.directory / "root.raw"), "-F", "raw"]
-        _run("qemu-img", "create", "-q", "-f", "qcow2", *root, self._disk("root"))
-        _run("qemu-img", "create", "-q", "-f", "qcow2", self._disk("system"), DEVICE_SIZE)
+        on_host("qemu-img", "create", "-q", "-f", "qcow2", *root, self._disk("root"), limit=MAKING)
+        on_host(
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            self._disk("system"),
+            DEVICE_SIZE,
+            limit=MAKING,
+        )
 
     def power_on(self) -> None:
         """Switch it on; its boot takes a while."""
@@ -208,10 +229,11 @@ class Guest:
         for name, content in files.items():
             first = "#cloud-config\n" if name == "user-data" else ""
             (self.directory / name).write_text(first + json.dumps(content))
-        _run(
+        on_host(
             *("xorriso", "-as", "genisoimage", "-quiet", "-volid", "cidata", "-joliet", "-rock"),
             *("-output", str(self.directory / "seed.iso")),
             *(str(self.directory / name) for name in files),
+            limit=MAKING,
         )
 
     def _command(self) -> list[str]:
@@ -253,8 +275,3 @@ def guests(names: Sequence[str], directory: Path, image: Image) -> Iterator[list
             guest.power_off()
             for disk in guest.directory.glob("*.qcow2"):
                 disk.unlink()
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"

@@ -56,10 +56,10 @@ def lan() -> Iterator[None]:
             raise AssertionError("another `make vm` runs on this host") from None
         _remove()
         try:
-            _run("ip", "link", "add", BRIDGE, "type", "bridge")
-            _run("ip", "address", "add", f"{GATEWAY}/{PREFIX_LENGTH}", "dev", BRIDGE)
-            _run("ip", "link", "set", BRIDGE, "up")
-            _run("nft", "--file", "-", stdin=_CLOSED)
+            on_host("ip", "link", "add", BRIDGE, "type", "bridge")
+            on_host("ip", "address", "add", f"{GATEWAY}/{PREFIX_LENGTH}", "dev", BRIDGE)
+            on_host("ip", "link", "set", BRIDGE, "up")
+            on_host("nft", "--file", "-", stdin=_CLOSED)
             yield
         finally:
             _remove()
@@ -67,17 +67,18 @@ def lan() -> Iterator[None]:
 
 def _remove() -> None:
     if _there("ip", "link", "show", BRIDGE):
-        _run("ip", "link", "delete", BRIDGE)
+        on_host("ip", "link", "delete", BRIDGE)
     if _there("nft", "list", "table", "inet", _TABLE):
-        _run("nft", "delete", "table", "inet", _TABLE)
+        on_host("nft", "delete", "table", "inet", _TABLE)
 
 
 def _there(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
 
 
-def _run(*command: str, stdin: str = "") -> None:
+def on_host(*command: str, stdin: str = "", limit: float = 30) -> None:
+    """Run a command; what it said is the message where it failed. ``limit`` is in seconds."""
     done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, check=False, timeout=30
+        command, input=stdin, capture_output=True, text=True, check=False, timeout=limit
     )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"

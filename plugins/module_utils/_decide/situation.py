@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
+from ansible_collections.kubewright.cluster.plugins.module_utils import _fleet, _nodes
 
 # A role whose objects are the whole cluster's: one control plane brings them about for all.
 CLUSTER_ROLE = "cni"
-# A finding of the preflight: what a node says of the traffic through it.
-TRAFFIC = "traffic"
 
 
 @dataclass(frozen=True)
@@ -108,5 +106,5 @@ class Situation:
             ),
             initial_node=initial_node,
             begun=begun,
-            impeded=frozenset(one["host"] for one in findings if one["check"] == TRAFFIC),
+            impeded=frozenset(one["host"] for one in findings if one["check"] == _fleet.TRAFFIC),
         )

@@ -74,7 +74,7 @@ PLAYS = """\
     - ansible.builtin.import_tasks: "{{ checkout }}/playbooks/tasks/cluster.yml"
     - ansible.builtin.set_fact:
         kubewright_identity: "{{ identity }}"
-        kubewright_actor: "{{ groups.control_plane | first }}"
+        kubewright_decision: {actor: "{{ groups.control_plane | first }}"}
         kubewright_api_servers: >-
           {{ hostvars | kubewright.cluster.api_servers(groups.control_plane) }}
 - hosts: all

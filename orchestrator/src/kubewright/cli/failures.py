@@ -27,7 +27,6 @@ CODES = {
     Why.BAD_INPUT: ExitCode.BAD_INPUT,
     Why.UNHEALTHY: ExitCode.UNHEALTHY,
     Why.REFUSED: ExitCode.REFUSED,
-    Why.INTERRUPTED: ExitCode.INTERRUPTED,
 }
 
 

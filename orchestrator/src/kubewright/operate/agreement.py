@@ -11,7 +11,6 @@ from kubewright.act.messages import named
 from kubewright.operate.cluster import Cluster
 from kubewright.operate.errors import OperationError, Why
 from kubewright.spec import load
-from kubewright.store import Journal
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,17 @@ class Agreement:
     after: str
     without: frozenset[str] = frozenset()
 
-    def require_unchanged(self) -> None:
+    def require_unchanged(self, newest: str) -> None:
         """Return when the file and the cluster are those that the plan was made of.
 
-        :raises OperationError: they are not. Call it with the cluster's lock held.
+        ``newest``: the run that may have changed something last, by the session that holds the
+        cluster.
+
+        :raises OperationError: they are not.
         """
         if load(self.cluster.file) != self.cluster.spec:
             raise _refusal(f"{self.cluster.file} has changed since the plan")
-        if Journal(self.cluster.paths.journal).newest() != self.after:
+        if newest != self.after:
             raise _refusal("another operation has run since the plan")
 
     def require_no_others(self, unreachable: Iterable[str], data: Mapping[str, Any]) -> None:

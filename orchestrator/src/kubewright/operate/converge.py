@@ -16,7 +16,6 @@ from kubewright.operate.run import run, session
 from kubewright.operate.watch import Watch
 from kubewright.store import images
 
-OPERATION = "apply"
 #: Lets a new cluster begin without nodes that do not answer (playbooks/site.yml).
 SKIP_UNREACHABLE = "kubewright_skip_unreachable"
 
@@ -44,9 +43,9 @@ def converge(
     :raises kubewright.operate.errors.OperationError: it is not what they agreed to any more.
     """
     made = _build_images(cluster, watch)
-    with session(cluster, OPERATION, watch) as opened:
+    with session(cluster, "apply", watch) as opened:
         if agreement:
-            agreement.require_unchanged()
+            agreement.require_unchanged(opened.newest)
         images.note(cluster.paths.images, (image.digest for image in made), only=True)
         epoch = opened.next_epoch()
         result = run(opened, cluster, watch, SITE, {"kubewright_epoch": epoch, **extra_vars})

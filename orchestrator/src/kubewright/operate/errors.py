@@ -19,8 +19,6 @@ class Why(Enum):
     UNHEALTHY = auto()
     #: It would not do what was agreed to, or must not be done; nothing was done.
     REFUSED = auto()
-    #: It was cancelled.
-    INTERRUPTED = auto()
 
 
 class OperationError(Exception):
