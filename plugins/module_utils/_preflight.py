@@ -50,8 +50,8 @@ def moved(role: str | None, joined_with: str | None, address: str | None) -> lis
             f"This control plane joined with the address {joined_with}, and is to have {address}: "
             "its certificates, its etcd member and its static pods hold the old one.",
             f"Give the machine {joined_with} back. Or, where most of the other control planes are "
-            "healthy, reset this node (`kubewright reset NODE`) and apply, so that it joins with "
-            "the new one; one control plane at a time.",
+            "healthy, reset this node (`kubewright reset --node NAME`) and apply, so that it joins "
+            "with the new one; one control plane at a time.",
         )
     ]
 

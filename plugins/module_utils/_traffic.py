@@ -158,16 +158,18 @@ def _overlay(request: Request, seen: Seen) -> Iterator[Trouble]:
         return
     if seen.local and seen.local != request.address:
         yield Trouble(
-            f"flannel sends from {seen.local}, and the node's address is {request.address}: it "
-            "took another network card.",
-            "Apply: flannel is told the node's address.",
+            f"flannel sends from {seen.local}, and the node's address is {request.address}, by "
+            "which the others know it.",
+            "'kubewright apply' gives flannel the node's address.",
         )
+        return  # what it can't reach is for that
     unknown = tuple(name for name in request.peers if name not in seen.ways)
     if unknown:
         yield Trouble(
             f"flannel knows no way from here to the pods of {_told(unknown)}, by the addresses of "
             "their nodes.",
-            f"Where they are nodes of the cluster, {logs}, or the one of the other node.",
+            f"Where nothing else is said of {_told(unknown)}, {logs}, or the same of the other "
+            "node.",
             unknown,
         )
     lost = {name: why for name, why in seen.overlay.items() if not _answered(why)}

@@ -41,7 +41,9 @@ options:
     default: []
 attributes:
   check_mode:
-    description: It only decides. In check mode nobody acts where no control plane has answered.
+    description:
+      - It only decides. In check mode nobody acts where no control plane has answered, or where a
+        finding is fatal.
     support: full
   diff_mode:
     description: There is nothing to show.
@@ -121,7 +123,11 @@ argument_spec: dict[str, Any] = {
 
 
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Decide; in check mode machines that are missing or off were not asked."""
+    """Decide; in check mode machines that are missing or off were not asked.
+
+    Nor does it end with an error then, such as that no API server is ready, where a fatal finding
+    says already why nothing would be done.
+    """
     situation = Situation.of(
         params["states"],
         params["groups"],
@@ -129,7 +135,9 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         params["begun"],
         params["findings"],
     )
-    acting = "" if check_mode and not situation.control_planes else actor(situation)
+    refused = any(finding.get("severity") == "fatal" for finding in params["findings"])
+    nobody = check_mode and (refused or not situation.control_planes)
+    acting = "" if nobody else actor(situation)
     return {"changed": False, **asdict(decide(situation, acting))}
 
 

@@ -23,6 +23,7 @@ from kubewright.observe import (
 )
 from kubewright.spec.machines import Machine
 from kubewright.spec.models import ControlPlane, Pool, Spec
+from kubewright.spec.models import Node as Own
 
 SPEC = Spec(
     plugin="kubewright.cluster.spec",
@@ -116,6 +117,13 @@ def test_no_machines_is_said_once() -> None:
             ["demo-web-1 is not a node of the cluster: 'kubewright apply' makes it one"],
         ),
         (
+            {"nodes": (*GOOD.nodes[:3], replace(GOOD.nodes[3], address="10.0.0.9"))},
+            [
+                "the node demo-web-1 has the address 10.0.0.9, and its machine has 10.0.0.1: "
+                "'kubewright plan' says what can be done"
+            ],
+        ),
+        (
             {
                 "nodes": (
                     *GOOD.nodes[:3],
@@ -181,3 +189,21 @@ def test_what_ends_soon_is_a_warning_and_what_has_ended_is_not_healthy() -> None
     said = ("the CA ends. Move.", "demo-cp-1: the certificate of etcd ends. Renew it.")
     assert (troubles(SPEC, seen(True)), warnings(seen(True))) == ((), said)
     assert (troubles(SPEC, seen(False)), warnings(seen(False))) == (said, ())
+
+
+def test_a_machine_of_ones_own_that_has_another_address_by_now() -> None:
+    """The list of machines has the one that was asked last."""
+    own = tuple(Own(name=host, address="10.0.0.1", host_keys=()) for host in HOSTS)
+    spec = SPEC.model_copy(
+        update={
+            "control_plane": ControlPlane(provider="static", nodes=own[:3]),
+            "pools": (Pool(name="web", provider="static", nodes=own[3:]),),
+        }
+    )
+    assert troubles(spec, GOOD) == ()
+    moved = (Own(name=HOSTS[3], address="10.0.0.9", host_keys=()),)
+    pools = (Pool(name="web", provider="static", nodes=moved),)
+    assert troubles(spec.model_copy(update={"pools": pools}), GOOD) == (
+        "demo-web-1 was asked at 10.0.0.1, and has the address 10.0.0.9 in cluster.yml by now: run "
+        "'kubewright plan', which looks there",
+    )

@@ -60,9 +60,14 @@ def test_nothing_is_said_of_a_node_that_works() -> None:
             "The pod network is not there: flannel has made no interface flannel.1.",
         ),
         (
-            {"local": "198.51.100.7"},
-            "flannel sends from 198.51.100.7, and the node's address is 192.0.2.21: it took "
-            "another network card.",
+            # What it can't reach then is for that.
+            {
+                "local": "198.51.100.7",
+                "overlay": {"cp-1": SILENT, "web-2": SILENT},
+                "from_pods": {"cp-1": SILENT, "web-2": SILENT},
+            },
+            "flannel sends from 198.51.100.7, and the node's address is 192.0.2.21, by which the "
+            "others know it.",
         ),
         (
             {"ways": {"cp-1": "10.244.0.0"}, "overlay": {"cp-1": ""}},

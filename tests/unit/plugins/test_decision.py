@@ -279,3 +279,24 @@ def test_the_module_reads_what_nodes_said(run_module: Callable[..., dict[str, An
 def test_in_check_mode_nobody_has_to_act(run_module: Callable[..., dict[str, Any]]) -> None:
     found = run_module("cluster_decision", states={}, groups={}, check=True)
     assert (found["actor"], found["touched"]) == ("", [])
+
+
+def test_in_check_mode_a_fatal_finding_is_the_reason(
+    run_module: Callable[..., dict[str, Any]],
+) -> None:
+    """The API server of a control plane that has another address now is never ready."""
+    state = {
+        "membership": {"phase": "joined", "role": PLANE},
+        "certificates": {"due": False, "serves": True, "list": []},
+        "api_ready": False,
+        "drift": {"load_balancer": ["haproxy.cfg has another content"]},
+        "node": {},
+    }
+    given = {
+        "states": {"a": state},
+        "groups": {PLANE: ["a"]},
+        "begun": True,
+        "findings": [{"host": "a", "check": "address", "severity": "fatal"}],
+    }
+    assert run_module("cluster_decision", **given, check=True)["actor"] == ""
+    assert "No API server is ready on a" in run_module("cluster_decision", **given)["msg"]

@@ -160,6 +160,7 @@ def test_a_control_plane_that_moved_is_refused_and_a_worker_follows() -> None:
     assert (finding.check, finding.severity) == ("address", "fatal")
     assert "joined with the address 192.0.2.1, and is to have 192.0.2.9" in finding.text
     assert "kubewright reset" in finding.remedy and "one control plane at a time" in finding.remedy
+    assert "`kubewright reset --node NAME`" in finding.remedy
     assert _preflight.moved("worker", "192.0.2.1", "192.0.2.9") == []
     for same in (("192.0.2.1", "192.0.2.1"), (None, "192.0.2.9"), ("192.0.2.1", None)):
         assert _preflight.moved("control_plane", *same) == []

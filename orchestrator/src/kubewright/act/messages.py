@@ -26,6 +26,10 @@ _CONTROL = re.compile(
 _REFUSAL = re.compile(r"^\[ERROR\]: Task failed: Action failed: (.+?)^Origin: ", re.M | re.S)
 #: Who passed on what ssh said.
 _CARRIER = re.compile(r"^(Task failed: |Failed to connect to the host via ssh: )+(ssh: )?")
+#: What Ansible says before the sentence of a filter of ours.
+_FILTER = re.compile(
+    r"^Task failed: .*?The filter plugin 'kubewright\.cluster\.\w+' failed: ", re.S
+)
 _LINES = 6
 #: What our own actions are called. What they foresee fails as an action does, with a sentence, also
 #: where it was found on a node; all else fails as a module.
@@ -51,7 +55,7 @@ def failure_message(result: Mapping[str, Any], action: str = "", output: str = "
         return _refusal(action, output) or HIDDEN
     message = plain(str(result.get("msg") or "")).strip()
     if message and not _EMPTY_WORDS.match(message):
-        return message
+        return _FILTER.sub("", message)
     details = next(
         (
             plain(str(result[key])).strip()

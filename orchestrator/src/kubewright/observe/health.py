@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kubewright.observe.model import Finding, Report, Snapshot
-from kubewright.spec.models import Spec
+from kubewright.spec.models import ControlPlane, Pool, Spec
 
 #: What a finding is of, by its section, where that isn't the node as a whole.
 _WHOSE = {"volume": "the system volume of {}"}
@@ -61,7 +61,7 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
         none = "there are no machines: run 'kubewright apply'"
         return ([none] if len(own) < spec.machine_count else []) + ([unseen] if own else [])
     power = {machine.name: machine.power for machine in snapshot.machines}
-    found = []
+    found = _moved(spec, snapshot)
     for host in expected_hosts(spec):
         if host not in power:
             found.append(f"{host} has no machine")
@@ -71,6 +71,19 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
                 "'kubewright apply' switches it on"
             )
     return found
+
+
+def _moved(spec: Spec, snapshot: Snapshot) -> list[str]:
+    """Return which of one's own machines were asked at another address than the spec has now."""
+    asked = {machine.name: machine.address for machine in snapshot.machines}
+    places: list[ControlPlane | Pool] = [spec.control_plane, *spec.pools]
+    return [
+        f"{node.name} was asked at {asked[node.name]}, and has the address {node.address} in "
+        "cluster.yml by now: run 'kubewright plan', which looks there"
+        for place in places
+        for node in place.nodes
+        if asked.get(node.name, node.address) != node.address
+    ]
 
 
 def _report(report: Report, remedy: Callable[[str], str]) -> list[str]:
@@ -123,12 +136,19 @@ def _nodes(spec: Spec, snapshot: Snapshot) -> list[str]:
     if snapshot.nodes is None:
         return [f"the nodes can't be read: {snapshot.nodes_reason}"] if snapshot.machines else []
     nodes = {node.name: node for node in snapshot.nodes}
+    addresses = {machine.name: machine.address for machine in snapshot.machines}
     found = []
     for host in expected_hosts(spec):
         node = nodes.get(host)
         if node is None:
             found.append(f"{host} is not a node of the cluster: 'kubewright apply' makes it one")
             continue
+        # The kubelet was told that of its machine when it joined.
+        if node.address and addresses.get(host, node.address) != node.address:
+            found.append(
+                f"the node {host} has the address {node.address}, and its machine has "
+                f"{addresses[host]}: 'kubewright plan' says what can be done"
+            )
         if not node.ready:
             found.append(f"the node {host} is not ready: {node.reason}")
         found += [
