@@ -52,6 +52,10 @@ def kubelet(request: Mapping[str, Any]) -> list[Finding]:
     """A kubelet that dies again and again: for most of a minute its Node stays Ready."""
     died = kubelet_died.look() if JOINED.exists() else ""
     remedy = "Correct what it names; 'kubewright apply' starts it again and sees whether it lives."
+    certificates = expiry.report(datetime.now(timezone.utc)) if died else []
+    if any(one["over"] and one["file"].endswith(expiry.KUBELET_CLIENT) for one in certificates):
+        # What it names then is where it would get another one.
+        remedy = "Its certificate has expired: 'kubewright apply' renews it."
     return [finding(f"{died}.", remedy)] if died else []
 
 

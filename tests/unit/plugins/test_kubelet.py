@@ -298,5 +298,9 @@ def test_a_node_tells_of_it_by_itself(
     found = _report.kubelet({})
     words = "the kubelet has been restarted 9 times in the last minute: failed to set feature gates"
     assert [one["text"].startswith(words) for one in found] == ([True] if told else [])
+    over = {"file": "/x/kubelet-client-current.pem", "over": True}
+    monkeypatch.setattr(_report.expiry, "report", lambda _now: [over])
+    remedy = "Its certificate has expired: 'kubewright apply' renews it."
+    assert [one["remedy"] for one in _report.kubelet({})] == ([remedy] if told else [])
     (tmp_path / "config.yaml").unlink()
     assert _report.kubelet({}) == [], "a machine that has not joined runs none"
