@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 FILES = CHECKOUT / "roles" / "provider_local" / "files"
@@ -284,3 +285,10 @@ def test_a_loop_device_is_its_backing_file(leftovers: Any) -> None:
     listing = {"loopdevices": [{"name": "/dev/loop3", "back-file": "/x.ext4 (deleted)"}]}
     assert leftovers.loop_devices(json.dumps(listing)) == ["/x.ext4 (deleted)"]
     assert leftovers.loop_devices("") == []
+
+
+def test_mounts_of_a_machine_are_shared_as_on_a_real_one() -> None:
+    """Or services that start after a reboot keep our mounts, and no reset gets rid of them."""
+    create = yaml.safe_load((FILES.parent / "tasks" / "create.yml").read_text())
+    command = create[0]["containers.podman.podman_container"]["command"]
+    assert command[-1] == "mount --make-rshared / && exec /sbin/init"
