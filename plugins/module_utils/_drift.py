@@ -314,7 +314,7 @@ def _membership_reasons(now: _kubeadm.Membership, wanted: Mapping[str, Any]) -> 
     if now.phase == "none":
         return ["it is not in the cluster"]
     if now.phase == "partial":
-        return [f"its {now.operation} was cut"]
+        return [f"its {now.operation}, or a reset, was cut"]
     if now.role != wanted["role"]:
         return [f"it joined as {now.role} and should be {wanted['role']}; reset it first"]
     return []

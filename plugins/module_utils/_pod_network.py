@@ -13,6 +13,7 @@ Where flannel does not run, nothing is said. Sources: flannel's annotations
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,18 @@ def bridge_reasons(node: Mapping[str, Any]) -> list[str]:
         f"{_flannel.BRIDGE} has {one}, and the Node's pod network is {', '.join(wanted)}"
         for one in _flannel.strangers(wanted)
     ]
+
+
+def forget(run: _command.Runner) -> None:
+    """Take away what flannel and the bridge have of a Node that is gone, once no pod runs any more.
+
+    The next Node has another pod network. A pod that starts before flannel has written it down
+    would get an address of the old one, and the bridge with it.
+    """
+    _flannel.SUBNETS.unlink(missing_ok=True)
+    if any(name == _flannel.BRIDGE for _, name in socket.if_nameindex()):
+        result = run(["ip", "link", "delete", _flannel.BRIDGE], timeout=CALL_SECONDS)
+        _command.check(result, f"{_flannel.BRIDGE} could not be deleted")
 
 
 @dataclass

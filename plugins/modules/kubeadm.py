@@ -141,6 +141,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils import (
     _kubeadm,
     _kubelet,
     _limits,
+    _pod_network,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
     FORESEEN,
@@ -270,6 +271,7 @@ def reset(kubeadm: Kubeadm) -> None:
         [],
         needs_kubelet=False,
     )
+    _pod_network.forget(kubeadm.runner)
     if ETCD_DATA.exists():
         shutil.rmtree(ETCD_DATA)
     _kubeadm.remove_membership()

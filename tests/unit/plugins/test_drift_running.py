@@ -290,8 +290,8 @@ WORKER = {"membership": {"role": "worker", "cluster_id": "3f0c"}}
     [
         (("joined", "join", "worker", "3f0c"), []),
         (("none",), ["it is not in the cluster"]),
-        (("partial", "join", "worker", "3f0c"), ["its join was cut"]),
-        (("partial", "init", "control_plane", "3f0c"), ["its init was cut"]),
+        (("partial", "join", "worker", "3f0c"), ["its join, or a reset, was cut"]),
+        (("partial", "init", "control_plane", "3f0c"), ["its init, or a reset, was cut"]),
         (
             ("joined", "join", "control_plane", "3f0c"),
             ["it joined as control_plane and should be worker; reset it first"],

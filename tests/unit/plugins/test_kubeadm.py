@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.kubewright.cluster.plugins.doc_fragments import fence
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _kubeadm
+from ansible_collections.kubewright.cluster.plugins.module_utils import (
+    _command,
+    _flannel,
+    _kubeadm,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.modules import kubeadm
 
@@ -220,3 +224,28 @@ def test_a_kubelet_that_lives_does_not_end_kubeadm() -> None:
     running(Runner(0)).run(["join"], [])
     with pytest.raises(KubewrightError, match="kubeadm join failed with status 1"):
         running(Runner(0, rc=1)).run(["join"], [])
+
+
+@pytest.mark.parametrize("bridge", ["cni0", "docker0"])
+def test_what_flannel_had_of_a_node_that_is_gone_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bridge: str
+) -> None:
+    """Or the next Node's first pods get addresses of this one's network."""
+    subnets = tmp_path / "subnet.env"
+    subnets.write_text("FLANNEL_SUBNET=10.244.1.1/24\n")
+    monkeypatch.setattr(_flannel, "SUBNETS", subnets)
+    monkeypatch.setattr(kubeadm, "ETCD_DATA", tmp_path / "etcd")
+    monkeypatch.setattr(_kubeadm, "remove_membership", lambda: None)
+    monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo"), (2, bridge)])
+    commands: list[list[str]] = []
+
+    def run(argv: list[str], **_: Any) -> _command.Result:
+        commands.append(argv)
+        return _command.Result(tuple(argv), 0, "", "")
+
+    made = running(Runner(0))
+    monkeypatch.setattr(made, "runner", run)
+    kubeadm.reset(made)
+    assert not subnets.exists()
+    deleted = ["ip", "link", "delete", "cni0"]
+    assert commands[1:] == ([deleted] if bridge == "cni0" else [])

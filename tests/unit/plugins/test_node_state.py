@@ -171,7 +171,7 @@ def test_a_record_that_was_cut(run_module: RunModule, record: Path) -> None:
         "role": "worker",
         "cluster_id": "3f0c",
     }
-    assert result["drift"] == {"worker": ["its join was cut"]}
+    assert result["drift"] == {"worker": ["its join, or a reset, was cut"]}
 
 
 @needs_root
