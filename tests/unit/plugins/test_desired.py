@@ -279,6 +279,12 @@ def test_the_runtime_and_the_kernel(directory: Path) -> None:
     assert modules == "# Managed by Kubewright.\noverlay\nbr_netfilter\nnf_conntrack\n"
     configuration = texts["/etc/kubewright/containerd/config.toml"]["content"].splitlines()
     assert {"SystemdCgroup = true", "restrict_oom_score_adj = false"} <= set(configuration)
+    # Mirrors that the machine's owner has there are used.
+    assert 'config_path = "/etc/containerd/certs.d"' in configuration
+    # A proxy of systemd's DefaultEnvironment is not for who asks the API.
+    kubelet = texts["/etc/systemd/system/kubelet.service"]["content"]
+    unset = next(line for line in kubelet.splitlines() if line.startswith("UnsetEnvironment="))
+    assert {"HTTPS_PROXY", "https_proxy"} <= set(unset.partition("=")[2].split())
     units = {unit["name"]: unit for unit in document["units"]}
     assert units["systemd-sysctl.service"]["sysctls"]["net.ipv4.ip_forward"] == 1
     assert [file["path"] for file in document["kubelet"]["files"]] == [
