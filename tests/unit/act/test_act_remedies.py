@@ -31,7 +31,7 @@ CHANGED = (
         (f"{SSH}Host key verification failed.", "is not known"),
         (f"{SSH}No ED25519 host key is known for 192.0.2.1 and you ...", "is not known"),
         (f"{SSH}root@192.0.2.1: Permission denied (publickey,password).", "authorized_keys"),
-        ("Task failed: Missing sudo password", "NOPASSWD"),
+        ("Task failed: Missing sudo password", "visudo -f /etc/sudoers.d/zz-kubewright"),
         ("Timeout (12s) waiting for privilege escalation prompt: ", "sudo did not answer in time"),
         ("sudo: a password is required", "NOPASSWD"),
         ("kim is not in the sudoers file.", "sudoers"),
