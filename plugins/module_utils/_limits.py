@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -67,6 +69,8 @@ LOCK_TIMEOUT = 600
 LOCK_TURN = 15
 # For the way there and back, and for a module that is about to end itself.
 MARGIN = 30
+# Characters of a command that is named.
+SHOWN = 100
 
 
 def work(module: str, params: Mapping[str, Any]) -> float:
@@ -115,10 +119,12 @@ def _end(seconds: float, thread: int) -> None:
 
 
 def _where(thread: int) -> str:
-    """What a thread is busy with, as far as it is a path: the innermost one."""
+    """What a thread is busy with, as far as it is a command or a path: the innermost one."""
     frame = sys._current_frames().get(thread)
     while frame is not None:
         for value in frame.f_locals.values():
+            if isinstance(value, subprocess.Popen) and isinstance(value.args, list):
+                return f"`{shlex.join(value.args)[:SHOWN]}`"
             if isinstance(value, Path):
                 return str(value)
         frame = frame.f_back

@@ -84,6 +84,26 @@ def test_a_module_that_hangs_ends_and_says_where(tmp_path: Path, collections_pat
     assert free.returncode == 0, "the lock is gone with it"
 
 
+COMMAND = """
+    import sys
+    from pathlib import Path
+    sys.path.append(sys.argv[1])
+    from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _limits
+
+    def look(path):
+        _command.SystemRunner()(["sleep", "30"])
+
+    with _limits.ends_within(0.3):
+        look(Path("/etc/kubernetes/pki/ca.crt"))  # which is not what hangs
+"""
+
+
+def test_a_command_that_hangs_is_named(collections_path: Path) -> None:
+    words = [sys.executable, "-c", textwrap.dedent(COMMAND), str(collections_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=25)
+    assert json.loads(done.stdout)["msg"].endswith(": it hangs at `sleep 30`")
+
+
 def test_who_is_done_in_time_is_left_alone() -> None:
     with _limits.ends_within(0.2):
         pass
