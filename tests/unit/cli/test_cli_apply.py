@@ -385,3 +385,26 @@ def test_failures_have_their_remedy_once_and_are_not_endless(
     assert "and 180 failures more" in told
     hosts = "host-000, host-001, host-002, host-003, host-004 and 195 more"
     assert f"{hosts}: The machine is there, but nothing listens" in told
+
+
+def test_images_of_another_release_are_not_built_for_a_cluster_that_is_there(
+    world: Any,
+    machines: None,
+    recorded: Any,
+    command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run refuses it as well, and would do so after many minutes of building alone."""
+    begun = {"begun": True, "initial_node": "demo-cp-1", "fixed": {"version": "1.37.2"}}
+    (world.paths.identity / "cluster.json").write_text(json.dumps(begun))
+    world.file.write_text(world.file.read_text().replace("1.37", "1.36"))
+
+    def build(*_: Any) -> None:
+        raise AssertionError("built")
+
+    monkeypatch.setattr("kubewright.operate.converge.build", build)
+    ended = command("apply", "--yes")
+    assert ended.code == 4
+    assert "demo was made with 1.37.2" in ended.err
+    assert "Write 1.37.2 again" in ended.err
+    assert ordered(recorded) == []

@@ -11,9 +11,11 @@ from kubewright.act import Result
 from kubewright.image import ROLES, Image, build
 from kubewright.operate.agreement import Agreement
 from kubewright.operate.cluster import Cluster
+from kubewright.operate.errors import OperationError, Why
 from kubewright.operate.look import SITE
 from kubewright.operate.run import run, session
 from kubewright.operate.watch import Watch
+from kubewright.spec.version import begun_with
 from kubewright.store import images
 
 #: Lets a new cluster begin without nodes that do not answer (playbooks/site.yml).
@@ -40,8 +42,10 @@ def converge(
     ``agreement``: what the user has seen and said yes to. The cluster is held for the plays alone,
     since a build takes minutes.
 
-    :raises kubewright.operate.errors.OperationError: it is not what they agreed to any more.
+    :raises kubewright.operate.errors.OperationError: it is not what they agreed to any more, or it
+        would have to be upgraded.
     """
+    _require_own_release(cluster)
     made = _build_images(cluster, watch)
     with session(cluster, "apply", watch) as opened:
         if agreement:
@@ -50,6 +54,18 @@ def converge(
         epoch = opened.next_epoch()
         result = run(opened, cluster, watch, SITE, {"kubewright_epoch": epoch, **extra_vars})
     return Converged(result, epoch)
+
+
+def _require_own_release(cluster: Cluster) -> None:
+    """The run refuses it too, and would do so only when the images of another one are built."""
+    own = begun_with(cluster.name)
+    if own not in ("", cluster.release):
+        raise OperationError(
+            f"{cluster.file} says Kubernetes {cluster.release}, and {cluster.name} was made with "
+            f"{own}: Kubewright can't upgrade a cluster yet",
+            why=Why.REFUSED,
+            remedy=f"Write {own} again, or make another cluster. Nothing was done.",
+        )
 
 
 def _build_images(cluster: Cluster, watch: Watch) -> list[Image]:

@@ -22,6 +22,11 @@ def release(spec: Spec) -> str:
     return resolve(spec.version, spec.name)
 
 
+def begun_with(cluster: str) -> str:
+    """Return the patch release that a cluster of this name was begun with; empty where none was."""
+    return _recorded(ClusterPaths.of(cluster))
+
+
 def newer(spec: Spec) -> str:
     """Return the newest patch release that the file would mean for a new cluster, such as "1.37.3".
 
