@@ -21,6 +21,7 @@ version: "1.37"
 control_plane: {provider: static, nodes: [{name: alpha, address: 192.0.2.11}]}
 pools:
 """
+AN_ID = "6c3dac1c-f599-471e-adbe-05639d53c054"
 STATIC_POOL = "- {name: web, provider: static, nodes: [{name: beta, address: 192.0.2.12}]}\n"
 LOCAL_POOL = "- {name: web, provider: local, size: 1}\n"
 
@@ -121,10 +122,21 @@ def test_destroy_says_that_machines_of_a_pool_that_went_are_deleted(
 
 
 def test_destroy_by_id_names_it(world: Any, recorded: Any, command: Callable[..., Any]) -> None:
-    ended = command("destroy", "--yes", "--cluster-id", "an-id")
-    assert "the machines that carry the id an-id and the name demo, with all data" in ended.err
+    ended = command("destroy", "--yes", "--cluster-id", AN_ID)
+    assert f"the machines that carry the id {AN_ID} and the name demo, with all data" in ended.err
     (order,) = recorded.orders
-    assert order.extra_vars["kubewright_confirm_destroy"] == "an-id"
+    assert order.extra_vars["kubewright_confirm_destroy"] == AN_ID
+
+
+@pytest.mark.parametrize("operation", ["destroy", "reset"])
+def test_what_is_no_id_is_refused(
+    world: Any, recorded: Any, command: Callable[..., Any], operation: str
+) -> None:
+    """The name above all, which would confirm something else than what was asked for."""
+    ended = command(operation, "--yes", "--cluster-id", "demo")
+    assert ended.code == 2
+    assert "'--cluster-id': Input should be a valid UUID" in ended.err
+    assert recorded.orders == []
 
 
 def test_destroy_of_made_machines(world: Any, recorded: Any, command: Callable[..., Any]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -21,7 +22,7 @@ from kubewright.spec.own_machines import STATIC
 from kubewright.store.ownership import providers
 
 ClusterId = Annotated[
-    str | None,
+    UUID | None,
     typer.Option(
         "--cluster-id",
         help="The machines are of a cluster with this id, whose state was lost.",
@@ -49,11 +50,11 @@ def destroy(
     cluster = opened(load(file), file, out)
     out.note(_intention(cluster.spec, cluster.paths, cluster_id), style="yellow")
     out.confirm(f"Destroy {cluster.name}?", yes=yes)
-    result = operation.destroy(cluster, Terminal(out), cluster_id)
+    result = operation.destroy(cluster, Terminal(out), str(cluster_id or "") or None)
     finish(result, out, {"cluster": cluster.name}, f"{cluster.name} is gone: {work_done(result)}.")
 
 
-def _intention(spec: Spec, paths: ClusterPaths, cluster_id: str | None) -> str:
+def _intention(spec: Spec, paths: ClusterPaths, cluster_id: UUID | None) -> str:
     """Return what will be done to which machines, and to the keys."""
     if cluster_id:
         return (

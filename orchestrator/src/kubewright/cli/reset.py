@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -32,7 +33,7 @@ Nodes = Annotated[
     ),
 ]
 ClusterId = Annotated[
-    str | None,
+    UUID | None,
     typer.Option(
         "--cluster-id", help="The nodes belong to another cluster, with this id.", metavar="UUID"
     ),
@@ -57,7 +58,7 @@ def reset(
     nodes = cluster.chosen(node or [])
     out.note(_intention(cluster.spec, nodes, cluster.paths), style="yellow")
     out.confirm(f"Reset {named(nodes)}?", yes=yes)
-    result = operation.reset(cluster, Terminal(out), nodes, cluster_id)
+    result = operation.reset(cluster, Terminal(out), nodes, str(cluster_id or "") or None)
     done = f"{named(nodes)}: as before Kubewright; {work_done(result)}."
     finish(result, out, {"cluster": cluster.name, "nodes": list(nodes)}, done)
 
