@@ -51,7 +51,7 @@ lint: install ## Format, lint, types, layers, role defaults, schema
 	shellcheck tools/*.sh roles/*/files/*.sh tests/*/*.sh .ci/run
 
 # Those that fill loop devices again and again.
-DISKS := $(patsubst %,tests/unit/plugins/test_%.py,power_loss image_verified)
+DISKS := $(patsubst %,tests/unit/plugins/image/test_%.py,power_loss image_verified)
 
 .PHONY: unit
 unit: install ## Unit tests

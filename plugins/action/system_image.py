@@ -8,12 +8,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _fetch, _image
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._image import download, images
 from ansible_collections.kubewright.cluster.plugins.plugin_utils._on_node import NodeAction
 
 # What is in memory at a time of the rest of a transfer that was cut.
-SENT_BYTES = 16 * _image.PIECE_BYTES
+SENT_BYTES = 16 * images.PIECE_BYTES
 
 # Bytes a second, below which a transfer hangs: what has come of it is kept, and the next goes on.
 SLOWEST = 64 << 10
@@ -36,7 +36,7 @@ class ActionModule(NodeAction):
         if arguments.get("url"):
             try:
                 # Before a bad one, which may hold a password, is told to anybody.
-                _fetch.check_url(str(arguments["url"]))
+                download.check_url(str(arguments["url"]))
             except KubewrightError as error:
                 return {"failed": True, "changed": False, "msg": str(error)}
             # The node fetches it: nothing is sent from here.
@@ -68,8 +68,8 @@ class ActionModule(NodeAction):
             file.seek(offset)
             while offset < size and (piece := file.read(SENT_BYTES)):
                 command = (
-                    f"dd of={shlex.quote(arrived)} bs={_image.PIECE_BYTES} "
-                    f"seek={offset // _image.PIECE_BYTES} conv=notrunc"
+                    f"dd of={shlex.quote(arrived)} bs={images.PIECE_BYTES} "
+                    f"seek={offset // images.PIECE_BYTES} conv=notrunc"
                 )
                 status, _, said = self._connection.exec_command(
                     command, in_data=piece, sudoable=False

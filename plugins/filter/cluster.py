@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import inventory
 
-MODULE_UTILS = Path(__file__).resolve().parents[1] / "module_utils"
+ON_NODE = Path(__file__).resolve().parents[1] / "module_utils/_onnode"
 # How one of them names another, and what that one is called on a node.
 IMPORT = re.compile(
-    r"^from ansible_collections\.kubewright\.cluster\.plugins\.module_utils\._(\w+) import", re.M
+    r"^from ansible_collections\.kubewright\.cluster\.plugins\.module_utils\._onnode\.(\w+) import",
+    re.M,
 )
 PKI_DIRECTORY = "/etc/kubernetes/pki"
 #: As what the roles register kubeadm's result.
@@ -38,11 +39,11 @@ REPORTED = (
 
 @functools.cache
 def node_script(name: str) -> str:
-    """The text of the module_utils file `name`, which nodes run without the collection.
+    """The text of a file of ``module_utils/_onnode``, which nodes run without the collection.
 
     What it needs of another one lies beside it, as that one's name and ``.py``.
     """
-    return IMPORT.sub(r"from \1 import", (MODULE_UTILS / f"_{name}.py").read_text("utf-8"))
+    return IMPORT.sub(r"from \1 import", (ON_NODE / f"{name}.py").read_text("utf-8"))
 
 
 def wait_for_device(path: str) -> str:
@@ -67,7 +68,7 @@ def nodes(groups: Mapping[str, list[str]]) -> list[str]:
 
     `groups`: Ansible's own. Nodes are in `control_plane` and in the groups `pool_<name>`.
     """
-    return _nodes.names(groups)
+    return inventory.names(groups)
 
 
 def providers(records: Mapping[str, Mapping[str, Any]], names: list[str]) -> list[str]:
@@ -106,7 +107,7 @@ def unready(
             f"{' '.join(moved)} Nothing was changed. Give the new pool another name, or put the "
             "provider back."
         )
-    own = {name for name in names if records[name]["provider"] == _nodes.STATIC}
+    own = {name for name in names if records[name]["provider"] == inventory.STATIC}
     ready = {
         machine["name"]
         for machine in machines
@@ -163,18 +164,18 @@ def awaited(
 
 def node_address(variables: Mapping[str, Any]) -> str | None:
     """A host's own address: its machine's, else what Ansible connects to; None while unknown."""
-    address: str | None = _nodes.address(variables)
+    address: str | None = inventory.address(variables)
     return address
 
 
 def node_machine(variables: Mapping[str, Any]) -> dict[str, Any]:
     """A host's machine as its provider has it; empty while unknown."""
-    return _nodes.machine(variables)
+    return inventory.machine(variables)
 
 
 def node_labels(variables: Mapping[str, Any]) -> dict[str, str]:
     """Labels of a Node: its pool, and where its machine is (kubernetes.io's well-known names)."""
-    return _nodes.labels(variables)
+    return inventory.labels(variables)
 
 
 def api_servers(

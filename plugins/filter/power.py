@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _nodes, _quorum
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import inventory
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube.quorum import Quorum, Sight
 
 #: What is said of one machine, and of several.
 REBOOT = "reboot"
@@ -74,7 +75,7 @@ def order(
     planes = [host for host in answers if _is_plane(host, answers[host], control_planes)]
     others = [host for host in answers if host not in planes]
     if sights := _sights(etcd):
-        quorum = _quorum.Quorum.of(sights)
+        quorum = Quorum.of(sights)
         planes.sort(key=lambda host: bool(_on(quorum, [host], addresses) & quorum.maybe))
     return planes + others if operation == REBOOT else others + planes
 
@@ -130,7 +131,7 @@ def quorum_refusal(
             f"first. Where the cluster may stop, or has stopped already: -e {ALLOW}"
         )
         return "" if alone else unknown
-    quorum = _quorum.Quorum.of(sights)
+    quorum = Quorum.of(sights)
     members = _on(quorum, leaving, addresses)
     whole = members == quorum.voters
     if not quorum.ends(members) or (alone and whole):
@@ -155,18 +156,18 @@ def quorum_refusal(
 
 
 def _on(
-    quorum: _quorum.Quorum, hosts: Sequence[str], addresses: Mapping[str, str | None]
+    quorum: Quorum, hosts: Sequence[str], addresses: Mapping[str, str | None]
 ) -> frozenset[str]:
     return quorum.members({host: addresses.get(host) or "" for host in hosts})
 
 
-def _sights(etcd: Sequence[Answer]) -> list[_quorum.Sight]:
+def _sights(etcd: Sequence[Answer]) -> list[Sight]:
     return [one["members"] for one in etcd if "members" in one]
 
 
 def _is_plane(host: str, answer: Answer, control_planes: Sequence[str]) -> bool:
     role = (answer.get("membership") or {}).get("role")
-    return host in control_planes or role == _nodes.CONTROL_PLANE
+    return host in control_planes or role == inventory.CONTROL_PLANE
 
 
 def _phase(answer: Answer) -> str:

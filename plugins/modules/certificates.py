@@ -97,18 +97,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _certificates,
-    _command,
-    _fence,
-    _limits,
-    _renewal,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import renewal
+from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import certificates
 
 CLOCK_OFF = timedelta(days=1)
 
@@ -127,11 +124,11 @@ def refuse_wrong_clock(now: datetime, controller_time: float | None) -> None:
 
 
 def converge(
-    node: _renewal.Node, params: dict[str, Any], now: datetime, check_mode: bool
-) -> list[_certificates.Certificate]:
+    node: renewal.Node, params: dict[str, Any], now: datetime, check_mode: bool
+) -> list[certificates.Certificate]:
     """Renew what is due at *now*; gives what that was."""
-    found = _certificates.of_node(node.kubernetes, node.kubelet)
-    needed = _certificates.due(found, now)
+    found = certificates.of_node(node.kubernetes, node.kubelet)
+    needed = certificates.due(found, now)
     if not needed:
         return []
     refuse_wrong_clock(now, params["controller_time"])
@@ -139,19 +136,19 @@ def converge(
         return needed
     names = {one.name for one in needed}
     control_plane = params["role"] == "control_plane"
-    told = _renewal.configuration(node.name, params["address"] or "", params["documents"])
-    if names & set(_certificates.OF_KUBEADM):
-        _renewal.renew_kubeadms(node, told)
-    if _certificates.KUBELET_SERVER in names:
-        _renewal.forget_kubelets_server(node)
-    if _certificates.KUBELET_CLIENT not in names:
-        if _certificates.KUBELET_SERVER in names:
+    told = renewal.configuration(node.name, params["address"] or "", params["documents"])
+    if names & set(certificates.OF_KUBEADM):
+        renewal.renew_kubeadms(node, told)
+    if certificates.KUBELET_SERVER in names:
+        renewal.forget_kubelets_server(node)
+    if certificates.KUBELET_CLIENT not in names:
+        if certificates.KUBELET_SERVER in names:
             node.restart_kubelet()
     elif control_plane:
-        _renewal.sign_kubelets(node, told)
+        renewal.sign_kubelets(node, told)
         node.restart_kubelet()
     else:
-        _renewal.bootstrap_kubelet(node, params["server"], params["token"])
+        renewal.bootstrap_kubelet(node, params["server"], params["token"])
     return needed
 
 
@@ -181,15 +178,15 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     now = datetime.now(timezone.utc)
     try:
-        with _fence.node_lock(
-            _fence.claim_of(params),
+        with fencing.node_lock(
+            fencing.claim_of(params),
             params["lock_timeout"],
-            limit=_limits.work("certificates", params),
+            limit=limits.work("certificates", params),
             check_mode=check_mode,
         ) as fence:
-            node = _renewal.Node(
+            node = renewal.Node(
                 params["name"],
-                _command.SystemRunner(fence.pass_fds),
+                commands.SystemRunner(fence.pass_fds),
                 Path(params["binary_directory"]),
                 params["timeout"],
             )

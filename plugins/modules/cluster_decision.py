@@ -108,10 +108,10 @@ unsettled:
 from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
 from ansible_collections.kubewright.cluster.plugins.module_utils._decide.decision import decide
 from ansible_collections.kubewright.cluster.plugins.module_utils._decide.election import actor
 from ansible_collections.kubewright.cluster.plugins.module_utils._decide.situation import Situation
-from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
 
 argument_spec: dict[str, Any] = {
     "states": {"type": "dict", "required": True},

@@ -120,8 +120,12 @@ ca_cert_hash:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _bundle, _identity, _pki
-from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    bundle,
+    identity,
+    pki,
+)
 
 argument_spec: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -135,15 +139,15 @@ argument_spec: dict[str, Any] = {
 
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Read or make the identity under a lock of its parent directory."""
-    _pki.require_cryptography()
+    pki.require_cryptography()
     path = Path(params["path"])
-    outcome = _identity.ensure(
+    outcome = identity.ensure(
         path,
         params["cluster_name"],
         params["initial_node"] or "",
         begun=params["begun"],
         fixed={name: str(value) for name, value in params["fixed"].items()},
-        brought=_bundle.read(Path(params["bundle"])) if params["bundle"] else None,
+        brought=bundle.read(Path(params["bundle"])) if params["bundle"] else None,
         check_mode=check_mode,
     )
     certificate = outcome.pki["ca.crt"]
@@ -155,7 +159,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         "begun": outcome.identity.begun,
         "control_plane_pki": outcome.pki,
         "ca_certificate": certificate,
-        "ca_cert_hash": _pki.public_key_hash(certificate),
+        "ca_cert_hash": pki.public_key_hash(certificate),
         "diff": {
             "before_header": str(path),
             "after_header": str(path),

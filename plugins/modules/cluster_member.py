@@ -64,12 +64,14 @@ removed:
 
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _etcd, _fence
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import etcd
 
 KUBECTL = [
     "/opt/kubewright/bin/kubectl",
@@ -79,7 +81,7 @@ KUBECTL = [
 
 
 def refuse_to_break_quorum(
-    run: _command.Runner, leaving: _etcd.Member, members: list[_etcd.Member]
+    run: commands.Runner, leaving: etcd.Member, members: list[etcd.Member]
 ) -> None:
     """Raise when those that stay would be no majority that is healthy; learners don't vote.
 
@@ -88,9 +90,9 @@ def refuse_to_break_quorum(
     if leaving.learner:
         return
     stay = [one for one in members if one.id != leaving.id and not one.learner]
-    healthy = _etcd.healthy(run)
+    healthy = etcd.healthy(run)
     well = [member for member in stay if healthy.intersection(member.client_urls)]
-    if len(well) < _etcd.majority(len(stay)):
+    if len(well) < etcd.majority(len(stay)):
         names = ", ".join(member.title for member in stay)
         raise KubewrightError(
             f"etcd member {leaving.title} was not removed: of "
@@ -100,27 +102,27 @@ def refuse_to_break_quorum(
         )
 
 
-def find_node(run: _command.Runner, name: str) -> bool:
+def find_node(run: commands.Runner, name: str) -> bool:
     """Whether a Node of that name exists."""
     result = run([*KUBECTL, "get", "node", name, "--ignore-not-found", "--output=name"])
-    return bool(_command.check(result, "Look for the Node").stdout.strip())
+    return bool(commands.check(result, "Look for the Node").stdout.strip())
 
 
-def remove(run: _command.Runner, name: str, address: str, check_mode: bool) -> list[str]:
+def remove(run: commands.Runner, name: str, address: str, check_mode: bool) -> list[str]:
     """Remove member and Node, each if it is there. Returns what went, in words."""
     removed = []
-    members = _etcd.members(run)
-    member = _etcd.find(members, name, address)
+    members = etcd.members(run)
+    member = etcd.find(members, name, address)
     if member is not None:
         refuse_to_break_quorum(run, member, members)
         if not check_mode:
             # etcdctl takes the id in hexadecimal and prints it in decimal as JSON.
-            result = run([*_etcd.CTL, "member", "remove", format(member.id, "x")])
-            _command.check(result, "Remove the etcd member")
+            result = run([*etcd.CTL, "member", "remove", format(member.id, "x")])
+            commands.check(result, "Remove the etcd member")
         removed.append(f"etcd member {member.title}")
     if find_node(run, name):
         if not check_mode:
-            _command.check(
+            commands.check(
                 run([*KUBECTL, "delete", "node", name, "--wait=true"]), "Delete the Node"
             )
         removed.append(f"Node {name}")
@@ -142,10 +144,10 @@ def main() -> None:
     )
     params = module.params
     try:
-        with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=module.check_mode
+        with fencing.node_lock(
+            fencing.claim_of(params), params["lock_timeout"], check_mode=module.check_mode
         ) as fence:
-            run = _command.SystemRunner(fence.pass_fds)
+            run = commands.SystemRunner(fence.pass_fds)
             removed = remove(run, params["name"], params["address"], module.check_mode)
     except FORESEEN as error:
         module.fail_json(**failure(error))

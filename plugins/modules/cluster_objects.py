@@ -65,32 +65,28 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _api,
-    _command,
-    _fence,
-    _limits,
-    _objects,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client, objects
 
 
 def converge(
-    api: _api.Api, run: _command.Runner, params: dict[str, Any], check_mode: bool
+    api: client.Api, run: commands.Runner, params: dict[str, Any], check_mode: bool
 ) -> list[str]:
     """Apply what differs; gives it in words."""
-    reasons = _objects.reasons(api, params["objects"])
+    reasons = objects.reasons(api, params["objects"])
     if not reasons or check_mode:
         return reasons
     document = {"apiVersion": "v1", "kind": "List", "items": params["objects"]}
-    command = [params["kubectl"], f"--kubeconfig={_api.ADMINISTRATOR}", "apply", "--filename=-"]
+    command = [params["kubectl"], f"--kubeconfig={client.ADMINISTRATOR}", "apply", "--filename=-"]
     result = run(command, timeout=params["timeout"], stdin=json.dumps(document))
-    _command.check(result, "The objects could not be applied")
-    if left := _objects.reasons(api, params["objects"]):
+    commands.check(result, "The objects could not be applied")
+    if left := objects.reasons(api, params["objects"]):
         raise KubewrightError(
             f"After kubectl apply still: {'; '.join(left)}. Does a controller or an admission "
             "webhook of the cluster change them back, or does the API write a value in another "
@@ -117,15 +113,15 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         with (
-            _fence.node_lock(
-                _fence.claim_of(params),
+            fencing.node_lock(
+                fencing.claim_of(params),
                 params["lock_timeout"],
-                limit=_limits.work("cluster_objects", params),
+                limit=limits.work("cluster_objects", params),
                 check_mode=check_mode,
             ) as fence,
-            _api.as_administrator(params["api_servers"], params["api_name"]) as api,
+            client.as_administrator(params["api_servers"], params["api_name"]) as api,
         ):
-            reasons = converge(api, _command.SystemRunner(fence.pass_fds), params, check_mode)
+            reasons = converge(api, commands.SystemRunner(fence.pass_fds), params, check_mode)
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:

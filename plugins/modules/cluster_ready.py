@@ -60,12 +60,13 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _limits
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client
 
 #: Seconds between two looks: a look costs the API server a millisecond.
 POLL = 0.5
@@ -75,7 +76,7 @@ CSI_NODES = "/apis/storage.k8s.io/v1/csinodes"
 DNS = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
 
 
-def missing(api: _api.Api, nodes: list[str], dns: bool) -> list[str]:
+def missing(api: client.Api, nodes: list[str], dns: bool) -> list[str]:
     """What is not ready now, in words."""
     listed = api.request("GET", "/api/v1/nodes")["items"]
     live = {item["metadata"]["name"]: item for item in listed}
@@ -96,7 +97,7 @@ def missing(api: _api.Api, nodes: list[str], dns: bool) -> list[str]:
 def _node_trouble(name: str, item: dict[str, Any] | None, started: bool) -> str:
     if item is None:
         return f"{name} has not registered"
-    if _api.conditions(item).get("Ready") == "True":
+    if client.conditions(item).get("Ready") == "True":
         return "" if started else f"the kubelet of {name} is still starting (it has no CSINode)"
     said = next(
         (
@@ -109,15 +110,15 @@ def _node_trouble(name: str, item: dict[str, Any] | None, started: bool) -> str:
     return f"{name} is not Ready" + (f" ({said})" if said else "")
 
 
-def left(api: _api.Api, params: dict[str, Any]) -> list[str]:
+def left(api: client.Api, params: dict[str, Any]) -> list[str]:
     """What is not ready yet, and an API that does not answer is part of that."""
     try:
         return missing(api, params["nodes"], params["dns"])
-    except (_api.ApiUnreachable, _api.ApiError) as error:
+    except (client.ApiUnreachable, client.ApiError) as error:
         return [str(error)]
 
 
-def wait(api: _api.Api, params: dict[str, Any]) -> None:
+def wait(api: client.Api, params: dict[str, Any]) -> None:
     """Return when nothing is missing; `KubewrightError` says what is when time has run out."""
     end = time.monotonic() + params["timeout"]
     while True:
@@ -147,8 +148,8 @@ def main() -> None:
     params = module.params
     try:
         with (
-            _limits.ends_within(_limits.work("cluster_ready", params)),
-            _api.as_administrator(params["api_servers"], params["api_name"]) as api,
+            limits.ends_within(limits.work("cluster_ready", params)),
+            client.as_administrator(params["api_servers"], params["api_name"]) as api,
         ):
             if module.check_mode:
                 module.exit_json(changed=False, missing=left(api, params))

@@ -75,12 +75,9 @@ providers:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _atomic,
-    _identity,
-    _record,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity, record
 
 argument_spec: dict[str, Any] = {
     "directory": {"type": "path", "required": True},
@@ -95,22 +92,22 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     directory = Path(params["directory"])
     news = (params["cluster_file"] or "", params["cluster_id"] or "", params["providers"])
     writes = any(news) and not check_mode
-    with _identity.locked(directory, not writes):
-        found = _record.read(directory)
-        known = found or _record.older(directory)
-        record = known.with_more(*news)
-        changed = any(news) and record != found
-        path = directory / _record.DOCUMENT
+    with identity.locked(directory, not writes):
+        found = record.read(directory)
+        known = found or record.older(directory)
+        kept = known.with_more(*news)
+        changed = any(news) and kept != found
+        path = directory / record.DOCUMENT
         if changed and writes:
-            _atomic.write_file(path, record.text().encode(), mode=0o600)
+            atomic.write_file(path, kept.text().encode(), mode=0o600)
     return {
         "changed": changed,
-        "file": record.file,
-        "ids": list(record.ids),
-        "providers": list(record.providers),
+        "file": kept.file,
+        "ids": list(kept.ids),
+        "providers": list(kept.providers),
         "diff": {
             "before": found.text() if found else "",
-            "after": record.text() if changed or found else "",
+            "after": kept.text() if changed or found else "",
             "before_header": str(path),
             "after_header": str(path),
         },

@@ -70,13 +70,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _command,
-    _containers,
-    _fence,
-    _limits,
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._image import containers
 
 
 def main() -> None:
@@ -94,27 +94,27 @@ def main() -> None:
     )
     params, check_mode = module.params, module.check_mode
     root = Path(params["root"])
-    missing: _containers.Missing | None
+    missing: containers.Missing | None
     try:
-        with _fence.node_lock(
-            _fence.claim_of(params),
+        with fencing.node_lock(
+            fencing.claim_of(params),
             params["lock_timeout"],
-            limit=_limits.work("container_images", params),
+            limit=limits.work("container_images", params),
             check_mode=check_mode,
             scope="images",
         ) as fence:
-            containerd = _containers.Containerd(
+            containerd = containers.Containerd(
                 root / "bin" / "ctr",
                 params["address"],
-                _command.SystemRunner(fence.pass_fds),
+                commands.SystemRunner(fence.pass_fds),
                 params["timeout"],
             )
             if check_mode:
-                missing = _containers.predicted(root, containerd)
+                missing = containers.predicted(root, containerd)
             else:
-                images = _containers.read_manifest(root)
+                images = containers.read_manifest(root)
                 missing = containerd.missing(images)
-                if missing != _containers.Missing((), ()):
+                if missing != containers.Missing((), ()):
                     containerd.bring(missing, images)
     except FORESEEN as error:
         module.fail_json(**failure(error))

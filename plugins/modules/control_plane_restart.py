@@ -64,28 +64,33 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _api,
-    _atomic,
-    _certificates,
-    _command,
-    _fence,
-    _limits,
-    _renewal,
-    _static_pods,
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import (
+    atomic,
+    commands,
+    limits,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
+    client,
+    renewal,
+    static_pods,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import certificates
 
 
-def converge(pods: _static_pods.StaticPods, record: Path, check_mode: bool) -> list[str]:
+def converge(pods: static_pods.StaticPods, record: Path, check_mode: bool) -> list[str]:
     """Restart what is older than the renewal on *record*; gives what that is."""
     if not record.exists():
         return []
     if not check_mode:
-        pods.restart(_renewal.renewed_at(record))
-        _atomic.remove_if_there(record)
-        _atomic.fsync_directory(record.parent)
-    return [_static_pods.API_SERVER, *_static_pods.OTHERS]
+        pods.restart(renewal.renewed_at(record))
+        atomic.remove_if_there(record)
+        atomic.fsync_directory(record.parent)
+    return [static_pods.API_SERVER, *static_pods.OTHERS]
 
 
 def main() -> None:
@@ -103,20 +108,20 @@ def main() -> None:
     )
     params: dict[str, Any] = module.params
     try:
-        with _fence.node_lock(
-            _fence.claim_of(params),
+        with fencing.node_lock(
+            fencing.claim_of(params),
             params["lock_timeout"],
-            limit=_limits.work("control_plane_restart", params),
+            limit=limits.work("control_plane_restart", params),
             check_mode=module.check_mode,
         ) as fence:
-            pods = _static_pods.StaticPods(
-                _command.SystemRunner(fence.pass_fds),
+            pods = static_pods.StaticPods(
+                commands.SystemRunner(fence.pass_fds),
                 Path(params["binary_directory"]),
                 params["address"],
-                _api.CA,
+                client.CA,
                 params["timeout"],
             )
-            restarted = converge(pods, _certificates.RENEWAL, module.check_mode)
+            restarted = converge(pods, certificates.RENEWAL, module.check_mode)
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:

@@ -47,14 +47,18 @@ members:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command, _etcd, _limits
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import etcd
 
 
-def run(command: _command.Runner) -> list[dict[str, Any]]:
+def run(command: commands.Runner) -> list[dict[str, Any]]:
     """All members, as the module returns them."""
-    listed = _etcd.members(command)
-    healthy = _etcd.healthy(command)
+    listed = etcd.members(command)
+    healthy = etcd.healthy(command)
     return [
         {
             "name": member.title,
@@ -70,8 +74,8 @@ def main() -> None:
     """Ask, and answer."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     try:
-        with _limits.ends_within(_limits.work("etcd_info", module.params)):
-            found = run(_command.SystemRunner())
+        with limits.ends_within(limits.work("etcd_info", module.params)):
+            found = run(commands.SystemRunner())
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:

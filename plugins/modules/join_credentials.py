@@ -85,19 +85,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _command,
-    _fence,
-    _join,
-    _limits,
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import bootstrap
 
 
-def converge(tokens: _join.Tokens, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def converge(tokens: bootstrap.Tokens, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Make or delete; gives changed, token and token_id."""
     if params["state"] == "present":
-        token = _join.PLACEHOLDER if check_mode else tokens.create(params["ttl_minutes"])
+        token = bootstrap.PLACEHOLDER if check_mode else tokens.create(params["ttl_minutes"])
         return {"changed": True, "token": token, "token_id": token.split(".")[0]}
     token_id = params["token_id"]
     changed = tokens.exists(token_id) if check_mode else tokens.delete(token_id)
@@ -123,16 +123,16 @@ def main() -> None:
     )
     params, check_mode = module.params, module.check_mode
     try:
-        with _fence.node_lock(
-            _fence.claim_of(params),
+        with fencing.node_lock(
+            fencing.claim_of(params),
             params["lock_timeout"],
-            limit=_limits.work("join_credentials", params),
+            limit=limits.work("join_credentials", params),
             check_mode=check_mode,
         ) as fence:
-            tokens = _join.Tokens(
+            tokens = bootstrap.Tokens(
                 Path(params["kubeadm"]),
                 Path(params["kubeconfig"]),
-                _command.SystemRunner(fence.pass_fds),
+                commands.SystemRunner(fence.pass_fds),
                 params["timeout"],
             )
             result = converge(tokens, params, check_mode)

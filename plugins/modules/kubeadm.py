@@ -134,20 +134,21 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _before,
-    _command,
-    _fence,
-    _kubeadm,
-    _kubelet,
-    _limits,
-    _pod_network,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
+    kubeadm_config,
+    kubelet,
+    memberships,
+    pod_network,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._machine import before
 
 CONFIGURATION_DIRECTORY = Path("/run/kubewright")
 ETCD_DATA = Path("/var/lib/etcd")
@@ -172,10 +173,10 @@ def configuration_file(content: str) -> Iterator[Path]:
 class Kubeadm:
     """The node's kubeadm; it is given the node's lock, which is held until kubeadm has ended."""
 
-    def __init__(self, module: AnsibleModule, fence: _fence.Fence) -> None:
+    def __init__(self, module: AnsibleModule, fence: fencing.Fence) -> None:
         self.params = module.params
         self.check_mode = module.check_mode
-        self.runner = _command.SystemRunner(fence.pass_fds)
+        self.runner = commands.SystemRunner(fence.pass_fds)
 
     def run(
         self, arguments: list[str], secret_values: list[str], needs_kubelet: bool = True
@@ -189,7 +190,7 @@ class Kubeadm:
         directory = self.params["binary_directory"]
         command = [
             "env",
-            f"PATH={directory}:{_command.ADMIN_PATH}",
+            f"PATH={directory}:{commands.ADMIN_PATH}",
             f"{directory}/kubeadm",
             *arguments,
         ]
@@ -202,7 +203,9 @@ class Kubeadm:
         result = self.runner(command, timeout=timeout, watch=watch)
         if result.rc != 0:
             watch()
-            said = _kubeadm.without_secrets(f"{result.stdout}\n{result.stderr}", secret_values)
+            said = kubeadm_config.without_secrets(
+                f"{result.stdout}\n{result.stderr}", secret_values
+            )
             raise KubewrightError(
                 f"kubeadm {arguments[0]} failed with status {result.rc}. Its last lines:\n"
                 + "\n".join(said.strip().splitlines()[-LAST_LINES:])
@@ -212,9 +215,9 @@ class Kubeadm:
 
     def refuse_dying_kubelet(self, since: float) -> None:
         """Raise, with its own reason, where systemd has started the kubelet again and again."""
-        unit = _kubelet.unit_of(self.runner)
+        unit = kubelet.unit_of(self.runner)
         now, monotonic = time.time(), time.monotonic_ns() // 1000
-        if died := _kubelet.loop(self.runner, unit, now, monotonic, since):
+        if died := kubelet.loop(self.runner, unit, now, monotonic, since):
             raise KubewrightError(
                 f"kubeadm was stopped, since {died}. Correct the kubelet's settings "
                 "(kubelet_args in cluster.yml), then run the same again. `journalctl -u kubelet` "
@@ -224,32 +227,32 @@ class Kubeadm:
     def restart_kubelet(self) -> None:
         """Restart the kubelet; pods run on."""
         result = self.runner(["systemctl", "restart", "kubelet.service"], timeout=60)
-        _command.check(result, "kubelet could not be restarted")
+        commands.check(result, "kubelet could not be restarted")
 
 
 def initialise(kubeadm: Kubeadm, again: bool) -> None:
     """Run kubeadm init, also over the remains of one that was cut."""
     params = kubeadm.params
-    token = _kubeadm.bootstrap_token()
-    documents = _kubeadm.init_documents(params["node"], params["documents"], token, again)
-    _kubeadm.write_membership("started", "init", params["role"], params["cluster_id"])
-    _kubeadm.lay_kubelet_conf()
-    with configuration_file(_kubeadm.as_yaml(documents)) as path:
+    token = kubeadm_config.bootstrap_token()
+    documents = kubeadm_config.init_documents(params["node"], params["documents"], token, again)
+    memberships.write_membership("started", "init", params["role"], params["cluster_id"])
+    memberships.lay_kubelet_conf()
+    with configuration_file(kubeadm_config.as_yaml(documents)) as path:
         kubeadm.run(["init", "--config", str(path)], [token])
-    _kubeadm.write_membership("finished", "init", params["role"], params["cluster_id"])
+    memberships.write_membership("finished", "init", params["role"], params["cluster_id"])
 
 
 def join(kubeadm: Kubeadm) -> None:
     """Run kubeadm join on a node that holds nothing of an earlier one."""
     params = kubeadm.params
-    documents = _kubeadm.join_documents(
+    documents = kubeadm_config.join_documents(
         params["node"], params["role"], params["discovery"], params["token"]
     )
-    _kubeadm.write_membership("started", "join", params["role"], params["cluster_id"])
-    _kubeadm.lay_kubelet_conf()
-    with configuration_file(_kubeadm.as_yaml(documents)) as path:
+    memberships.write_membership("started", "join", params["role"], params["cluster_id"])
+    memberships.lay_kubelet_conf()
+    with configuration_file(kubeadm_config.as_yaml(documents)) as path:
         kubeadm.run(["join", "--config", str(path)], [params["token"]])
-    _kubeadm.write_membership("finished", "join", params["role"], params["cluster_id"])
+    memberships.write_membership("finished", "join", params["role"], params["cluster_id"])
     if params["role"] == "control_plane":
         # Its kubelet has asked this node's own API server since long before that was there, with
         # pauses that have grown to half a minute. Started anew it asks at once.
@@ -258,7 +261,7 @@ def join(kubeadm: Kubeadm) -> None:
 
 def reset(kubeadm: Kubeadm) -> None:
     """Take Kubernetes off this node; its etcd member must be out of the cluster before."""
-    socket = _kubeadm.CRI_SOCKET
+    socket = kubeadm_config.CRI_SOCKET
     kubeadm.run(
         [
             "reset",
@@ -271,18 +274,18 @@ def reset(kubeadm: Kubeadm) -> None:
         [],
         needs_kubelet=False,
     )
-    _pod_network.forget(kubeadm.runner)
+    pod_network.forget(kubeadm.runner)
     if ETCD_DATA.exists():
         shutil.rmtree(ETCD_DATA)
-    _kubeadm.remove_membership()
+    memberships.remove_membership()
 
 
 def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
     """Do what is missing. Returns (changed, phase before, phase after)."""
     params = kubeadm.params
-    now = _kubeadm.read_membership()
+    now = memberships.read_membership()
     if now.cluster_id is not None and now.cluster_id != params["cluster_id"]:
-        raise _kubeadm.ForeignCluster(
+        raise memberships.ForeignCluster(
             f"This node belongs to the cluster with id {now.cluster_id}, not to "
             f"{params['cluster_id']}. Reset it first, or name another machine."
         )
@@ -293,7 +296,7 @@ def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
         return True, now.phase, wanted
     if params["state"] != "absent":
         # Those of modules that were loaded since; the kubelet and kube-proxy change some.
-        _before.complete(_fence.EPOCH_PATH.parent)
+        before.complete(claims.EPOCH_PATH.parent)
     if params["state"] == "absent":
         reset(kubeadm)
     elif params["state"] == "initialised":
@@ -350,10 +353,10 @@ def main() -> None:
     )
     lock_timeout = module.params["lock_timeout"]
     try:
-        with _fence.node_lock(
-            _fence.claim_of(module.params),
+        with fencing.node_lock(
+            fencing.claim_of(module.params),
             lock_timeout,
-            limit=_limits.work("kubeadm", module.params),
+            limit=limits.work("kubeadm", module.params),
             check_mode=module.check_mode,
         ) as fence:
             changed, before, after = converge(Kubeadm(module, fence))

@@ -104,18 +104,18 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _atomic,
-    _identity,
-    _kubeconfig,
-    _pki,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     message,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    identity,
+    kubeconfig,
+    pki,
+)
 
 argument_spec: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -133,7 +133,7 @@ argument_spec: dict[str, Any] = {
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Bring the file about; gives the module's result."""
     try:
-        _pki.require_cryptography()
+        pki.require_cryptography()
         return converge(params, check_mode)
     except FORESEEN as error:
         raise KubewrightError(f"{params['path']} was not written. {message(error)}") from error
@@ -141,13 +141,13 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def converge(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Render, compare and write; gives the module's result."""
-    path, identity = Path(params["path"]), Path(params["identity_path"])
-    if check_mode and not identity.exists():  # an earlier task of the same run would make it
+    path, source = Path(params["path"]), Path(params["identity_path"])
+    if check_mode and not source.exists():  # an earlier task of the same run would make it
         return {"changed": True, "path": str(path), "expires_at": None, "renewed": "there was none"}
-    _document, pki = _identity.read(identity)
-    authority = _pki.Pair(pki["ca.crt"], pki["ca.key"])
-    subject = _pki.Subject(params["user"], tuple(params["groups"]))
-    target = _kubeconfig.Target(
+    _document, files = identity.read(source)
+    authority = pki.Pair(files["ca.crt"], files["ca.key"])
+    subject = pki.Subject(params["user"], tuple(params["groups"]))
+    target = kubeconfig.Target(
         params["cluster_name"],
         params["server"],
         params["tls_server_name"] or "",
@@ -156,28 +156,28 @@ def converge(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     )
     now = datetime.datetime.now(datetime.timezone.utc)
     before = path.read_text("utf-8", "replace") if path.is_file() else None
-    client, renewed = _kubeconfig.client_in(before or ""), "there was none"
+    client, renewed = kubeconfig.client_in(before or ""), "there was none"
     if client is not None:
         days_left = min(params["renew_days"], params["validity_days"] / 3)
-        renewed = _pki.why_renew(client, authority.certificate, subject, now, days_left)
+        renewed = pki.why_renew(client, authority.certificate, subject, now, days_left)
     if client is None or renewed:
-        client = _pki.make_client(authority, subject, params["validity_days"], now)
-    after = _kubeconfig.render(target, client)
+        client = pki.make_client(authority, subject, params["validity_days"], now)
+    after = kubeconfig.render(target, client)
     open_mode = before is not None and stat.S_IMODE(path.stat().st_mode) != 0o600
     changed = before != after or open_mode
     if changed and not check_mode:
-        _atomic.make_directories(path.parent)
-        _atomic.write_file(path, after.encode(), mode=0o600)
+        atomic.make_directories(path.parent)
+        atomic.write_file(path, after.encode(), mode=0o600)
     return {
         "changed": changed,
         "path": str(path),
-        "expires_at": _pki.expires_at(client.certificate).isoformat(),
+        "expires_at": pki.expires_at(client.certificate).isoformat(),
         "renewed": renewed,
         "diff": {
             "before_header": str(path),
             "after_header": str(path),
-            "before": _kubeconfig.without_key(before or ""),
-            "after": _kubeconfig.without_key(after)
+            "before": kubeconfig.without_key(before or ""),
+            "after": kubeconfig.without_key(after)
             + (f"# new client certificate: {renewed}\n" if renewed else ""),
         },
     }

@@ -97,36 +97,38 @@ reasons:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _command,
-    _fence,
-    _kubeadm,
-    _kubelet,
-    _kubelet_settings,
-    _limits,
-    _services,
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
+    kubelet,
+    kubelet_settings,
+    memberships,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._services import systemctl
 
 
-def converge(params: dict[str, Any], run: _command.Runner, check_mode: bool) -> dict[str, Any]:
+def converge(params: dict[str, Any], run: commands.Runner, check_mode: bool) -> dict[str, Any]:
     """Write, restart, watch; gives the module's result."""
-    joined = _kubeadm.read_membership().phase == "joined"
-    entries = _kubelet_settings.entries(params["files"], params["flags"] if joined else {})
-    watch = _kubelet.Watch(
+    joined = memberships.read_membership().phase == "joined"
+    entries = kubelet_settings.entries(params["files"], params["flags"] if joined else {})
+    watch = kubelet.Watch(
         run,
         name=params["node"],
         api_servers=params["api_servers"],
         api_name=params["api_name"],
         seconds=params["timeout"],
     )
-    changed = _kubelet_settings.paths(entries)
-    services = _services.Services(run, params["timeout"], check_mode, frozenset(changed))
-    settings = _kubelet_settings.Settings(services, watch, joined)
+    changed = kubelet_settings.paths(entries)
+    services = systemctl.Services(run, params["timeout"], check_mode, frozenset(changed))
+    settings = kubelet_settings.Settings(services, watch, joined)
     started = joined and params["started"]
     # Who is told to start it keeps its Node as well.
-    again = _kubelet.UNREGISTERED if started and not watch.see().registered else ""
-    want = _kubelet_settings.wanted(entries, started)
+    again = kubelet.UNREGISTERED if started and not watch.see().registered else ""
+    want = kubelet_settings.wanted(entries, started)
     changes, report, reasons = settings.converge(entries, want, again)
     acted = any(report.actions().values())
     return {
@@ -157,13 +159,13 @@ def main() -> None:
     )
     params, check_mode = module.params, module.check_mode
     try:
-        with _fence.node_lock(
-            _fence.claim_of(params),
+        with fencing.node_lock(
+            fencing.claim_of(params),
             params["lock_timeout"],
-            limit=_limits.work("kubelet", params),
+            limit=limits.work("kubelet", params),
             check_mode=check_mode,
         ) as fence:
-            result = converge(params, _command.SystemRunner(fence.pass_fds), check_mode)
+            result = converge(params, commands.SystemRunner(fence.pass_fds), check_mode)
     except FORESEEN as error:
         module.fail_json(**failure(error))
     if not module._diff:

@@ -77,9 +77,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _atomic, _machines
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import machines
 
 
 def text_of(path: Path) -> str:
@@ -96,7 +97,7 @@ def write(directory: Path, machines_json: str, known_hosts: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
     for name, text in (("known_hosts", known_hosts), ("machines.json", machines_json)):
-        _atomic.write_file(directory / name, text.encode(), mode=0o600)
+        atomic.write_file(directory / name, text.encode(), mode=0o600)
 
 
 argument_spec: dict[str, Any] = {
@@ -109,24 +110,24 @@ argument_spec: dict[str, Any] = {
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Check, compare and write."""
     directory, cluster = Path(params["directory"]), params["cluster"]
-    machines = _machines.validated(params["machines"])
-    known_hosts = _machines.known_hosts(machines)
-    before = _machines.machines_of(text_of(directory / "machines.json"), cluster)
-    changed = before != machines or text_of(directory / "known_hosts") != known_hosts
+    listed = machines.validated(params["machines"])
+    known_hosts = machines.known_hosts(listed)
+    before = machines.machines_of(text_of(directory / "machines.json"), cluster)
+    changed = before != listed or text_of(directory / "known_hosts") != known_hosts
     if not check_mode:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         try:
-            write(directory, _machines.machines_json(cluster, now, machines), known_hosts)
+            write(directory, machines.machines_json(cluster, now, listed), known_hosts)
         except OSError as error:
             raise KubewrightError(f"Can't write in {directory}: {error}.") from error
     lines = [
         json.dumps(value, indent=2) + "\n" if value is not None else ""
-        for value in (before, machines)
+        for value in (before, listed)
     ]
     header = str(directory / "machines.json")
     return {
         "changed": changed,
-        "machines": machines,
+        "machines": listed,
         "diff": {
             "before": lines[0],
             "after": lines[1],

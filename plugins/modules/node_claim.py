@@ -48,9 +48,14 @@ boot:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _node
-from ansible_collections.kubewright.cluster.plugins.module_utils._claim import Claim
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.claims import Claim
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._machine import facts
 
 
 def told(claim: Claim) -> str:
@@ -70,16 +75,16 @@ def main() -> None:
     )
     params: dict[str, Any] = module.params
     try:
-        claim = _fence.claim_of(params)
-        before = _fence.read_claim()
+        claim = fencing.claim_of(params)
+        before = fencing.read_claim()
         # Who has written nothing yet also records what the machine was before.
-        writes = _fence.EPOCH_PATH.exists() and not module.check_mode
-        with _fence.node_lock(claim, params["lock_timeout"], check_mode=not writes, opens=False):
-            boot = _node.boot()
+        writes = claims.EPOCH_PATH.exists() and not module.check_mode
+        with fencing.node_lock(claim, params["lock_timeout"], check_mode=not writes, opens=False):
+            boot = facts.boot()
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:
-        after = claim if claim and _fence.EPOCH_PATH.exists() else before
+        after = claim if claim and claims.EPOCH_PATH.exists() else before
         # Whose a node is, is the run's own affair: this alone has changed nothing.
         diff = {"before": told(before), "after": told(after)}
         module.exit_json(changed=False, boot=boot, diff=diff)

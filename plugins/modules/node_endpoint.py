@@ -62,38 +62,37 @@ reasons:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _api,
-    _command,
-    _endpoint,
-    _fence,
-    _sealed,
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing, sealed
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client, endpoint
 
 UNIT = "kubelet.service"
 
 
-def converge(params: dict[str, Any], run: _command.Runner, check_mode: bool) -> list[str]:
+def converge(params: dict[str, Any], run: commands.Runner, check_mode: bool) -> list[str]:
     """Replace the name wherever it is; gives where it was.
 
     The kubelet's file is the last: as long as it names the host, a run that was cut is done again.
     """
     name, address = params["name"], params["address"]
-    found, there = _endpoint.reasons(name), _endpoint.by_name(name)
+    found, there = endpoint.reasons(name), endpoint.by_name(name)
     if check_mode or not there:
         return found
-    if _api.ADMINISTRATOR.is_file():
-        with _api.as_administrator(params["api_servers"], name) as api:
-            found += _endpoint.lead_cluster(api, name, address)
-    _sealed.open_for_this_process()
+    if client.ADMINISTRATOR.is_file():
+        with client.as_administrator(params["api_servers"], name) as api:
+            found += endpoint.lead_cluster(api, name, address)
+    sealed.open_for_this_process()
     # Stopped meanwhile: one that was not restarted after a cut would go on with the name.
-    if kubelet := _endpoint.KUBELET in there:
-        _command.check(run(["systemctl", "stop", UNIT]), "Stopping the kubelet failed")
+    if kubelet := endpoint.KUBELET in there:
+        commands.check(run(["systemctl", "stop", UNIT]), "Stopping the kubelet failed")
     for one in there:
-        _endpoint.lead(one, name, address)
+        endpoint.lead(one, name, address)
     if kubelet:
-        _command.check(run(["systemctl", "start", UNIT]), "Starting the kubelet failed")
+        commands.check(run(["systemctl", "start", UNIT]), "Starting the kubelet failed")
     return found
 
 
@@ -112,10 +111,10 @@ def main() -> None:
     )
     params, check_mode = module.params, module.check_mode
     try:
-        with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+        with fencing.node_lock(
+            fencing.claim_of(params), params["lock_timeout"], check_mode=check_mode
         ) as fence:
-            found = converge(params, _command.SystemRunner(fence.pass_fds), check_mode)
+            found = converge(params, commands.SystemRunner(fence.pass_fds), check_mode)
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:

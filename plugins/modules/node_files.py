@@ -132,8 +132,12 @@ paths:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import _fence, _files
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._files import differences, options
 
 
 def without_content(params: dict[str, Any]) -> dict[str, Any]:
@@ -182,13 +186,13 @@ def main() -> None:
     params = module.params
     invocation = {"module_args": without_content(params)}
     try:
-        desired = _files.parse(params["files"], params["secrets"])
-        with _fence.node_lock(
-            _fence.claim_of(params), params["lock_timeout"], check_mode=module.check_mode
+        desired = options.parse(params["files"], params["secrets"])
+        with fencing.node_lock(
+            fencing.claim_of(params), params["lock_timeout"], check_mode=module.check_mode
         ):
-            changes = _files.differences(desired)
+            changes = differences.find(desired)
             if not module.check_mode:
-                _files.apply(changes)
+                differences.apply(changes)
     except FORESEEN as error:
         module.fail_json(**failure(error), invocation=invocation)
     result: dict[str, Any] = {

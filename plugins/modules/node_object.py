@@ -101,33 +101,30 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _api,
-    _fence,
-    _labels,
-    _node_object,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import labels
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client, node_object
 
 #: The kubelet writes to its Node too. Each try begins with what is there then.
 TRIES = 5
 CONFLICT = 409
 
 
-def credentials(params: dict[str, Any]) -> AbstractContextManager[_api.Api]:
+def credentials(params: dict[str, Any]) -> AbstractContextManager[client.Api]:
     """The API as the administrator where that is possible, else as the kubelet."""
-    speak = _api.as_administrator if _api.ADMINISTRATOR.is_file() else _api.as_kubelet
+    speak = client.as_administrator if client.ADMINISTRATOR.is_file() else client.as_kubelet
     return speak(params["api_servers"], params["api_name"])
 
 
-def converge(api: _api.Api, params: dict[str, Any], check_mode: bool) -> list[str]:
+def converge(api: client.Api, params: dict[str, Any], check_mode: bool) -> list[str]:
     """Add what is missing; gives it in words."""
-    path, labels, taints = _api.node_path(params["name"]), params["labels"], params["taints"]
-    _labels.check(labels)
+    path, desired, taints = client.node_path(params["name"]), params["labels"], params["taints"]
+    labels.check(desired)
     for tried in range(1, TRIES + 1):
         live = api.get(path)
         if live is None and params["create"] is not None:
@@ -139,13 +136,13 @@ def converge(api: _api.Api, params: dict[str, Any], check_mode: bool) -> list[st
                 f"The cluster has no Node {params['name']}. Is the kubelet up? "
                 "`systemctl status kubelet` on the node."
             )
-        reasons = _node_object.reasons(live, labels, taints)
+        reasons = node_object.reasons(live, desired, taints)
         if not reasons or check_mode:
             return reasons
-        body = _node_object.patch(live, labels, taints)
+        body = node_object.patch(live, desired, taints)
         try:
             api.request("PATCH", path, body, "application/merge-patch+json")
-        except _api.ApiError as error:
+        except client.ApiError as error:
             if error.status != CONFLICT or tried == TRIES:
                 raise
         else:
@@ -153,17 +150,17 @@ def converge(api: _api.Api, params: dict[str, Any], check_mode: bool) -> list[st
     return []
 
 
-def create(api: _api.Api, params: dict[str, Any]) -> bool:
+def create(api: client.Api, params: dict[str, Any]) -> bool:
     """Make the Node; False where the kubelet has just done so itself."""
     wanted = params["create"]
-    others = api.request("GET", _api.NODES)["items"]
-    networks = wanted["pod_networks"] if _node_object.free(wanted["pod_networks"], others) else []
-    body = _node_object.new(
+    others = api.request("GET", client.NODES)["items"]
+    networks = wanted["pod_networks"] if node_object.free(wanted["pod_networks"], others) else []
+    body = node_object.new(
         params["name"], params["labels"], params["taints"], wanted["provider_id"], networks
     )
     try:
-        api.request("POST", _api.NODES, body)
-    except _api.ApiError as error:
+        api.request("POST", client.NODES, body)
+    except client.ApiError as error:
         if error.status != CONFLICT:
             raise
         return False
@@ -208,8 +205,8 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         with (
-            _fence.node_lock(
-                _fence.claim_of(params), params["lock_timeout"], check_mode=check_mode
+            fencing.node_lock(
+                fencing.claim_of(params), params["lock_timeout"], check_mode=check_mode
             ),
             credentials(params) as api,
         ):

@@ -70,19 +70,17 @@ import sys
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _before,
-    _command,
-    _fence,
-    _kubeadm,
-    _limits,
-    _reset,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import memberships
+from ansible_collections.kubewright.cluster.plugins.module_utils._machine import before
+from ansible_collections.kubewright.cluster.plugins.module_utils._reset import steps
 
 
 def running_from() -> frozenset[str]:
@@ -92,13 +90,13 @@ def running_from() -> frozenset[str]:
     )
 
 
-def read_membership(cluster_id: str | None, warnings: list[str]) -> _kubeadm.Membership:
+def read_membership(cluster_id: str | None, warnings: list[str]) -> memberships.Membership:
     """What the node is; raises for one of another cluster, and warns of a damaged record."""
     try:
-        now = _kubeadm.read_membership()
-    except _kubeadm.DamagedRecord as error:
+        now = memberships.read_membership()
+    except memberships.DamagedRecord as error:
         warnings.append(f"{error} The node was reset all the same.")
-        return _kubeadm.Membership("partial")
+        return memberships.Membership("partial")
     if cluster_id and now.cluster_id not in (None, cluster_id):
         raise KubewrightError(
             f"This node belongs to the cluster with id {now.cluster_id}, not to {cluster_id}. "
@@ -115,18 +113,20 @@ def leave(cluster_id: str | None, check_mode: bool, warnings: list[str]) -> bool
     return now.phase == "joined"
 
 
-def mark(now: _kubeadm.Membership) -> None:
+def mark(now: memberships.Membership) -> None:
     """Record that the node is half of one: where a reset was cut, an apply joins it anew."""
     if now.phase == "joined":
-        _kubeadm.write_membership("started", str(now.operation), str(now.role), str(now.cluster_id))
+        memberships.write_membership(
+            "started", str(now.operation), str(now.role), str(now.cluster_id)
+        )
 
 
 def reset(
-    machine: _before.Machine, cluster_id: str | None, check_mode: bool, warnings: list[str]
+    machine: before.Machine, cluster_id: str | None, check_mode: bool, warnings: list[str]
 ) -> list[str]:
     """Everything, to the last record; gives what went. *warnings* gets what is to be said."""
     now = read_membership(cluster_id, warnings)
-    job = _reset.Reset(machine, running_from())
+    job = steps.Reset(machine, running_from())
     if not check_mode:
         mark(now)
     report = job.converge(check_mode)
@@ -155,27 +155,27 @@ def main() -> None:
     warnings: list[str] = []
     try:
         # Asked before the fence writes its records.
-        is_node = _reset.is_node(_fence.EPOCH_PATH.parent)
+        is_node = steps.is_node(claims.EPOCH_PATH.parent)
         with (
-            _fence.node_lock(
-                _fence.claim_of(params),
+            fencing.node_lock(
+                fencing.claim_of(params),
                 params["lock_timeout"],
-                limit=_limits.work("node_reset", params),
+                limit=limits.work("node_reset", params),
                 check_mode=check_mode,
                 writes=is_node,
                 opens=False,
             ) as fence,
-            _fence.node_lock(
+            fencing.node_lock(
                 None,
                 params["lock_timeout"],
-                limit=_limits.work("node_reset", params),
+                limit=limits.work("node_reset", params),
                 check_mode=check_mode,
                 scope="images",
                 writes=False,
             ) as images,
         ):
-            machine = _before.Machine(
-                _command.SystemRunner((*fence.pass_fds, *images.pass_fds)),
+            machine = before.Machine(
+                commands.SystemRunner((*fence.pass_fds, *images.pass_fds)),
                 home=pwd.getpwuid(os.geteuid()).pw_dir,
             )
             if is_node and leaves:
@@ -184,7 +184,7 @@ def main() -> None:
                 removed = reset(machine, params["cluster_id"], check_mode, warnings)
                 changed = bool(removed)
             elif not check_mode:
-                _reset.remove_locks(machine)
+                steps.remove_locks(machine)
     except FORESEEN as error:
         for text in warnings:
             module.warn(text)

@@ -148,18 +148,18 @@ unmasked:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _before,
-    _command,
-    _fence,
-    _limits,
-    _services,
-    _systemd,
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._machine import before
+from ansible_collections.kubewright.cluster.plugins.module_utils._services import systemctl, systemd
 
 
-def diff(report: _services.Report, actions: dict[str, list[str]]) -> list[dict[str, str]]:
+def diff(report: systemctl.Report, actions: dict[str, list[str]]) -> list[dict[str, str]]:
     """One entry a changed unit; what was done stands behind the state after."""
     entries = []
     for name, unit in report.before.items():
@@ -170,8 +170,8 @@ def diff(report: _services.Report, actions: dict[str, list[str]]) -> list[dict[s
                 {
                     "before_header": name,
                     "after_header": name,
-                    "before": f"{_systemd.describe(unit)}\n",
-                    "after": f"{_systemd.describe(after)} ({', '.join(done)})\n",
+                    "before": f"{systemd.describe(unit)}\n",
+                    "after": f"{systemd.describe(after)} ({', '.join(done)})\n",
                 }
             )
     return entries
@@ -204,22 +204,22 @@ def main() -> None:
         supports_check_mode=True,
     )
     params, check_mode = module.params, module.check_mode
-    wanted = [_systemd.parse_wanted(unit) for unit in params["units"]]
+    wanted = [systemd.parse_wanted(unit) for unit in params["units"]]
     if not wanted:
-        module.exit_json(changed=False, **_services.Report().actions())
+        module.exit_json(changed=False, **systemctl.Report().actions())
     try:
-        with _fence.node_lock(
-            _fence.claim_of(params),
+        with fencing.node_lock(
+            fencing.claim_of(params),
             params["lock_timeout"],
-            limit=_limits.work("node_services", params),
+            limit=limits.work("node_services", params),
             check_mode=check_mode,
         ) as fence:
-            runner = _command.SystemRunner(fence.pass_fds)
+            runner = commands.SystemRunner(fence.pass_fds)
             changed = frozenset(params["changed_paths"])
             settings = {name for want in wanted for name in want.sysctls}
             if settings and not check_mode:
-                _before.complete(_fence.EPOCH_PATH.parent, settings)
-            services = _services.Services(runner, params["timeout"], check_mode, changed)
+                before.complete(claims.EPOCH_PATH.parent, settings)
+            services = systemctl.Services(runner, params["timeout"], check_mode, changed)
             report = services.converge(wanted)
     except FORESEEN as error:
         module.fail_json(**failure(error))

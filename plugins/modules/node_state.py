@@ -179,22 +179,26 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _certificates,
-    _check,
-    _command,
-    _drift,
-    _fence,
-    _flannel,
-    _kubeadm,
-    _kubelet,
-    _limits,
-    _node,
-    _preflight,
-    _survey,
-    _traffic,
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, failure
+from ansible_collections.kubewright.cluster.plugins.module_utils._check import preflight, survey
+from ansible_collections.kubewright.cluster.plugins.module_utils._drift import drift
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
+    apiserver,
+    kubelet,
+    memberships,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._machine import facts
+from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import (
+    certificates,
+    check,
+    flannel,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._onnode.traffic import Request
 
 CA = Path("/etc/kubernetes/pki/ca.crt")
 NOT_ROOT = "Ansible is not root here, so nothing could be compared"
@@ -209,100 +213,100 @@ UNSEEN = {
 }
 
 
-def look(params: dict[str, Any], fence: _fence.Fence) -> dict[str, Any]:
+def look(params: dict[str, Any], fence: fencing.Fence) -> dict[str, Any]:
     """Everything about the node, while nobody else changes it."""
     documents = dict(params["documents"])
-    preflight = documents.pop("preflight", None)
-    membership = read_membership(checked=preflight is not None, damaged_ok=params["damaged_ok"])
+    desired = documents.pop("preflight", None)
+    membership = read_membership(checked=desired is not None, damaged_ok=params["damaged_ok"])
     address = params["address"]
-    machine = _node.machine_facts(address=address)
+    machine = facts.machine_facts(address=address)
     serves = membership.phase == "joined" and membership.role == "control_plane" and address
     now = datetime.now(timezone.utc)
-    certificates = _certificates.of_node() if membership.phase == "joined" else []
-    told = _certificates.summary(certificates, now)
+    own = certificates.of_node() if membership.phase == "joined" else []
+    told = certificates.summary(own, now)
     # It will not get ready by waiting.
     seconds = params["wait_for_api"] if told["serves"] else 0
-    api_ready = bool(serves) and _node.wait_for_api(address, CA, seconds)
-    comparison = _drift.Comparison(
-        _command.SystemRunner(fence.pass_fds),
+    api_ready = bool(serves) and apiserver.wait_for_api(address, CA, seconds)
+    comparison = drift.Comparison(
+        commands.SystemRunner(fence.pass_fds),
         membership,
         [
             *([address] if api_ready else []),
             *(one for one in params["api_servers"] if one != address),
         ],
         params["api_name"],
-        certificates,
+        own,
         now,
     )
     found = comparison.compare(documents)
     traffic = []
     if params["traffic"] and membership.phase == "joined":
         try:
-            traffic = _check.troubles(_traffic.Request(**params["traffic"]))
+            traffic = check.troubles(Request(**params["traffic"]))
         except OSError as error:
             found.unknown.append(f"whether traffic flows: {error}")
     return {
         "findings": [
-            *findings(preflight, membership, machine, address),
+            *findings(desired, membership, machine, address),
             *(finding.as_dict() for finding in found.findings),
         ],
         "machine": machine,
         "membership": membership.as_dict(),
         "certificates": told,
         "api_ready": api_ready,
-        "fence": _fence.read_claim().as_dict(),
+        "fence": fencing.read_claim().as_dict(),
         "drift": found.drift,
         "unknown": found.unknown,
         "node": found.node,
         "node_missing": found.node_missing,
-        "pod_networks": _flannel.announced(),
+        "pod_networks": flannel.announced(),
         "traffic": [one.as_dict() for one in traffic],
         "diff": found.diffs,
     }
 
 
-def read_membership(checked: bool, damaged_ok: bool) -> _kubeadm.Membership:
+def read_membership(checked: bool, damaged_ok: bool) -> memberships.Membership:
     """The node's record. Where the machine is *checked*, another's kubelet is one of the findings.
 
     So it is told in one list with all the rest; nothing is written where one of them is fatal.
     *damaged_ok*: see the option.
     """
     try:
-        return _kubeadm.read_membership()
-    except _kubeadm.ForeignCluster:
+        return memberships.read_membership()
+    except memberships.ForeignCluster:
         if not checked:
             raise
-        return _kubeadm.Membership("none")
-    except _kubeadm.DamagedRecord:
+        return memberships.Membership("none")
+    except memberships.DamagedRecord:
         if not damaged_ok:
             raise
-        return _kubeadm.Membership("partial")
+        return memberships.Membership("partial")
 
 
 def findings(
-    preflight: dict[str, Any] | None,
-    membership: _kubeadm.Membership,
+    desired: dict[str, Any] | None,
+    membership: memberships.Membership,
     machine: dict[str, Any],
     address: str | None,
 ) -> list[dict[str, str]]:
     """What speaks against this machine as a node, or against its new address as one that is."""
-    if preflight and membership.phase == "none":
-        return check(preflight, machine, address)
+    if desired and membership.phase == "none":
+        return objections(desired, machine, address)
     if membership.phase != "joined":
         return []
-    moved = _preflight.moved(membership.role, _kubelet.flag("node-ip"), address)
+    moved = preflight.moved(membership.role, kubelet.flag("node-ip"), address)
     return [finding.as_dict() for finding in moved]
 
 
-def check(
+def objections(
     desired: dict[str, Any], machine: dict[str, Any], address: str | None
 ) -> list[dict[str, str]]:
     """What speaks against this machine as a node. Who is not root sees the half of it."""
     facts: dict[str, Any] = dict(UNSEEN)
     if machine["root"]:
-        facts = _survey.survey(desired, machine)
+        facts = survey.survey(desired, machine)
     facts["machine"] = machine
-    return [finding.as_dict() for finding in _preflight.judge(desired, facts, address)]
+    return [finding.as_dict() for finding in preflight.judge(desired, facts, address)]
 
 
 def main() -> None:
@@ -332,10 +336,10 @@ def main() -> None:
             name: one for name, one in params["documents"].items() if name == "preflight"
         }
     try:
-        with _fence.node_lock(
+        with fencing.node_lock(
             None,
             params["lock_timeout"],
-            limit=_limits.work("node_state", params),
+            limit=limits.work("node_state", params),
             check_mode=not root,
             writes=False,
         ) as fence:

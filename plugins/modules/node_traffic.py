@@ -80,37 +80,34 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _check,
-    _limits,
-    _traffic,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import check, traffic
 
 #: Seconds between two looks. Where packets get lost, a look takes two seconds itself.
 POLL = 1.0
 
 
-def wait(request: _traffic.Request, timeout: float) -> None:
+def wait(request: traffic.Request, timeout: float) -> None:
     """Return when all works; `KubewrightError` says what does not when time has run out."""
     end = time.monotonic() + timeout
-    while found := _check.troubles(request):
+    while found := check.troubles(request):
         if time.monotonic() >= end:
             told = " ".join(f"{one.text} {one.remedy}" for one in found)
             raise KubewrightError(f"Traffic does not flow after {timeout:g} s. {told}")
         time.sleep(POLL)
 
 
-def run(params: dict[str, Any], check_mode: bool) -> list[_traffic.Trouble]:
+def run(params: dict[str, Any], check_mode: bool) -> list[traffic.Trouble]:
     """Wait, or look once in check mode; gives what does not work."""
     timeout = params.pop("timeout")
-    request = _traffic.Request(**params)
+    request = traffic.Request(**params)
     if check_mode:
-        return _check.troubles(request)
+        return check.troubles(request)
     wait(request, timeout)
     return []
 
@@ -130,7 +127,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        with _limits.ends_within(_limits.work("node_traffic", module.params)):
+        with limits.ends_within(limits.work("node_traffic", module.params)):
             found = run(dict(module.params), module.check_mode)
     except FORESEEN as error:
         module.fail_json(**failure(error))

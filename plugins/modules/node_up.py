@@ -71,39 +71,39 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _api,
-    _command,
-    _etcd,
-    _kubeadm,
-    _kubelet,
-    _limits,
-    _node,
-    _nodes,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import inventory
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
+    apiserver,
+    client,
+    etcd,
+    kubelet,
+    memberships,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._machine import facts
 
 #: Seconds between two looks at etcd.
 POLL = 0.5
 
 
-def run(params: dict[str, Any], command: _command.Runner) -> None:
+def run(params: dict[str, Any], command: commands.Runner) -> None:
     """Return when the node is back; `KubewrightError` says what is missing."""
     end = time.monotonic() + params["timeout"]
-    if params["boot"] and params["boot"] == _node.boot():
+    if params["boot"] and params["boot"] == facts.boot():
         raise KubewrightError(
             "The machine answers, and was not restarted: it still runs since the same boot. "
             "`last -x` and `journalctl --list-boots` there tell more."
         )
-    membership = _kubeadm.read_membership()
+    membership = memberships.read_membership()
     if membership.phase != "joined":
         return
     missing = ""
-    if membership.role == _nodes.CONTROL_PLANE:
+    if membership.role == inventory.CONTROL_PLANE:
         missing = control_plane_trouble(params, command, end)
     if missing := missing or kubelet_trouble(params, command, end):
         raise KubewrightError(
@@ -113,29 +113,29 @@ def run(params: dict[str, Any], command: _command.Runner) -> None:
         )
 
 
-def control_plane_trouble(params: dict[str, Any], command: _command.Runner, end: float) -> str:
+def control_plane_trouble(params: dict[str, Any], command: commands.Runner, end: float) -> str:
     """What its API server or etcd's member still lacks when time has run out; "" for nothing."""
-    if not _node.wait_for_api(params["address"], _api.CA, max(0.0, end - time.monotonic())):
+    if not apiserver.wait_for_api(params["address"], client.CA, max(0.0, end - time.monotonic())):
         return "its API server is not ready"
     while True:
         try:
-            members = _etcd.members(command)
-            own = _etcd.find(members, params["node"], params["address"])
+            members = etcd.members(command)
+            own = etcd.find(members, params["node"], params["address"])
             if own is None:
                 return "etcd has no member of it"
-            if _etcd.healthy(command).intersection(own.client_urls):
+            if etcd.healthy(command).intersection(own.client_urls):
                 return ""
             why = "etcd's member there is not healthy"
-        except _command.CommandFailed as error:
+        except commands.CommandFailed as error:
             why = str(error)
         if time.monotonic() >= end:
             return why
         time.sleep(POLL)
 
 
-def kubelet_trouble(params: dict[str, Any], command: _command.Runner, end: float) -> str:
+def kubelet_trouble(params: dict[str, Any], command: commands.Runner, end: float) -> str:
     """What its kubelet still lacks when time has run out; "" for nothing."""
-    watch = _kubelet.Watch(
+    watch = kubelet.Watch(
         command,
         name=params["node"],
         api_servers=params["api_servers"],
@@ -163,8 +163,8 @@ def main() -> None:
     )
     began = time.monotonic()
     try:
-        with _limits.ends_within(_limits.work("node_up", module.params)):
-            run(module.params, _command.SystemRunner())
+        with limits.ends_within(limits.work("node_up", module.params)):
+            run(module.params, commands.SystemRunner())
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:

@@ -66,24 +66,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _api,
-    _command,
-    _fence,
-    _limits,
-    _packet_rules,
-    _pod_network,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
+    client,
+    packet_rules,
+    pod_network,
+)
 
 
-def read(api: _api.Api, name: str) -> Mapping[str, Any]:
+def read(api: client.Api, name: str) -> Mapping[str, Any]:
     """The Node."""
-    node = api.get(_api.node_path(name))
+    node = api.get(client.node_path(name))
     if node is None:
         raise KubewrightError(f"The cluster has no Node {name}. Run the same again.")
     return node
@@ -107,21 +106,21 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         with (
-            _fence.node_lock(
-                _fence.claim_of(params),
+            fencing.node_lock(
+                fencing.claim_of(params),
                 params["lock_timeout"],
-                limit=_limits.work("pod_network", params),
+                limit=limits.work("pod_network", params),
                 check_mode=check_mode,
             ) as fence,
-            _api.as_kubelet(params["api_servers"], params["api_name"]) as api,
+            client.as_kubelet(params["api_servers"], params["api_name"]) as api,
         ):
-            network = _pod_network.PodNetwork(
-                _command.SystemRunner(fence.pass_fds),
+            network = pod_network.PodNetwork(
+                commands.SystemRunner(fence.pass_fds),
                 lambda: read(api, params["node"]),
                 params["address"],
                 params["timeout"],
             )
-            rules = _packet_rules.of(network.run, api, params["timeout"])
+            rules = packet_rules.of(network.run, api, params["timeout"])
             reasons = [*network.converge(check_mode), *rules.converge(check_mode)]
     except FORESEEN as error:
         module.fail_json(**failure(error))

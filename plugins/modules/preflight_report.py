@@ -119,9 +119,13 @@ msg:
 
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _fleet
-from ansible_collections.kubewright.cluster.plugins.module_utils._finding import FATAL, table
-from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.findings import FATAL, table
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._check.fleet import (
+    Fleet,
+    examine,
+    named,
+)
 
 argument_spec: dict[str, Any] = {
     "answers": {"type": "dict", "required": True},
@@ -140,8 +144,8 @@ argument_spec: dict[str, Any] = {
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Examine all machines; the result fails where a finding is fatal, but not in check mode."""
     spare = {str(one["name"]): str(one["provider"]) for one in params["in_no_pool"]}
-    fleet = _fleet.Fleet(**{**params, "in_no_pool": spare})
-    findings = _fleet.examine(fleet)
+    fleet = Fleet(**{**params, "in_no_pool": spare})
+    findings = examine(fleet)
     fatal = [one for one in findings if one["severity"] == FATAL]
     refused = sorted({one["host"] for one in fatal})
     silent: dict[str, str] = {}
@@ -157,7 +161,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if not findings:
         return result
     heading = (
-        f"{len(fatal)} finding{'s' if len(fatal) > 1 else ''} on {_fleet.named(refused)} must be "
+        f"{len(fatal)} finding{'s' if len(fatal) > 1 else ''} on {named(refused)} must be "
         "fixed first. Nothing has been changed on any machine."
         if fatal
         else "Nothing here stops the machines from being nodes."

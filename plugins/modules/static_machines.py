@@ -93,12 +93,15 @@ machines:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _known_hosts, _nodes
-from ansible_collections.kubewright.cluster.plugins.module_utils._command import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.commands import (
     Runner,
     SystemRunner,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    inventory,
+    known_hosts,
+)
 
 argument_spec: dict[str, Any] = {
     "cluster": {"type": "str", "required": True},
@@ -135,11 +138,11 @@ def run(params: dict[str, Any], check_mode: bool, runner: Runner | None = None) 
     for node in params["nodes"]:
         keys = node["host_keys"]
         if keys == []:
-            keys = _known_hosts.keys(
+            keys = known_hosts.keys(
                 node["address"], node["port"], present, runner or SystemRunner()
             )
         machines.append(
-            _nodes.static_machine(params["cluster"], node["name"], node["address"], keys or ())
+            inventory.static_machine(params["cluster"], node["name"], node["address"], keys or ())
         )
     return {"changed": False, "machines": machines}
 

@@ -144,39 +144,38 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _command,
-    _digest,
-    _fence,
-    _fetch,
-    _image,
-    _image_use,
-    _kubeadm,
-    _limits,
-    _manifest,
-    _signature,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._image import (
+    digests,
+    download,
+    images,
+    manifests,
+    signatures,
+    usage,
+)
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import memberships
 
 
 class Bringing:
     """Brings the image of *params* to *store*; *run* starts commands under the node lock."""
 
-    def __init__(self, store: _image.Store, params: dict[str, Any], run: _command.Runner) -> None:
+    def __init__(self, store: images.Store, params: dict[str, Any], run: commands.Runner) -> None:
         self.store, self.params, self.run = store, params, run
         self.digest = str(params["digest"])
 
     def fits(self, image: Path, signature: bytes | None = None) -> None:
         """Raise `KubewrightError` for an image that is not signed, or not for this node."""
         if signature is not None:
-            _signature.verify(image, signature, self.params["signers"], self.run)
-        manifest = _manifest.read(image, self.store.images, self.run)
-        _manifest.require(manifest, self.params["role"])
-        if self.params["state"] == "active" and _kubeadm.RECORD.exists():
+            signatures.verify(image, signature, self.params["signers"], self.run)
+        manifest = manifests.read(image, self.store.images, self.run)
+        manifests.require(manifest, self.params["role"])
+        if self.params["state"] == "active" and memberships.RECORD.exists():
             self.keeps(manifest.kubernetes)
 
     def keeps(self, kubernetes: str) -> None:
@@ -185,7 +184,7 @@ class Bringing:
         if active is None or active.digest == self.digest:
             return
         try:
-            own = _manifest.read(self.store.image(active.digest), self.store.images, self.run)
+            own = manifests.read(self.store.image(active.digest), self.store.images, self.run)
         except KubewrightError:
             return  # nothing can be read of a damaged one, and another one is its repair
         if own.kubernetes != kubernetes:
@@ -201,11 +200,11 @@ class Bringing:
 
     def fetch(self) -> None:
         """Let the node fetch it. What a damaged beginning has spoilt is fetched once more."""
-        address = f"{_fetch.check_url(self.params['url'])}/{self.digest}.squashfs"
-        _signature.allowed(self.params["signers"])
+        address = f"{download.check_url(self.params['url'])}/{self.digest}.squashfs"
+        signatures.allowed(self.params["signers"])
         try:
-            signature = _fetch.small(address + _signature.SUFFIX, _signature.LIMIT_BYTES)
-        except _fetch.NotThere as error:
+            signature = download.small(address + signatures.SUFFIX, signatures.LIMIT_BYTES)
+        except download.NotThere as error:
             raise KubewrightError(
                 f"{error} An image that comes by an address must be signed: put the image and its "
                 "signature there (kubewright image sign, kubewright image serve)."
@@ -214,7 +213,7 @@ class Bringing:
             file = self.store.prepare_transfer(self.digest, None, None)
             begun = file.stat().st_size > 0
             try:
-                size = _fetch.into(address, file, self.store.require_room)
+                size = download.into(address, file, self.store.require_room)
             except FORESEEN:
                 if not file.stat().st_size:
                     file.unlink()  # there is nothing to go on from
@@ -224,7 +223,7 @@ class Bringing:
                     self.digest, file, size, lambda image: self.fits(image, signature)
                 )
                 return
-            except _image.NotTheImage:
+            except images.NotTheImage:
                 if attempt == "last" or not begun:
                     raise
 
@@ -243,7 +242,7 @@ def transfer_owner(params: dict[str, Any]) -> str | None:
 
 
 def bring(
-    store: _image.Store, params: dict[str, Any], check_mode: bool, run: _command.Runner
+    store: images.Store, params: dict[str, Any], check_mode: bool, run: commands.Runner
 ) -> dict[str, Any]:
     """One of the two calls. ``transfer`` in the answer: the node waits for the image there."""
     digest, activate = params["digest"], params["state"] == "active"
@@ -299,7 +298,7 @@ def bring(
     return {**result, "changed": True, "generation": number}
 
 
-def roll_back(store: _image.Store, check_mode: bool) -> dict[str, Any]:
+def roll_back(store: images.Store, check_mode: bool) -> dict[str, Any]:
     """Go back to the generation before, unless that was done already."""
     store.require_mounted()
     target = store.roll_back(predict=check_mode)
@@ -313,14 +312,14 @@ def roll_back(store: _image.Store, check_mode: bool) -> dict[str, Any]:
     }
 
 
-def collect(store: _image.Store, check_mode: bool) -> dict[str, Any]:
+def collect(store: images.Store, check_mode: bool) -> dict[str, Any]:
     """Remove what nobody needs."""
     store.require_mounted()
     before = store.active()
-    digests, generations = _image_use.surplus(store), _image_use.surplus_generations(store)
+    digests, generations = usage.surplus(store), usage.surplus_generations(store)
     if not check_mode:
         store.clean()
-        _image_use.collect(store, digests, generations)
+        usage.collect(store, digests, generations)
     return {
         "installed": False,
         "activated": False,
@@ -331,7 +330,7 @@ def collect(store: _image.Store, check_mode: bool) -> dict[str, Any]:
 
 
 def converge(
-    store: _image.Store, params: dict[str, Any], check_mode: bool, run: _command.Runner
+    store: images.Store, params: dict[str, Any], check_mode: bool, run: commands.Runner
 ) -> dict[str, Any]:
     """Bring about the state that is asked for."""
     if params["state"] == "rolled_back":
@@ -382,18 +381,18 @@ def main() -> None:
         supports_check_mode=True,
     )
     params, check_mode = module.params, module.check_mode
-    store = _image.Store(Path(params["volume"]))
+    store = images.Store(Path(params["volume"]))
     try:
         if params["digest"] is not None:
-            params["digest"] = _digest.parse(params["digest"])
-        with _fence.node_lock(
-            _fence.claim_of(params),
+            params["digest"] = digests.parse(params["digest"])
+        with fencing.node_lock(
+            fencing.claim_of(params),
             params["lock_timeout"],
-            limit=_limits.work("system_image", params),
+            limit=limits.work("system_image", params),
             check_mode=check_mode,
         ) as fence:
             before = store.active()
-            result = converge(store, params, check_mode, _command.SystemRunner(fence.pass_fds))
+            result = converge(store, params, check_mode, commands.SystemRunner(fence.pass_fds))
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:

@@ -73,23 +73,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _command,
-    _fence,
-    _image,
-    _image_use,
-    _kubeadm,
-    _limits,
-    _manifest,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._image import manifests, usage
+from ansible_collections.kubewright.cluster.plugins.module_utils._image.images import Store
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import memberships
 
 
-def images(store: _image.Store, manifests: bool, run: _command.Runner) -> list[dict[str, Any]]:
+def images(store: Store, manifests: bool, run: commands.Runner) -> list[dict[str, Any]]:
     """Each image with what it is for and how it is used, the active one first."""
     active, previous = store.active(), store.previous()
     generations: dict[str, list[int]] = {}
@@ -100,7 +96,7 @@ def images(store: _image.Store, manifests: bool, run: _command.Runner) -> list[d
             generations.setdefault(generation.digest, []).append(number)
             if store.record(number).get("rolled_back"):
                 bad.add(generation.digest)
-    used = _image_use.in_use(store)
+    used = usage.in_use(store)
     found = []
     for path in sorted(store.images.glob("*.squashfs")):
         digest = path.stem
@@ -121,9 +117,9 @@ def images(store: _image.Store, manifests: bool, run: _command.Runner) -> list[d
     return sorted(found, key=lambda image: (not image["active"], not image["previous"]))
 
 
-def _contents(path: Path, place: Path, run: _command.Runner) -> dict[str, Any]:
+def _contents(path: Path, place: Path, run: commands.Runner) -> dict[str, Any]:
     try:
-        manifest = _manifest.read(path, place, run)
+        manifest = manifests.read(path, place, run)
     except KubewrightError as error:
         names = ("kubernetes", "revision", "arch", "role")
         return {**dict.fromkeys(names), "problem": str(error)}
@@ -139,8 +135,8 @@ def _contents(path: Path, place: Path, run: _command.Runner) -> dict[str, Any]:
 def cluster_id() -> str:
     """That of the node's own record; what has none, or a damaged one, is nobody's."""
     try:
-        return _kubeadm.read_membership().cluster_id or ""
-    except (_kubeadm.ForeignCluster, _kubeadm.DamagedRecord):
+        return memberships.read_membership().cluster_id or ""
+    except (memberships.ForeignCluster, memberships.DamagedRecord):
         return ""
 
 
@@ -155,18 +151,18 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    store = _image.Store(Path(params["volume"]))
+    store = Store(Path(params["volume"]))
     try:
-        with _fence.node_lock(
+        with fencing.node_lock(
             None,
             params["lock_timeout"],
-            limit=_limits.work("system_image_info", params),
+            limit=limits.work("system_image_info", params),
             writes=False,
         ) as fence:
-            run = _command.SystemRunner(fence.pass_fds)
+            run = commands.SystemRunner(fence.pass_fds)
             # A machine without a volume has no images: that is no error of who asks.
             found = images(store, params["manifests"], run) if store.is_mounted() else []
-            claim = _fence.read_claim().as_dict()
+            claim = fencing.read_claim().as_dict()
             cluster = cluster_id()
     except FORESEEN as error:
         module.fail_json(**failure(error))

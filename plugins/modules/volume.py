@@ -87,29 +87,26 @@ steps:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _command,
-    _fence,
-    _limits,
-    _volume,
-    _volume_make,
-)
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import (
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import volumes
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
 
 
-def parse(params: dict[str, Any]) -> _volume.Wanted:
+def parse(params: dict[str, Any]) -> plan.Wanted:
     """The volume that the options ask for. Raises `KubewrightError` for one that is too small."""
-    if params["size_bytes"] < _volume.MINIMUM_BYTES:
+    if params["size_bytes"] < volumes.MINIMUM_BYTES:
         raise KubewrightError(
             f"size_bytes is {params['size_bytes']}, and a system volume has at least "
-            f"{_volume.MINIMUM_BYTES} bytes: the images of two releases and room to change. Ask "
+            f"{volumes.MINIMUM_BYTES} bytes: the images of two releases and room to change. Ask "
             "for that or more."
         )
-    return _volume.parse(params)
+    return plan.parse(params)
 
 
 def main() -> None:
@@ -131,18 +128,18 @@ def main() -> None:
     params, check_mode = module.params, module.check_mode
     try:
         wanted = parse(params)
-        with _fence.node_lock(
-            _fence.claim_of(params),
+        with fencing.node_lock(
+            fencing.claim_of(params),
             params["lock_timeout"],
-            limit=_limits.work("volume", params),
+            limit=limits.work("volume", params),
             check_mode=check_mode,
         ) as fence:
-            run = _command.SystemRunner(fence.pass_fds)
-            steps = _volume.steps(wanted, run)
+            run = commands.SystemRunner(fence.pass_fds)
+            steps = plan.steps(wanted, run)
             if not check_mode:
-                steps = _volume_make.apply(wanted, steps, run)
+                steps = ext4.apply(wanted, steps, run)
             elif not steps:
-                _volume_make.require_sound(wanted)
+                ext4.require_sound(wanted)
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
 
 INDEX = "index.json"
 FIELDS = {"kubernetes": str, "role": str, "digest": str, "file": str, "size": int, "built_at": str}

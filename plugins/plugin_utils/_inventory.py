@@ -16,14 +16,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import (
-    _cluster_rules,
-    _digest,
-    _fetch,
-    _nodes,
-    _signature,
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import inventory, rules
+from ansible_collections.kubewright.cluster.plugins.module_utils._image import (
+    digests,
+    download,
+    signatures,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _image_dir
 from ansible_collections.kubewright.cluster.plugins.plugin_utils._desired import ROLES
 
@@ -61,7 +60,7 @@ def read(
     command line, which win over what a play keeps of the answer.
     """
     inside: dict[str, list[str]] = {}
-    for group, members in _nodes.places(groups).items():
+    for group, members in inventory.places(groups).items():
         for host in members:
             inside.setdefault(host, []).append(group)
     hosts = {name: hostvars[name] for name in inside}
@@ -82,34 +81,34 @@ def read(
         fetched = {"system_volume_image_url", "system_volume_image_digest"} <= variables.keys()
         named = "system_volume_image_path" in variables or fetched
         if not named and "kubewright_role" not in variables:
-            images.need(_nodes.role(inside[host][0]))
+            images.need(inventory.role(inside[host][0]))
     records = {host: _record(variables) for host, variables in hosts.items()}
     seen = [
-        _cluster_rules.Node(
+        rules.Node(
             host,
             inside[host],
             records[host]["provider"],
             records[host]["address"],
-            variables.get("system_volume_size_bytes", _cluster_rules.MIN_VOLUME_BYTES),
+            variables.get("system_volume_size_bytes", rules.MIN_VOLUME_BYTES),
             unchecked(variables),
             variables.get("system_volume_type", "local"),
             variables.get("system_volume_device"),
-            _nodes.told_labels(variables),
+            inventory.told_labels(variables),
             _max_pods(variables),
         )
         for host, variables in hosts.items()
     ]
-    cluster = _cluster_rules.Cluster(
+    cluster = rules.Cluster(
         name, version, told["pod_cidr"], told["service_cidr"], seen, providers()
     )
     found = [
-        *_cluster_rules.problems(cluster),
+        *rules.problems(cluster),
         *settings.problems,
         *images.problems,
         *_image_variables(hosts),
     ]
     stays = hostvars["localhost"] if "kubewright_state_dir" in extra else {}
-    barred = [*_state_dir(stays.get("kubewright_state_dir")), *_cluster_rules.insecure(cluster)]
+    barred = [*_state_dir(stays.get("kubewright_state_dir")), *rules.insecure(cluster)]
     return Inventory(told, records, images.found, list(dict.fromkeys(found)), barred)
 
 
@@ -163,13 +162,13 @@ def _image_variables(hosts: Mapping[str, Variables]) -> list[str]:
     for host, variables in hosts.items():
         checks: dict[str, Callable[[], object]] = {}
         if (digest := variables.get("system_volume_image_digest")) is not None:
-            checks["digest"] = partial(_digest.parse, str(digest))
+            checks["digest"] = partial(digests.parse, str(digest))
         if url := variables.get("system_volume_image_url"):
             signers = variables.get("system_volume_image_signers") or []
             # Ansible takes one word for a list of one.
             listed = [signers] if isinstance(signers, str) else signers
-            checks["url"] = partial(_fetch.check_url, str(url))
-            checks["signers"] = partial(_signature.allowed, [str(signer) for signer in listed])
+            checks["url"] = partial(download.check_url, str(url))
+            checks["signers"] = partial(signatures.allowed, [str(signer) for signer in listed])
         for name, check in checks.items():
             try:
                 check()
@@ -179,13 +178,13 @@ def _image_variables(hosts: Mapping[str, Variables]) -> list[str]:
 
 
 def _record(variables: Variables) -> dict[str, Any]:
-    provider = variables.get("kubewright_provider") or _nodes.STATIC
+    provider = variables.get("kubewright_provider") or inventory.STATIC
     # None: ssh checks the host by what its user trusts, and we know no key. A machine that a
     # provider makes has its keys from there, and until then none.
-    unsaid: list[str] | None = None if provider == _nodes.STATIC else []
+    unsaid: list[str] | None = None if provider == inventory.STATIC else []
     return {
         "provider": provider,
-        "address": _nodes.address(variables),
+        "address": inventory.address(variables),
         "port": variables.get("ansible_port") or 22,
         "host_keys": variables.get("kubewright_host_keys", unsaid),
     }

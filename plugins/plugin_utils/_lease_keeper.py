@@ -15,7 +15,7 @@ import select
 import signal
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _lease
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import lease
 
 #: States of a process that stands still, see proc(5).
 STOPPED = "Tt"
@@ -55,20 +55,20 @@ def _let_go() -> None:
 
 def keep(lock: Path, pid: int) -> None:
     """Renew it every quarter of its time, until the process is gone or has it no more."""
-    _, started = _lease.process(pid)
+    _, started = lease.process(pid)
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     waiting = select.poll()
     waiting.register(process, select.POLLIN)
-    while not waiting.poll(_lease.TTL_SECONDS / 4 * 1000):
-        state, since = _lease.process(pid)
+    while not waiting.poll(lease.TTL_SECONDS / 4 * 1000):
+        state, since = lease.process(pid)
         if since != started:
             return
         if state in STOPPED:
             continue
         # Such as a full disk: it is tried again, and runs out where that goes on.
         with contextlib.suppress(OSError):
-            if not _lease.renew(lock, pid, started):
+            if not lease.renew(lock, pid, started):
                 return

@@ -11,7 +11,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Protocol
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import FORESEEN, message
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
+    FORESEEN,
+    message,
+)
 
 
 class Module(Protocol):

@@ -2,7 +2,7 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Run a module on a node, and give up where the node does not answer.
 
-The module ends itself when it hangs, see ``module_utils/_limits``. Whoever can't, because the
+The module ends itself when it hangs, see ``module_utils/_base/limits``. Whoever can't, because the
 kernel does not let it, or because the machine or its sshd stands still while the connection stays,
 is not waited for: to the play it is a host that can't be reached, and all others go on.
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.kubewright.cluster.plugins.module_utils import _limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import limits
 
 
 class NodeAction(ActionBase):  # type: ignore[misc]
@@ -57,16 +57,16 @@ class NodeAction(ActionBase):  # type: ignore[misc]
 
     def seconds(self, arguments: dict[str, Any]) -> float:
         """How long the node has, the wait for its lock apart."""
-        return _limits.on_controller(self.module, arguments)
+        return limits.on_controller(self.module, arguments)
 
     def ask(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Give the module's result, once it has the lock."""
-        if self.module in _limits.LOCKLESS:
+        if self.module in limits.LOCKLESS:
             return self._call(arguments, task_vars)
-        end = time.monotonic() + _limits.lock_timeout(arguments)
+        end = time.monotonic() + limits.lock_timeout(arguments)
         while True:
             left = max(0.0, end - time.monotonic())
-            turn = {**arguments, "lock_timeout": math.ceil(min(left, _limits.LOCK_TURN))}
+            turn = {**arguments, "lock_timeout": math.ceil(min(left, limits.LOCK_TURN))}
             result = self._call(turn, task_vars)
             if not result.pop("busy", False) or time.monotonic() >= end:
                 return result
@@ -114,7 +114,7 @@ def _ends_within(seconds: float) -> Iterator[Callable[[], None]]:
         yield begin
     except _NoAnswer:
         _end_children()
-        raise AnsibleConnectionFailure(_limits.hung(seconds)) from None
+        raise AnsibleConnectionFailure(limits.hung(seconds)) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -35,8 +35,8 @@ from kubewright.image.paths import cache_dir
 
 sys.path.append(str(REPOSITORY / ".venv/share/kubewright"))
 _UTILS = "ansible_collections.kubewright.cluster.plugins.module_utils"
-_containers = importlib.import_module(f"{_UTILS}._containers")
-_command = importlib.import_module(f"{_UTILS}._command")
+_containers = importlib.import_module(f"{_UTILS}._image.containers")
+_command = importlib.import_module(f"{_UTILS}._base.commands")
 
 ROLES = ("worker", "control_plane")
 LIMIT = 300.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from machines import run_on
 
-#: As in plugins/module_utils/_sealed.py: nothing here imports the collection.
+#: As in plugins/module_utils/_fence/sealed.py: nothing here imports the collection.
 PLACES = ("/var/lib/kubewright/system", "/etc/kubernetes", "/etc/kubewright")
 
 _REFUSED = """

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._decide.situation import Situation
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
 
 
 def actor(situation: Situation) -> str:

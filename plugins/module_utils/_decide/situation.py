@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _fleet, _nodes
+from ansible_collections.kubewright.cluster.plugins.module_utils._check import fleet
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import inventory
 
 # A role whose objects are the whole cluster's: one control plane brings them about for all.
 CLUSTER_ROLE = "cni"
@@ -40,7 +41,7 @@ class Node:
     @property
     def is_control_plane(self) -> bool:
         """Whether it is one, by the inventory."""
-        return self.kind == _nodes.CONTROL_PLANE
+        return self.kind == inventory.CONTROL_PLANE
 
     @property
     def broken(self) -> bool:
@@ -63,7 +64,7 @@ class Node:
             ready=(state.get("node") or {}).get("ready"),
             api_ready=bool(state.get("api_ready")),
             serves=bool(certificates.get("serves", True)),
-            due=bool(certificates.get("due")) and membership["role"] == _nodes.CONTROL_PLANE,
+            due=bool(certificates.get("due")) and membership["role"] == inventory.CONTROL_PLANE,
         )
 
 
@@ -96,15 +97,17 @@ class Situation:
     ) -> Situation:
         """The situation by what `node_state` and `preflight_report` returned."""
         kinds = {
-            name: kind for kind, names in reversed(_nodes.places(groups).items()) for name in names
+            name: kind
+            for kind, names in reversed(inventory.places(groups).items())
+            for name in names
         }
         return cls(
             nodes=tuple(
                 Node.of(name, kinds[name], states[name])
-                for name in _nodes.names(groups)
+                for name in inventory.names(groups)
                 if name in states
             ),
             initial_node=initial_node,
             begun=begun,
-            impeded=frozenset(one["host"] for one in findings if one["check"] == _fleet.TRAFFIC),
+            impeded=frozenset(one["host"] for one in findings if one["check"] == fleet.TRAFFIC),
         )

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible_builder._target_scripts.introspect import process_collection
 from ansible_builder.ee_schema import validate_schema
-from ansible_collections.kubewright.cluster.plugins.module_utils import _pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import pki
 from packaging.requirements import Requirement
 
 # ansible-builder hides tracebacks, of whoever imports it.
@@ -38,7 +38,7 @@ def test_ansible_builder_finds_what_the_collection_needs() -> None:
     assert [Requirement(line).name for line in python] == ["cryptography"]
     assert {line.split()[0] for line in system} == {"openssh-client", "openssh-clients"}
     (needed,) = Requirement(python[0]).specifier
-    assert needed.version == _pki.MINIMUM_CRYPTOGRAPHY
+    assert needed.version == pki.MINIMUM_CRYPTOGRAPHY
 
 
 def test_every_import_on_the_controller_is_provided() -> None:

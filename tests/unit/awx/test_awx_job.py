@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.kubewright.cluster.plugins.module_utils import _identity
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity
 
 from kubewright.locations import ClusterPaths
 from kubewright.operate.identity import read
@@ -42,7 +42,7 @@ def test_a_job_without_state_has_what_its_credential_and_inventory_say(
 ) -> None:
     here = ClusterPaths(tmp_path / "here" / "demo")
     version = {"version": "1.36.1"}
-    made = _identity.ensure(
+    made = identity.ensure(
         here.identity, "demo", "alpha", begun=True, fixed=version, check_mode=False
     )
     environment = {
@@ -74,9 +74,9 @@ def test_a_job_without_state_has_what_its_credential_and_inventory_say(
     assert ended.status == 0, ended.output
     assert "censored" in ended.result("Make or unpack the cluster's authorities")
     state = tmp_path / "container" / "demo"
-    identity, pki = _identity.read(state / "identity")
-    assert (identity.cluster_id, pki) == (made.identity.cluster_id, made.pki)
-    assert (identity.initial_node, identity.begun) == ("alpha", True)
+    unpacked, pki = identity.read(state / "identity")
+    assert (unpacked.cluster_id, pki) == (made.identity.cluster_id, made.pki)
+    assert (unpacked.initial_node, unpacked.begun) == ("alpha", True)
     assert stat.S_IMODE((state / "identity").stat().st_mode) == 0o700
     (key,) = alpha["kubewright_host_keys"]
     assert key["__ansible_unsafe"] in (state / "known_hosts").read_text()

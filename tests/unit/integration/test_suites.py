@@ -28,8 +28,13 @@ def turns(changed: list[str], passed: dict[str, Success]) -> list[tuple[str, flo
 
 def test_only_suites_of_what_changed_wait() -> None:
     assert turns(["docs/cluster.md"], {}) == []
-    assert turns(["docs/cluster.md", "plugins/module_utils/_api.py"], {}) == [("drift", 600.0)]
-    assert turns(["plugins/module_utils/_volume.py"], {}) == [("volumes", 1200.0), ("drift", 600.0)]
+    assert turns(["docs/cluster.md", "plugins/module_utils/_kube/client.py"], {}) == [
+        ("drift", 600.0)
+    ]
+    assert turns(["plugins/module_utils/_volume/plan.py"], {}) == [
+        ("volumes", 1200.0),
+        ("drift", 600.0),
+    ]
 
 
 def test_on_a_new_machine_the_tables_order_counts() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.kubewright.cluster.plugins.module_utils import _pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import pki
 
 from kubewright.locations import ClusterPaths
 from kubewright.observe import expiry, snapshot
@@ -29,14 +29,14 @@ SPEC = Spec(
 def lay(state: Path, days_left: float, years_left: float = 9) -> ClusterPaths:
     """A state whose administrator's certificate and CAs have so much left."""
     paths = ClusterPaths.of("demo", {"KUBEWRIGHT_STATE_DIR": str(state)})
-    made_at = NOW - timedelta(days=_pki.CA_DAYS - 365 * years_left)
+    made_at = NOW - timedelta(days=pki.CA_DAYS - 365 * years_left)
     for name in expiry.AUTHORITIES:
         path = paths.pki / f"{name}.crt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        authority = _pki.make_authority(name, made_at)
+        authority = pki.make_authority(name, made_at)
         path.write_text(authority.certificate)
-    subject = _pki.Subject("kubernetes-admin", ())
-    client = _pki.make_client(authority, subject, 365, NOW - timedelta(days=365 - days_left))
+    subject = pki.Subject("kubernetes-admin", ())
+    client = pki.make_client(authority, subject, 365, NOW - timedelta(days=365 - days_left))
     data = base64.b64encode(client.certificate.encode()).decode()
     user = {"client-certificate-data": data, "client-key-data": ""}
     document = {"clusters": [{"cluster": {"server": "x"}}], "users": [{"user": user}]}

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _kubeconfig, _pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import kubeconfig, pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client
 
 #: Where it listens, and an address where nobody does.
 HERE, NOBODY = "127.0.0.1", "127.0.0.2"
@@ -103,16 +104,16 @@ def serving(
     *name* is in the server's certificate. *verify*: whether clients need one of their own.
     """
     now = datetime.datetime.now(datetime.UTC)
-    authority = _pki.make_authority(name, now)  # its certificate is the server's too
+    authority = pki.make_authority(name, now)  # its certificate is the server's too
     administrator, kubelet = (
-        _pki.make_client(authority, _pki.Subject(user, ()), 1, now)
+        pki.make_client(authority, pki.Subject(user, ()), 1, now)
         for user in (ADMINISTRATOR, KUBELET)
     )
     (directory / "ca.crt").write_text(authority.certificate)
     (directory / "ca.key").write_text(authority.key)
     (directory / "kubelet.pem").write_text(kubelet.certificate + kubelet.key)
-    target = _kubeconfig.Target("demo", "https://x", "", authority.certificate, "a")
-    (directory / "admin.conf").write_text(_kubeconfig.render(target, administrator))
+    target = kubeconfig.Target("demo", "https://x", "", authority.certificate, "a")
+    (directory / "admin.conf").write_text(kubeconfig.render(target, administrator))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(directory / "ca.crt"))
     context.load_cert_chain(directory / "ca.crt", directory / "ca.key")
     context.verify_mode = verify
@@ -122,10 +123,10 @@ def serving(
         made.port = listener.server_port
         thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
         thread.start()
-        monkeypatch.setattr(_api, "PORT", made.port)
-        monkeypatch.setattr(_api, "CA", directory / "ca.crt")
-        monkeypatch.setattr(_api, "ADMINISTRATOR", directory / "admin.conf")
-        monkeypatch.setattr(_api, "KUBELET_CLIENT", directory / "kubelet.pem")
+        monkeypatch.setattr(client, "PORT", made.port)
+        monkeypatch.setattr(client, "CA", directory / "ca.crt")
+        monkeypatch.setattr(client, "ADMINISTRATOR", directory / "admin.conf")
+        monkeypatch.setattr(client, "KUBELET_CLIENT", directory / "kubelet.pem")
         try:
             yield made
         finally:

@@ -9,22 +9,23 @@ import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _certificates, _pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import certificates
 
 NOW = datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC)
 YEAR = 365
-SUBJECT = _pki.Subject("someone", ("system:nodes",))
+SUBJECT = pki.Subject("someone", ("system:nodes",))
 
 
 def pair(
-    authority: _pki.Pair, days_left: float, days: int = YEAR, now: datetime.datetime = NOW
-) -> _pki.Pair:
+    authority: pki.Pair, days_left: float, days: int = YEAR, now: datetime.datetime = NOW
+) -> pki.Pair:
     """A certificate of *days*, of which *days_left* are left at *now*; and its key."""
     made_at = now - datetime.timedelta(days=days - days_left)
-    return _pki.make_client(authority, SUBJECT, days, made_at)
+    return pki.make_client(authority, SUBJECT, days, made_at)
 
 
-def kubeconfig(client: _pki.Pair) -> str:
+def kubeconfig(client: pki.Pair) -> str:
     """A kubeconfig as kubeadm writes one."""
     certificate, key = (
         base64.b64encode(text.encode()).decode() for text in (client.certificate, client.key)
@@ -43,7 +44,7 @@ def lay(
     days_left: float = 200,
     but: Mapping[str, float] | None = None,
     now: datetime.datetime = NOW,
-) -> _pki.Pair:
+) -> pki.Pair:
     """Lay a node's certificates below *root*, with *days_left*, *but* some by name.
 
     Gives the CA.
@@ -53,13 +54,13 @@ def lay(
     (kubernetes / "pki/etcd").mkdir(parents=True)
     kubelet.mkdir(parents=True)
     authorities = {
-        name: _pki.make_authority(name, now) for name in ("ca", "etcd/ca", "front-proxy-ca")
+        name: pki.make_authority(name, now) for name in ("ca", "etcd/ca", "front-proxy-ca")
     }
     for name, authority in authorities.items():
         (kubernetes / f"pki/{name}.crt").write_text(authority.certificate)
         if control_plane:
             (kubernetes / f"pki/{name}.key").write_text(authority.key)
-    for name in _certificates.OF_KUBEADM if control_plane else ():
+    for name in certificates.OF_KUBEADM if control_plane else ():
         made = pair(authorities["ca"], but.get(name, days_left), now=now)
         path = kubernetes / name
         if path.suffix == ".conf":
@@ -67,22 +68,22 @@ def lay(
         else:
             path.write_text(made.certificate)
             path.with_suffix(".key").write_text(made.key)
-    client = but.get(_certificates.KUBELET_CLIENT, days_left)
+    client = but.get(certificates.KUBELET_CLIENT, days_left)
     lay_kubelets(root, authorities["ca"], client, now)
-    server = pair(authorities["ca"], but.get(_certificates.KUBELET_SERVER, days_left), now=now)
+    server = pair(authorities["ca"], but.get(certificates.KUBELET_SERVER, days_left), now=now)
     (kubelet / "kubelet.crt").write_text(server.certificate)
     (kubelet / "kubelet.key").write_text(server.key)
     return authorities["ca"]
 
 
 def lay_kubelets(
-    root: Path, authority: _pki.Pair, days_left: float, now: datetime.datetime = NOW
+    root: Path, authority: pki.Pair, days_left: float, now: datetime.datetime = NOW
 ) -> None:
     """Give the kubelet below *root* another client's certificate."""
     kubelet = root / "var/lib/kubelet/pki"
     made = pair(authority, days_left, now=now)
     file = kubelet / f"kubelet-client-{days_left}.pem"
     file.write_text(made.certificate + made.key)
-    link = kubelet / _certificates.KUBELET_CLIENT
+    link = kubelet / certificates.KUBELET_CLIENT
     link.unlink(missing_ok=True)
     link.symlink_to(file)

@@ -59,12 +59,13 @@ def ansible(tmp_path: Path, collections_path: Path) -> Ansible:
 @pytest.fixture(autouse=True)
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A node's own directory for lock and epoch, so that tests do not write to this machine's."""
-    fence = importlib.import_module(f"{COLLECTION}.module_utils._fence")
+    fence = importlib.import_module(f"{COLLECTION}.module_utils._fence.fencing")
     root = tmp_path / "node"
     monkeypatch.setattr(fence, "LOCK_DIRECTORY", root / "run")
-    monkeypatch.setattr(fence, "EPOCH_PATH", root / "var" / "epoch")
+    claims = importlib.import_module(f"{COLLECTION}.module_utils._cluster.claims")
+    monkeypatch.setattr(claims, "EPOCH_PATH", root / "var" / "epoch")
     # What was before is looked up on the whole machine: it takes longer than all else.
-    before = importlib.import_module(f"{COLLECTION}.module_utils._before")
+    before = importlib.import_module(f"{COLLECTION}.module_utils._machine.before")
     monkeypatch.setattr(before, "look", lambda _machine: before.Before())
     return root
 
@@ -103,7 +104,7 @@ class Fake:
         self.calls: list[list[str]] = []
 
     def __call__(self, argv: Any, *, timeout: float = 0, stdin: str = "") -> Any:
-        command = importlib.import_module(f"{COLLECTION}.module_utils._command")
+        command = importlib.import_module(f"{COLLECTION}.module_utils._base.commands")
         self.calls.append(list(argv))
         return command.Result(tuple(argv), *self.answer(list(argv)))
 
@@ -184,7 +185,7 @@ def every_kill() -> Callable[[Callable[[], object]], Iterator[int]]:
 @pytest.fixture
 def any_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any bytes are an image for this node: what one is for is looked at elsewhere."""
-    manifests = importlib.import_module(f"{COLLECTION}.module_utils._manifest")
+    manifests = importlib.import_module(f"{COLLECTION}.module_utils._image.manifests")
     here = manifests.ARCHITECTURES.get(platform.machine(), platform.machine())
     manifest = manifests.Manifest("1.37.2", 1, here, "worker")
     monkeypatch.setattr(manifests, "read", lambda *_: manifest)
@@ -195,6 +196,6 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, any_image: None) -> 
     """A directory that counts as the mounted volume."""
     path = tmp_path / "system"
     path.mkdir()
-    images = importlib.import_module(f"{COLLECTION}.module_utils._image")
+    images = importlib.import_module(f"{COLLECTION}.module_utils._image.images")
     monkeypatch.setattr(images.Store, "is_mounted", lambda store: store.volume == path)
     return path

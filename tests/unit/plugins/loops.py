@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.kubewright.cluster.plugins.module_utils import _command
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
 
-ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{_command.ADMIN_PATH}"}
+ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{commands.ADMIN_PATH}"}
 
 
 def run(*argv: object) -> str:

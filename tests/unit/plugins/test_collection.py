@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubewright.cluster.plugins.module_utils import _api, _fence
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client
 from images import make
 from real_ansible import PLAYBOOK, Ansible
 
@@ -138,8 +139,8 @@ def test_an_error_of_the_system_is_a_message(
         f"ansible_collections.kubewright.cluster.plugins.modules.{name}"
     )
     # Where each main() begins with its work.
-    monkeypatch.setattr(_fence, "node_lock", fail)
-    monkeypatch.setattr(_api, "as_administrator", fail)
+    monkeypatch.setattr(fencing, "node_lock", fail)
+    monkeypatch.setattr(client, "as_administrator", fail)
     if hasattr(module, "run"):
         monkeypatch.setattr(module, "run", fail)
     arguments = smallest(name, tmp_path / "file")

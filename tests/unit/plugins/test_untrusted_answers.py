@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubewright.cluster.plugins.module_utils import _machines
-from ansible_collections.kubewright.cluster.plugins.module_utils._errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import machines
 from canaries import canary
 from real_ansible import PLAYBOOK, Ansible
 
@@ -89,7 +89,7 @@ def test_a_provider_is_believed_only_what_each_field_can_be(field: str) -> None:
     text = "local://{{lookup('pipe','id')}}" if field == "id" else canary(Path("/tmp/ran"))
     value = [text] if field == "host_keys" else text
     with pytest.raises(KubewrightError) as raised:
-        _machines.validated([{**machine("demo-web-1"), field: value}])
+        machines.validated([{**machine("demo-web-1"), field: value}])
     assert field.replace("host_keys", "host key") in str(raised.value)
 
 

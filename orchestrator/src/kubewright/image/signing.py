@@ -9,7 +9,8 @@ from pathlib import Path
 from kubewright.image.errors import ImageError
 from kubewright.image.paths import write_atomically
 
-#: What a signature is good for. Nodes ask for the same word (plugins/module_utils/_signature.py).
+#: What a signature is good for. Nodes ask for the same word (the collection's
+#: ``module_utils/_image/signatures.py``).
 NAMESPACE = "kubewright-image"
 SUFFIX = ".sig"
 

@@ -45,7 +45,7 @@ AT_ONCE = 32
 def request(
     spec: Spec, machine: Machine, machines: Sequence[Machine], nodes: Sequence[Node]
 ) -> dict[str, Any]:
-    """Return what a node needs to look at its traffic (the collection's `_traffic.Request`).
+    """Return what a node needs to look at its traffic (the collection's `_onnode.traffic.Request`).
 
     Others are asked only where they are Ready: that one is not is said already. Nor does a machine
     that has no Node among ``nodes`` ask: the others keep no way to its pods. Where no Node is

@@ -15,9 +15,9 @@ from kubewright.operate.watch import Watch
 from kubewright.store.files import replace
 
 PLAYBOOK = "kubewright.cluster.identity"
-#: The form of the bundle; ``_bundle`` of the collection reads it.
+#: The form of the bundle; ``_cluster.bundle`` of the collection reads it.
 FORM = 1
-#: What an identity has below ``pki``, named as kubeadm does; ``_identity`` of the collection.
+#: What an identity has below ``pki``, named as kubeadm does (``_cluster.identity`` there).
 FILES = (
     "ca.crt",
     "ca.key",

@@ -3,7 +3,7 @@
 
 The file is one JSON object with the fields of :class:`Lease`. It stays; flock(2) on it is held
 for one read and write at a time, so that a process that stands still holds nothing but a lease
-that runs out. The collection's ``module_utils/_lease.py`` reads and writes the same.
+that runs out. The collection's ``module_utils/_cluster/lease.py`` reads and writes the same.
 """
 
 from __future__ import annotations

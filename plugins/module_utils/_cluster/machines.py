@@ -1,0 +1,178 @@
+# Copyright: the Kubewright authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What machines.json and known_hosts may say. No I/O.
+
+machines.json, schema 1::
+
+    {"schema": 1, "cluster": "demo", "written_at": "2030-01-31T12:00:00+00:00", "machines": [
+      {"id": "local://demo/demo-cp-1", "name": "demo-cp-1", "address": "192.0.2.11",
+       "host_keys": ["ssh-ed25519 AAAA..."], "provider": "local", "region": "local",
+       "zone": "local-1", "node_type": "container", "power": "on"}]}
+
+A machine without host keys is one that its provider has not finished: nobody can log in to it.
+One whose key is signed has "@cert-authority NAME ssh-ed25519 AAAA..." among them: the key of who
+signs, and a name that the machine's certificate is for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import labels
+
+SCHEMA = 1
+TEXT_FIELDS = ("id", "name", "address", "provider", "region", "zone", "node_type", "power")
+# They become labels of the Node.
+LABELS = ("region", "zone", "node_type")
+FIELDS = frozenset((*TEXT_FIELDS, "host_keys"))
+POWER = ("on", "off")
+# What kubelet takes as --provider-id: <provider>://<the provider's own name of it>. kubeadm writes
+# it into a file of variables, where quotes and blanks would end it.
+ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*://[A-Za-z0-9_.:@/+=~-]+")
+# A DNS label, RFC 1123: it becomes a host name, or is that of a role.
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+AUTHORITY = "@cert-authority"
+# A name or an address, no pattern: it is the one that ssh looks for in the certificate.
+CERTIFIED_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
+KEY_TYPES = re.compile(r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-\S+@openssh\.com")
+
+
+def validated(machines: Sequence[Any]) -> list[dict[str, Any]]:
+    """The machines sorted by name. KubewrightError names every entry that breaks a rule."""
+    problems = [
+        f"machine {_label(machine, number)}: {problem}"
+        for number, machine in enumerate(machines, start=1)
+        for problem in _problems(machine)
+    ]
+    problems += _duplicates([machine for machine in machines if isinstance(machine, Mapping)])
+    if problems:
+        raise KubewrightError(
+            "What the providers say of the machines can't be used: " + "; ".join(problems) + "."
+        )
+    return sorted((dict(machine) for machine in machines), key=lambda machine: machine["name"])
+
+
+def machines_json(cluster: str, written_at: str, machines: Sequence[Mapping[str, Any]]) -> str:
+    """The file's text. `written_at` is RFC 3339; `machines` have been validated."""
+    document = {
+        "schema": SCHEMA,
+        "cluster": cluster,
+        "written_at": written_at,
+        "machines": list(machines),
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def machines_of(text: str, cluster: str) -> list[Any] | None:
+    """The machines in an earlier file's text; None when it is damaged or not this cluster's."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    if document.get("schema") != SCHEMA or document.get("cluster") != cluster:
+        return None
+    machines = document.get("machines")
+    return machines if isinstance(machines, list) else None
+
+
+def known_hosts(machines: Sequence[Mapping[str, Any]]) -> str:
+    """Lines of ssh's known_hosts, sshd(8): each key of each machine under all its names."""
+    lines = []
+    for machine in machines:
+        split = [key.split() for key in machine["host_keys"]]
+        certified = [words[1] for words in split if words[0] == AUTHORITY]
+        names = ",".join(dict.fromkeys((machine["name"], machine["address"], *certified)))
+        for words in split:
+            named = words if words[0] == AUTHORITY else [names, *words]
+            lines.append(" ".join(named) + "\n")
+    return "".join(lines)
+
+
+def _label(machine: Any, number: int) -> str:
+    name = machine.get("name") if isinstance(machine, Mapping) else None
+    return name if isinstance(name, str) and name else f"number {number}"
+
+
+def _problems(machine: Any) -> list[str]:
+    if not isinstance(machine, Mapping):
+        return ["is not a mapping"]
+    missing = sorted(FIELDS - set(machine))
+    unknown = sorted(str(key) for key in set(machine) - FIELDS)
+    problems = [f"has no {field}" for field in missing]
+    problems += [f"has an unknown field {field}" for field in unknown]
+    empty = [
+        field
+        for field in TEXT_FIELDS
+        if field in machine and not (isinstance(machine[field], str) and machine[field])
+    ]
+    problems += [f"{field} is not a text, or empty" for field in empty]
+    label = (labels.is_value, f"can't be a label of its Node: write {labels.WRITE}")
+    rules: dict[str, tuple[Callable[[Any], object], str]] = {
+        "id": (ID.fullmatch, "is not <provider>://<id>"),
+        "name": (NAME.fullmatch, "is not a DNS label"),
+        "address": (_is_address, "is not an IP address"),
+        "provider": (NAME.fullmatch, "is not a DNS label"),
+        "power": (POWER.__contains__, "is neither on nor off"),
+        **dict.fromkeys(LABELS, label),
+    }
+    for field, (rule, text) in rules.items():
+        if field in machine and field not in empty and not rule(machine[field]):
+            problems.append(f"{field} {machine[field]!r} {text}")
+    keys = machine.get("host_keys", [])
+    if not isinstance(keys, Sequence) or isinstance(keys, str):
+        return [*problems, "host_keys is not a list"]
+    return [
+        *problems,
+        *(f"host key {key!r} is not one of ssh" for key in keys if not is_host_key(key)),
+    ]
+
+
+def _duplicates(machines: Sequence[Mapping[str, Any]]) -> list[str]:
+    problems = []
+    for field in ("id", "name", "address"):
+        values = [str(machine[field]) for machine in machines if field in machine]
+        twice = sorted({value for value in values if values.count(value) > 1})
+        problems += [f"two machines have the {field} {value}" for value in twice]
+    return problems
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_host_key(text: Any) -> bool:
+    """Whether it is a key, or that of an authority with the name in the machine's certificate."""
+    if not isinstance(text, str) or not text.startswith(f"{AUTHORITY} "):
+        return is_key(text)
+    name, _, key = text.removeprefix(f"{AUTHORITY} ").partition(" ")
+    return bool(CERTIFIED_NAME.fullmatch(name)) and is_key(key)
+
+
+def is_key(text: Any) -> bool:
+    """Whether it is a public key as ssh writes it, "type base64": no comment, no line break.
+
+    The key's own bytes begin with its type, RFC 4253 section 6.6.
+    """
+    if not isinstance(text, str) or len(words := text.split(" ")) != 2:
+        return False
+    if not KEY_TYPES.fullmatch(words[0]):
+        return False
+    try:
+        data = base64.b64decode(words[1], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    length = int.from_bytes(data[:4], "big")
+    return data[4 : 4 + length] == words[0].encode() and len(data) > 4 + length
