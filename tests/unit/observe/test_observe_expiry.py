@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_a_ca_is_told_a_year_before(tmp_path: Path) -> None:
 def test_with_an_expired_one_no_api_server_is_asked(tmp_path: Path) -> None:
     """It answered: HTTP status 401."""
     server = ApiServer("demo-cp-1", "192.0.2.1", True)
-    found, reason = snapshot._nodes(SPEC, lay(tmp_path, -3), [server], NOW)
+    found, reason = asyncio.run(snapshot._nodes(SPEC, lay(tmp_path, -3), [server], NOW))
     assert (found, reason) == (None, "the administrator's certificate has expired")
 
 

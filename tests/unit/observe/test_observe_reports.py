@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 import sys
@@ -84,7 +85,7 @@ def test_what_the_nodes_say(spec: Spec, script: Path, tmp_path: Path) -> None:
         machine("demo-web-1", "10.0.0.9"),
         machine("demo-web-2", power="off"),
     ]
-    found = reports.ask(spec, ClusterPaths(tmp_path), machines, NODES)
+    found = asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), machines, NODES))
     assert found == (
         Report(
             "demo-cp-1",
@@ -110,10 +111,10 @@ def test_a_shell_that_prints(
 ) -> None:
     monkeypatch.setenv("PROFILE", profile)
     script.write_text(answers('{"volume": [{"text": "/x is full.", "remedy": ""}]}'))
-    found = reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ())
+    found = asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ()))
     assert found == (Report("demo-cp-1", (Finding("volume", "/x is full."),)),)
     (tmp_path / "unit").unlink()
-    found = reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ())
+    found = asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ()))
     assert found == (Report("demo-cp-1", reason="not prepared yet", prepared=False),)
 
 
@@ -137,7 +138,9 @@ def test_one_that_can_not_be_asked(
 ) -> None:
     script.write_text(text)
     begun = time.monotonic()
-    found = reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], (), seconds=1)
+    found = asyncio.run(
+        reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], (), seconds=1)
+    )
     assert found == (Report("demo-cp-1", reason=reason, remedy=remedy),)
     assert time.monotonic() - begun < 5
 
@@ -153,7 +156,7 @@ def test_why_ssh_gave_up_is_told_by_all_of_its_words(
         "echo 'Host key verification failed.' >&2\n"
         "exit 255\n"
     )
-    (found,) = reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ())
+    (found,) = asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ()))
     assert found.reason == "Host key verification failed."
     snapshot = Snapshot("demo", datetime(2026, 1, 1, tzinfo=UTC), reports=(found,))
     told = [one for one in troubles(spec, snapshot, remedy) if "can't be asked" in one]
@@ -162,7 +165,7 @@ def test_why_ssh_gave_up_is_told_by_all_of_its_words(
 
 
 def test_one_that_has_lost_its_script(spec: Spec, script: Path, tmp_path: Path) -> None:
-    (found,) = reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ())
+    (found,) = asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ()))
     assert f"can't open file '{script}'" in found.reason
     assert found.remedy == REMEDY
     assert found.prepared
@@ -170,7 +173,7 @@ def test_one_that_has_lost_its_script(spec: Spec, script: Path, tmp_path: Path) 
 
 def test_one_that_was_never_prepared(spec: Spec, script: Path, tmp_path: Path) -> None:
     (tmp_path / "unit").unlink()
-    found = reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ())
+    found = asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ()))
     assert found == (Report("demo-cp-1", reason="not prepared yet", prepared=False),)
 
 
@@ -208,7 +211,7 @@ def test_a_node_is_told_what_only_others_know(spec: Spec, script: Path, tmp_path
         f"import sys; open({str(tmp_path / 'told')!r}, 'w').write(sys.stdin.read()); print('{{}}')"
     )
     machines = [machine("demo-cp-1"), machine("demo-web-1", "10.0.0.9")]
-    reports.ask(spec, ClusterPaths(tmp_path), machines, NODES)
+    asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), machines, NODES))
     assert json.loads((tmp_path / "told").read_text()) == {
         "traffic": {
             "name": "demo-cp-1",
@@ -231,5 +234,5 @@ def test_who_is_no_node_is_not_asked_about_its_traffic(spec: Spec) -> None:
 def test_one_connection_a_node(spec: Spec, script: Path, tmp_path: Path) -> None:
     """However many sections a report has: an ssh costs the command 30 ms of CPU."""
     script.write_text(f"open({str(tmp_path / 'calls')!r}, 'a').write('x'); print('{{}}')")
-    reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], NODES)
+    asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], NODES))
     assert (tmp_path / "calls").read_text() == "x"

@@ -24,9 +24,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-import ansible_runner
-from ansible_runner.config.runner import RunnerConfig
-
 from kubewright.act import leftovers
 from kubewright.act.environment import environment
 from kubewright.act.events import Event, Tally
@@ -109,6 +106,10 @@ def _ansible(order: Order, recorder: _Recorder) -> str:
     (directory / "tmp").mkdir(mode=0o700)
     (directory / "ansible.cfg").write_text(CONFIGURATION, encoding="utf-8")
     variables = environment(order.run, directory)
+    # Imported late: only who runs a playbook waits for it.
+    import ansible_runner
+    from ansible_runner.config.runner import RunnerConfig
+
     config = RunnerConfig(
         private_data_dir=str(directory),
         ident="run",

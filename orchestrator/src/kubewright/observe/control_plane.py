@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Sequence
 
-from kubewright.observe.https import NoAnswer, request
+from kubewright.observe.direct import NoAnswer, request
 from kubewright.observe.model import ApiServer
 from kubewright.spec.machines import Machine
 
@@ -18,7 +18,7 @@ PORT = 6443
 SECONDS = 3.0
 
 
-def living_control_plane(
+async def living_control_plane(
     machines: Sequence[Machine],
     context: ssl.SSLContext,
     server_name: str,
@@ -31,12 +31,8 @@ def living_control_plane(
     ``context`` trusts the cluster's authority, ``server_name`` is the name in all certificates.
     Takes ``seconds`` at most, however many are dead.
     """
-
-    async def ask_all() -> tuple[ApiServer, ...]:
-        asked = (_ask(machine, context, server_name, seconds, port) for machine in machines)
-        return tuple(await asyncio.gather(*asked))
-
-    return asyncio.run(ask_all())
+    asked = (_ask(machine, context, server_name, seconds, port) for machine in machines)
+    return tuple(await asyncio.gather(*asked))
 
 
 async def _ask(

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubewright.observe.https import NoAnswer, request
+from kubewright.observe.direct import NoAnswer, request
 from kubewright.observe.model import Etcd, EtcdMember
 from kubewright.spec.machines import Machine
 
@@ -33,7 +33,7 @@ class Answer:
     reason: str = ""
 
 
-def ask(
+async def ask(
     machines: Sequence[Machine],
     context: ssl.SSLContext,
     *,
@@ -41,12 +41,8 @@ def ask(
     port: int = PORT,
 ) -> Etcd:
     """Ask each machine's etcd, all at once. ``context`` identifies with etcd's own authority."""
-
-    async def ask_all() -> list[Answer]:
-        asked = (_ask(machine, context, seconds, port) for machine in machines)
-        return list(await asyncio.gather(*asked))
-
-    return combine(asyncio.run(ask_all()))
+    asked = (_ask(machine, context, seconds, port) for machine in machines)
+    return combine(await asyncio.gather(*asked))
 
 
 async def _ask(machine: Machine, context: ssl.SSLContext, seconds: float, port: int) -> Answer:

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
 import ssl
-import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 from kubewright.observe.credentials import identify, trusting
-from kubewright.observe.https import NoAnswer, request
+from kubewright.observe.direct import NoAnswer, told
 from kubewright.observe.model import Condition, Node
 
 #: The label that says to which pool a node belongs.
@@ -21,42 +19,22 @@ POOL_LABEL = "kubewright.io/pool"
 #: kubeadm's label on control planes.
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 PATH = "/api/v1/nodes"
-#: Seconds for the whole answer, and what it may have (bytes): a Node that lists fifty images has
-#: about 20 kB.
+#: For the whole answer. A Node that lists fifty images has about 20 kB.
 SECONDS = 10.0
-LIMIT = 256 * 1024 * 1024
 
 
 class NodesError(Exception):
     """The nodes could not be read; the message says why."""
 
 
-def read(kubeconfig: Mapping[str, Any]) -> tuple[Node, ...]:
+async def read(kubeconfig: Mapping[str, Any]) -> tuple[Node, ...]:
     """Return the nodes by name, asked with a kubeconfig whose certificates are embedded.
-
-    One request needs no client library: to import that takes more than all else of a ``status``.
 
     :raises NodesError: the API server did not answer as it should.
     """
     try:
         cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
-        server = urllib.parse.urlsplit(cluster["server"])
-        if server.hostname is None:
-            raise ValueError(f"{cluster['server']} is no address")
-        status, content = asyncio.run(
-            request(
-                server.hostname,
-                server.port or 443,
-                PATH,
-                _context(cluster, user),
-                seconds=SECONDS,
-                server_name=cluster.get("tls-server-name"),
-                limit=LIMIT,
-            )
-        )
-        if status != 200:
-            raise NodesError(f"the API server answers with HTTP status {status}")
-        items = _items(content)
+        items = _items(await _get(cluster, _context(cluster, user)))
     except NoAnswer as error:
         raise NodesError(str(error)) from error
     except KeyError as error:
@@ -66,13 +44,43 @@ def read(kubeconfig: Mapping[str, Any]) -> tuple[Node, ...]:
     return tuple(sorted((node(item) for item in items), key=lambda found: found.name))
 
 
+async def _get(cluster: Mapping[str, Any], context: ssl.SSLContext) -> bytes:
+    """Return the API's list of nodes, as it came.
+
+    By the client alone: its models of the API's objects take a second of processor time to import,
+    and all else of a ``status`` as long. It is given a connection, since by itself it wants
+    certificates as files, and asks proxies.
+    """
+    from aiohttp import TCPConnector
+    from kubernetes.aio.client import ApiClient, Configuration
+
+    with told(SECONDS):
+        async with TCPConnector(ssl=context) as connector:
+            settings = Configuration(
+                tls_server_name=cluster.get("tls-server-name"),
+                ca_cert_data=_decoded(cluster["certificate-authority-data"]),
+                client_session_kwargs={"connector": connector, "trust_env": False},
+            )
+            async with ApiClient(settings) as client:
+                answer = await client.call_api(
+                    "GET", f"{cluster['server']}{PATH}", _request_timeout=SECONDS
+                )
+                content = bytes(await answer.read())
+    if answer.status != 200:
+        raise NodesError(f"the API server answers with HTTP status {answer.status}")
+    return content
+
+
 def _context(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
     """Trust the cluster's CA alone, and identify as the user. Nothing is written to a file."""
-    authority = base64.b64decode(cluster["certificate-authority-data"])
-    context = trusting(authority.decode("ascii"))
+    context = trusting(_decoded(cluster["certificate-authority-data"]))
     parts = (user["client-certificate-data"], user["client-key-data"])
     identify(context, b"\n".join(base64.b64decode(part) for part in parts))
     return context
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode("ascii")
 
 
 def _items(content: bytes) -> list[Any]:

@@ -69,7 +69,7 @@ def request(
     }
 
 
-def ask(
+async def ask(
     spec: Spec,
     paths: ClusterPaths,
     machines: Sequence[Machine],
@@ -90,10 +90,7 @@ def ask(
             argv = command(spec, machine, paths, MARKED)
             return await _ask(machine.name, argv, question, seconds)
 
-    async def ask_all() -> tuple[Report, ...]:
-        return tuple(await asyncio.gather(*(ask_one(machine) for machine in living)))
-
-    return asyncio.run(ask_all())
+    return tuple(await asyncio.gather(*(ask_one(machine) for machine in living)))
 
 
 async def _ask(host: str, argv: Sequence[str], question: bytes, seconds: float) -> Report:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,10 +37,7 @@ def api_servers(spec: Spec, paths: ClusterPaths) -> tuple[ApiServer, ...]:
     :raises CredentialsError: the cluster's authority is not there or damaged.
     """
     machines = control_plane_machines(spec, read(paths.machines, spec.name).machines)
-    if not machines:
-        return ()
-    trust = server_trust(paths.pki / "ca.crt")
-    return control_plane.living_control_plane(machines, trust, api_name(spec.name))
+    return asyncio.run(_api_servers(spec, paths, machines))
 
 
 def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
@@ -49,43 +47,63 @@ def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
 
     :raises kubewright.spec.machines.MachinesError: machines.json can't be used.
     """
+    return asyncio.run(_take(spec, paths))
+
+
+async def _take(spec: Spec, paths: ClusterPaths) -> Snapshot:
     listed = read(paths.machines, spec.name)
     machines = control_plane_machines(spec, listed.machines)
     hosts = expected_hosts(spec)
     expected = [machine for machine in listed.machines if machine.name in hosts]
-    servers: tuple[ApiServer, ...] = ()
-    nodes_reason = ""
-    try:
-        servers = api_servers(spec, paths)
-    except CredentialsError as error:
-        nodes_reason = str(error)
     now = datetime.now(UTC)
-    found, reason = _nodes(spec, paths, servers, now)
+    (servers, found, reason), members = await asyncio.gather(
+        _api(spec, paths, machines, now), _etcd(machines, paths.pki / "etcd")
+    )
     return Snapshot(
         cluster=spec.name,
         taken_at=now,
         api_servers=servers,
-        etcd=_etcd(machines, paths.pki / "etcd"),
+        etcd=members,
         nodes=found,
-        nodes_reason=nodes_reason or reason,
+        nodes_reason=reason,
         machines=listed.machines,
         machines_at=listed.written_at,
-        reports=reports.ask(spec, paths, expected, found or ()),
+        reports=await reports.ask(spec, paths, expected, found or ()),
         state=expiry.of_state(paths, now),
     )
 
 
-def _etcd(machines: Sequence[Machine], authority: Path) -> Etcd:
+async def _api(
+    spec: Spec, paths: ClusterPaths, machines: Sequence[Machine], now: datetime
+) -> tuple[tuple[ApiServer, ...], tuple[Node, ...] | None, str]:
+    """Ask the API servers, and one that lives for the nodes: these, or why there are none."""
+    try:
+        servers = await _api_servers(spec, paths, machines)
+    except CredentialsError as error:
+        return (), None, str(error)
+    return servers, *await _nodes(spec, paths, servers, now)
+
+
+async def _api_servers(
+    spec: Spec, paths: ClusterPaths, machines: Sequence[Machine]
+) -> tuple[ApiServer, ...]:
+    if not machines:
+        return ()
+    trust = server_trust(paths.pki / "ca.crt")
+    return await control_plane.living_control_plane(machines, trust, api_name(spec.name))
+
+
+async def _etcd(machines: Sequence[Machine], authority: Path) -> Etcd:
     if not machines:
         return Etcd(reason="no control plane is known")
     try:
         context = client_trust(authority / "ca.crt", authority / "ca.key", "kubewright-observe")
     except CredentialsError as error:
         return Etcd(reason=str(error))
-    return etcd.ask(machines, context)
+    return await etcd.ask(machines, context)
 
 
-def _nodes(
+async def _nodes(
     spec: Spec, paths: ClusterPaths, servers: Sequence[ApiServer], now: datetime
 ) -> tuple[tuple[Node, ...] | None, str]:
     """Read the nodes from the first API server that can tell them."""
@@ -97,7 +115,7 @@ def _nodes(
         url = f"https://{server.address}:{control_plane.PORT}"
         try:
             kubeconfig = pointed_at(read_kubeconfig(paths.kubeconfig), url, api_name(spec.name))
-            return nodes.read(kubeconfig), ""
+            return await nodes.read(kubeconfig), ""
         except (CredentialsError, nodes.NodesError) as error:
             reason = str(error)
     return None, reason
