@@ -224,15 +224,21 @@ class Settings:
             )
         ready = self.record.was_ready()
         self.record.put_back()
-        now = "is well with them"
         with contextlib.suppress(KubewrightError):
             self.services.reset_restarts(want.name)
             self._start(want, force=True)
-        if left := self.watch.trouble(ready):
-            now = f"does not run with them either: {left}"
+        left = self.watch.trouble(ready)
         self.record.forget()
+        told = f"The kubelet does not run with its new settings: {trouble}."
+        if left:
+            # The settings of the run are not what it dies of, or not alone.
+            return (
+                f"{told} It has the old ones back and does not run with them either: {left}. "
+                f"`journalctl -u {want.name}` on the node tells more: fix what it dies of there, "
+                "then run the same again."
+            )
         return (
-            f"The kubelet does not run with its new settings: {trouble}. It has the old ones back "
-            f"and {now}. Correct the settings (kubelet_args in cluster.yml), then run the same "
-            f"again. `journalctl -u {want.name}` on the node tells more."
+            f"{told} It has the old ones back and is well with them. Correct the settings "
+            "(kubelet_args in cluster.yml), then run the same again. "
+            f"`journalctl -u {want.name}` on the node tells more."
         )

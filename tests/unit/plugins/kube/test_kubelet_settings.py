@@ -120,8 +120,12 @@ def test_settings_that_kill_it_are_taken_back_with_its_reason(node: Node) -> Non
 
 def test_a_kubelet_that_dies_of_both_is_said_to(node: Node) -> None:
     node.dies_of = {OLD, DEADLY}
-    with pytest.raises(KubewrightError, match="does not run with them either: unrecognized"):
+    with pytest.raises(
+        KubewrightError, match="does not run with them either: unrecognized"
+    ) as caught:
         node.converge(DEADLY)
+    assert "Correct the settings" not in str(caught.value), "they are not the cause"
+    assert "fix what it dies of" in str(caught.value)
 
 
 def test_one_that_does_not_run_for_other_reasons_is_not_said_to_have_its_old_ones(
