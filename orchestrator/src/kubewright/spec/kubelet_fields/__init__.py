@@ -19,6 +19,11 @@ from typing_extensions import TypedDict  # pydantic takes that of typing from Py
 
 #: A duration as Go's time.ParseDuration reads it; the kubelet takes no bare number for one.
 _GO_DURATION = r"^[+-]?(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$"
+#: A taint is written as a label is, and a kubelet with another one never registers (Kubernetes,
+#: "Labels and Selectors", and validation.go, ValidateTaint).
+_LABEL = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_VALUE = f"^({_LABEL})?$"
+_LABEL_NAME = f"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_LABEL}$"
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ _MAPPINGS = Kind(list[dict[str, Any]], "a list of mappings")
 class _Taint(TypedDict):
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
-    key: Annotated[str, Field(min_length=1)]
-    value: NotRequired[str]
+    key: Annotated[str, Field(pattern=_LABEL_NAME, max_length=253 + 1 + 63)]
+    value: NotRequired[Annotated[str, Field(pattern=_LABEL_VALUE)]]
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
