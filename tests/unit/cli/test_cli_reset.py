@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kubewright.spec.machines import Machine
 
 TELLING = """\
 - name: Reset nodes
@@ -22,7 +25,43 @@ TELLING = """\
 """
 
 
-def test_the_nodes_that_are_named(world: Any, command: Callable[..., Any]) -> None:
+NODES = ("demo-cp-1", "demo-cp-2", "demo-cp-3", "demo-cp-4", "demo-cp-5", "demo-web-1")
+
+
+@pytest.fixture
+def machines(world: Any) -> None:
+    """Their provider has told of all machines."""
+    known = [
+        Machine(f"x://{name}", name, "127.0.0.1", (), "local", "", "", "", "on").as_dict()
+        for name in NODES
+    ]
+    world.paths.state.mkdir(parents=True)
+    at = datetime.now(UTC).isoformat()
+    told = {"schema": 1, "cluster": "demo", "written_at": at, "machines": known}
+    world.paths.machines.write_text(json.dumps(told))
+
+
+def test_nodes_without_a_machine_are_refused(world: Any, command: Callable[..., Any]) -> None:
+    """Ansible asked DNS for their names, and told of ssh."""
+    ended = command("reset", "--yes", "--node", "demo-web-1")
+    assert ended.code == 2
+    assert "There is no machine for demo-web-1: " in ended.err
+    assert f"{world.paths.state} has no list of machines. Nothing was reset." in ended.err
+    assert "set KUBEWRIGHT_STATE_DIR" in ended.err
+    assert not world.paths.state.exists()
+
+
+def test_one_that_its_provider_does_not_have_is_refused(
+    world: Any, machines: None, command: Callable[..., Any]
+) -> None:
+    world.file.write_text(world.file.read_text().replace("size: 1", "size: 2"))
+    ended = command("reset", "--yes")
+    assert ended.code == 2
+    assert "There is no machine for demo-web-2: their providers had none" in ended.err
+    assert "--node" in ended.err
+
+
+def test_the_nodes_that_are_named(world: Any, machines: None, command: Callable[..., Any]) -> None:
     world.playbook("reset", TELLING)
     ended = command("reset", "--yes", "-o", "json", "--node", "demo-web-1", "--node", "demo-cp-2")
     assert ended.code == 0, ended.err
@@ -34,7 +73,7 @@ def test_the_nodes_that_are_named(world: Any, command: Callable[..., Any]) -> No
 
 
 def test_that_the_keys_go_with_the_last_node_is_said(
-    world: Any, recorded: Any, command: Callable[..., Any]
+    world: Any, machines: None, recorded: Any, command: Callable[..., Any]
 ) -> None:
     nodes = [f"demo-cp-{number}" for number in range(1, 6)] + ["demo-web-1"]
     world.file.write_text(world.file.read_text().replace("size: 3", "size: 5"))
@@ -45,7 +84,7 @@ def test_that_the_keys_go_with_the_last_node_is_said(
     assert keys in command("reset", "--yes", *(f"--node={node}" for node in nodes)).err
     some = command("reset", "--yes", *(f"--node={node}" for node in nodes[1:])).err
     assert f"from {', '.join(nodes[1:])} of demo" in some
-    assert "keys" not in some
+    assert keys not in some
 
 
 @pytest.mark.parametrize(
