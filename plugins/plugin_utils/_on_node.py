@@ -7,7 +7,8 @@ kernel does not let it, or because the machine or its sshd stands still while th
 is not waited for: to the play it is a host that can't be reached, and all others go on.
 
 Each call of a module has that limit. One that only waits for the node's lock comes back soon and
-says so, and is made again for as long as ``lock_timeout`` says.
+says so, and is made again for as long as ``lock_timeout`` says. Meanwhile it is told whom it waits
+for.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import limits
+
+#: What begins the line by which a task tells whom it waits for. The command reads it.
+WAITS = "kubewright waits"
 
 
 class NodeAction(ActionBase):  # type: ignore[misc]
@@ -64,12 +68,18 @@ class NodeAction(ActionBase):  # type: ignore[misc]
         if self.module in limits.LOCKLESS:
             return self._call(arguments, task_vars)
         end = time.monotonic() + limits.lock_timeout(arguments)
+        told = ""
         while True:
             left = max(0.0, end - time.monotonic())
             turn = {**arguments, "lock_timeout": math.ceil(min(left, limits.LOCK_TURN))}
             result = self._call(turn, task_vars)
-            if not result.pop("busy", False) or time.monotonic() >= end:
+            holder = result.pop("busy", "")
+            if not holder or time.monotonic() >= end:
                 return result
+            if holder != told:  # it may go on for minutes: a kubeadm that a killed run has left
+                told = holder
+                host = task_vars.get("inventory_hostname", "")
+                self._display.display(f"{WAITS}: {host}: {holder}")
             self._begin_again()
 
     def _call(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 class KubewrightError(Exception):
     """Something a user can act on: the text says what happened, where, and what to do."""
 
-    # What the module's result is marked with, for its action plugin.
+    # What the module's result is marked with, for its action plugin, and what it says there.
     mark = ""
+    marked: str | bool = True
 
 
 # What a module's main() ends on with `failure`. Anything else is a fault of this collection and
@@ -37,5 +38,5 @@ def failure(error: KubewrightError | OSError) -> dict[str, Any]:
 
     ``foreseen`` is for its action plugin: the text is for a user, and holds no secret.
     """
-    marks = {error.mark: True} if isinstance(error, KubewrightError) and error.mark else {}
+    marks = {error.mark: error.marked} if isinstance(error, KubewrightError) and error.mark else {}
     return {"msg": message(error), "foreseen": True, **marks}

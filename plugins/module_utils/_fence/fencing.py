@@ -41,9 +41,19 @@ class StaleEpoch(KubewrightError):
 
 
 class LockTimeout(KubewrightError):
-    """Another process has had the lock for as long as the caller would wait."""
+    """Another process has had the lock for as long as the caller would wait.
+
+    *holder*: which one, in words.
+    """
 
     mark = "busy"
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(
+            f"{path} is held by {holder}. Another run is at work on this node: wait for it, or end "
+            "that process, then run again."
+        )
+        self.marked = holder
 
 
 class HolderHangs(KubewrightError):
@@ -147,10 +157,7 @@ def _locked(path: Path, timeout: float, limit: float) -> Iterator[int]:
             if not flock.take(fd, 0):
                 _refuse_hanging(path, fd)
                 if not flock.take(fd, timeout):
-                    raise LockTimeout(
-                        f"{path} is held by {_told(path, fd)}. Another run is at work on this "
-                        "node: wait for it, or end that process, then run again."
-                    )
+                    raise LockTimeout(path, _told(path, fd))
             if _is_at(path, fd):
                 break
             # Who held it has reset the node, and the file with it: nobody else waits for this one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubewright.act import Change, Finding, HostIdle, HostResult, HostStarted
+from kubewright.act import Change, Finding, HostIdle, HostResult, HostStarted, HostWaits
 from kubewright.act.events import Tally
 from kubewright.act.findings import in_one_sentence, read_findings
 
@@ -81,6 +81,14 @@ def test_only_who_did_not_answer_until_the_end_is_unreachable() -> None:
     tally.feed(raw("runner_on_unreachable", "b", res=lost))
     tally.feed(raw("runner_on_ok", "b", res={}))
     assert tally.unreachable == {"a": "x: No route to host"}
+
+
+def test_who_waits_for_another_run_is_told() -> None:
+    tally = Tally()
+    said = "\x1b[0mkubewright waits: web-1: process 41 (kubeadm)\x1b[0m\n"
+    waits = tally.feed({"event": "verbose", "stdout": said})
+    assert waits == HostWaits("web-1", "process 41 (kubeadm)")
+    assert tally.feed({"event": "verbose", "stdout": "it says: kubewright waits: a: b"}) is None
 
 
 def test_begin_and_end_of_each_task_on_a_host() -> None:

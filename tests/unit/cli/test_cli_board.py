@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kubewright.act import HostIdle, HostResult, HostStarted, PhaseStarted, TaskStarted
+from kubewright.act import HostIdle, HostResult, HostStarted, HostWaits, PhaseStarted, TaskStarted
 from kubewright.cli.board import MOST_HOSTS, Board
 
 
@@ -36,6 +36,13 @@ def test_who_is_at_what_and_who_is_done() -> None:
         "    node-0  Load the images    1:05",
         "    3 done",
     ]
+
+
+def test_whom_a_host_waits_for_is_a_line_that_stays() -> None:
+    board = at_work(1)
+    (line,) = board.feed(HostWaits("node-0", "process 41 (kubeadm)"), 10.0)
+    assert line.text.endswith("node-0 waits until another run's process 41 (kubeadm) ends there")
+    assert lines(board, 11.0)[1:] == ["    node-0  Load the images    0:11"]
 
 
 def test_a_host_that_begins_its_next_task_is_the_last() -> None:

@@ -12,6 +12,7 @@ from kubewright.act.events import (
     HostIdle,
     HostResult,
     HostStarted,
+    HostWaits,
     PhaseStarted,
     TaskStarted,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "HostResult",
     "HostStarted",
     "HostTasks",
+    "HostWaits",
     "LeftoverError",
     "Phase",
     "PhaseStarted",

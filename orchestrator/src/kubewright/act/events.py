@@ -7,6 +7,7 @@ Event names and fields: https://ansible.readthedocs.io/projects/runner/en/stable
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from kubewright.act.findings import REPORT, Finding, in_one_sentence, read_findings
-from kubewright.act.messages import failure_message, reason
+from kubewright.act.messages import failure_message, plain, reason
 from kubewright.act.result import Change, Failure, HostTasks, Phase
 
 Outcome = Literal["ok", "changed", "failed", "unreachable"]
@@ -26,6 +27,8 @@ LOCAL = ("localhost", "127.0.0.1")
 ANSWERED = ("kubewright.cluster.node_state", "kubewright.cluster.system_image_info")
 #: The task that decides in what order nodes that run are changed.
 DECISION = "kubewright.cluster.cluster_decision"
+#: What a task says while another process has the node's lock (the collection's `_on_node`).
+_WAITS = re.compile(r"^kubewright waits: (\S+): (.+)$")
 #: How much output to keep for the case that ansible-playbook ends without an event.
 _TAIL = 40
 
@@ -77,7 +80,15 @@ class HostResult:
     findings: tuple[Finding, ...] = ()
 
 
-Event = PhaseStarted | TaskStarted | HostStarted | HostIdle | HostResult
+@dataclass(frozen=True)
+class HostWaits:
+    """A task waits on a host until another process there ends. ``process``: which, in words."""
+
+    host: str
+    process: str
+
+
+Event = PhaseStarted | TaskStarted | HostStarted | HostIdle | HostWaits | HostResult
 
 
 @dataclass
@@ -130,6 +141,8 @@ class Tally:
         elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
             return self._result(kind, data, str(raw.get("stdout") or ""))
         elif kind in ("verbose", "error", "warning") and raw.get("stdout"):
+            if waits := _WAITS.match(plain(str(raw["stdout"]).strip())):
+                return HostWaits(*waits.groups())
             self.output.extend(str(raw["stdout"]).splitlines())
         return None
 

@@ -13,7 +13,15 @@ from itertools import islice
 
 from rich.text import Text
 
-from kubewright.act import Event, HostIdle, HostResult, HostStarted, PhaseStarted, TaskStarted
+from kubewright.act import (
+    Event,
+    HostIdle,
+    HostResult,
+    HostStarted,
+    HostWaits,
+    PhaseStarted,
+    TaskStarted,
+)
 from kubewright.act.messages import reason
 from kubewright.act.remedies import remedy
 from kubewright.cli.output import counted, elapsed
@@ -74,6 +82,9 @@ class Board:
                 case HostIdle():
                     self._active.pop(event.host, None)
                     return []
+                case HostWaits():
+                    said = f"{event.host} waits until another run's {event.process} ends there"
+                    return [Line(self.stamped(said, now), "yellow")]
                 case HostResult():
                     return self._result(event, now)
 

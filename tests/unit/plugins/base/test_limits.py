@@ -188,12 +188,14 @@ def test_no_task_on_nodes_is_without_a_limit() -> None:
 def act(
     result: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     limit: float = 60,
+    display: mock.Mock | None = None,
     **arguments: Any,
 ) -> dict[str, Any]:
     """The action of a module on a node that answers with *result*, or not at all."""
     task = SimpleNamespace(args=arguments, async_val=0, action="x.y.kubeadm", resolved_action=None)
     action = kubeadm.ActionModule.__new__(kubeadm.ActionModule)
     action._task = task
+    action._display = display or mock.Mock()
 
     def execute(*, module_args: dict[str, Any], **_call: Any) -> dict[str, Any]:
         if result is None:
@@ -207,7 +209,7 @@ def act(
         mock.patch.object(kubeadm.ActionModule, "seconds", lambda *_: limit),
         mock.patch("ansible.plugins.action.ActionBase.run", return_value={}),
     ):
-        answer: dict[str, Any] = action.run(task_vars={})
+        answer: dict[str, Any] = action.run(task_vars={"inventory_hostname": "web-1"})
         return answer
 
 
@@ -264,11 +266,28 @@ def test_who_waits_for_the_lock_does_not_hang() -> None:
         turns.append(arguments["lock_timeout"])
         time.sleep(0.3)
         if len(turns) < 4:
-            return {"failed": True, "busy": True, "msg": "held by process 41"}
+            return {"failed": True, "busy": "process 41", "msg": "held by process 41"}
         return {"changed": True}
 
     assert act(answer, limit=0.8) == {"changed": True}
     assert turns == [limits.LOCK_TURN] * 4
+
+
+def test_whom_it_waits_for_is_told_once() -> None:
+    """It was silent for as long as a kubeadm of a run that was killed had the node."""
+    holders = ["process 41 (kubeadm)", "process 41 (kubeadm)", "process 52 (python3)"]
+
+    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+        if holders:
+            return {"failed": True, "busy": holders.pop(0), "msg": "held"}
+        return {"changed": True}
+
+    display = mock.Mock()
+    act(answer, display=display)
+    assert [call.args[0] for call in display.display.call_args_list] == [
+        "kubewright waits: web-1: process 41 (kubeadm)",
+        "kubewright waits: web-1: process 52 (python3)",
+    ]
 
 
 def test_nobody_waits_for_the_lock_for_longer_than_he_was_told() -> None:
@@ -277,7 +296,7 @@ def test_nobody_waits_for_the_lock_for_longer_than_he_was_told() -> None:
     def answer(arguments: dict[str, Any]) -> dict[str, Any]:
         turns.append(arguments["lock_timeout"])
         clock.now += arguments["lock_timeout"]
-        return {"failed": True, "busy": True, "msg": "held by process 41"}
+        return {"failed": True, "busy": "process 41", "msg": "held by process 41"}
 
     clock = SimpleNamespace(now=100.0)
     with mock.patch.object(_on_node.time, "monotonic", lambda: clock.now):
