@@ -28,6 +28,7 @@ try:
     )
     from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import (
         check,
+        daemons,
         guard,
         kubelet_died,
     )
@@ -35,6 +36,7 @@ try:
 except ImportError:  # alone on a node
     import certificates as expiry  # type: ignore[import-not-found,no-redef]
     import check  # type: ignore[import-not-found,no-redef]
+    import daemons  # type: ignore[import-not-found,no-redef]
     import guard  # type: ignore[import-not-found,no-redef]
     import kubelet_died  # type: ignore[import-not-found,no-redef]
     from traffic import Request  # type: ignore[import-not-found,no-redef]
@@ -48,15 +50,30 @@ def volume(request: Mapping[str, Any]) -> list[Finding]:
     return [finding(text) for text in guard.report(guard.MOUNT_POINT)]
 
 
+def runtime(request: Mapping[str, Any]) -> list[Finding]:
+    """A container runtime that stands still: containers run on, and none starts or ends."""
+    trouble = daemons.containerd() if JOINED.exists() else ""
+    remedy = (
+        "'systemctl restart containerd' there; pods run on. `journalctl -u containerd` has why."
+    )
+    return [finding(f"{trouble}: no pod starts or ends here.", remedy)] if trouble else []
+
+
 def kubelet(request: Mapping[str, Any]) -> list[Finding]:
-    """A kubelet that dies again and again: for most of a minute its Node stays Ready."""
-    died = kubelet_died.look() if JOINED.exists() else ""
+    """A kubelet that dies again and again, or does not answer: its Node stays Ready for a while."""
+    if not JOINED.exists():
+        return []
+    died = kubelet_died.look()
+    if not died:
+        trouble = daemons.kubelet()
+        remedy = "`journalctl -u kubelet` there tells why; 'systemctl restart kubelet' starts it."
+        return [finding(f"{_capital(trouble)}.", remedy)] if trouble else []
     remedy = "Correct what it names; 'kubewright apply' starts it again and sees whether it lives."
-    certificates = expiry.report(datetime.now(timezone.utc)) if died else []
+    certificates = expiry.report(datetime.now(timezone.utc))
     if any(one["over"] and one["file"].endswith(expiry.KUBELET_CLIENT) for one in certificates):
         # What it names then is where it would get another one.
         remedy = "Its certificate has expired: 'kubewright apply' renews it."
-    return [finding(f"{died}.", remedy)] if died else []
+    return [finding(f"{died}.", remedy)]
 
 
 def traffic(request: Mapping[str, Any]) -> list[Finding]:
@@ -76,10 +93,15 @@ def certificates(request: Mapping[str, Any]) -> list[Finding]:
 
 SECTIONS: dict[str, Callable[[Mapping[str, Any]], list[Finding]]] = {
     "volume": volume,
+    "runtime": runtime,
     "kubelet": kubelet,
     "traffic": traffic,
     "certificates": certificates,
 }
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def finding(text: str, remedy: str = "") -> Finding:

@@ -111,12 +111,12 @@ def healthz(configuration: Path) -> tuple[str, int]:
     return ("127.0.0.1" if address in ("", "0.0.0.0") else address), port
 
 
-def kubelet_trouble() -> str:
-    """Why the kubelet is not healthy by its own word, "" when it is."""
+def kubelet_trouble(seconds: float = CALL / 2) -> str:
+    """Why the kubelet is not healthy by its own word within *seconds*, "" when it is."""
     address, port = healthz(KUBELET)
     if not port:
         return ""  # that it runs has to do
-    connection = http.client.HTTPConnection(address, port, timeout=CALL / 2)
+    connection = http.client.HTTPConnection(address, port, timeout=seconds)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status

@@ -200,6 +200,25 @@ def test_status_of_a_healthy_cluster(
     assert yaml.safe_load(command("status", "-o", "yaml").out) == told
 
 
+def test_status_tells_the_release_that_runs(
+    world: Any, command: Callable[..., Any], seen: Callable[[Snapshot], None]
+) -> None:
+    """It told that of the file: apply refuses to go there, and nothing had changed."""
+    good = healthy()
+    assert good.nodes is not None
+    runs = tuple(replace(node, control_plane=node.name in HOSTS[:3]) for node in good.nodes)
+    seen(replace(good, nodes=runs))
+    world.file.write_text(world.file.read_text().replace('"1.37"', '"1.36.4"'))
+    ended = command("status")
+    assert "demo  Kubernetes 1.37.2  (" in ended.out
+    # Where no API server tells, what it was begun with counts.
+    seen(replace(good, nodes=None))
+    world.paths.identity.mkdir(parents=True)
+    identity = {"begun": True, "initial_node": "demo-cp-1", "fixed": {"version": "1.37.1"}}
+    (world.paths.identity / "cluster.json").write_text(json.dumps(identity))
+    assert json.loads(command("status", "-o", "json").out)["kubernetes"] == "1.37.1"
+
+
 def test_status_of_an_ailing_cluster(
     world: Any, command: Callable[..., Any], seen: Callable[[Snapshot], None]
 ) -> None:

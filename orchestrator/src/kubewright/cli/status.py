@@ -16,7 +16,7 @@ from kubewright.cli.tree import tree
 from kubewright.cli.validate import tell_newer
 from kubewright.observe import Snapshot, take, troubles, warnings
 from kubewright.spec import Spec, load
-from kubewright.spec.version import newer, release
+from kubewright.spec.version import begun_with, newer, release
 
 
 def register(app: typer.Typer) -> None:
@@ -29,8 +29,9 @@ def status(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
     out = Output(output)
     spec = load(file)
     paths = opened(spec, file, out).paths
-    version = release(spec)
     snapshot = take(spec, paths)
+    # What runs counts, whatever the file says by now.
+    version = " and ".join(snapshot.versions) or begun_with(spec.name) or release(spec)
     wrong = troubles(spec, snapshot, remedy)
     data = {
         **snapshot.as_dict(),

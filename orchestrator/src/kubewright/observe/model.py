@@ -104,8 +104,8 @@ class Node:
 class Finding:
     """What was found wrong, and what to do about it; of a node in its own words.
 
-    ``section``: what was looked at: ``volume`` (the system volume), ``kubelet`` (where it dies
-    again and again), ``traffic`` (what it reaches),
+    ``section``: what was looked at: ``volume`` (the system volume), ``runtime`` and ``kubelet``
+    (where they do not answer, or die again and again), ``traffic`` (what it reaches),
     ``certificates`` (those that end). ``warning``: all works still.
     """
 
@@ -157,6 +157,12 @@ class Snapshot:
     def ready_api_servers(self) -> tuple[ApiServer, ...]:
         """The API servers that answered "ready"."""
         return tuple(server for server in self.api_servers if server.ready)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The Kubernetes releases of the control planes, such as "1.37.2": two in an upgrade."""
+        found = {node.version.removeprefix("v") for node in self.nodes or () if node.control_plane}
+        return tuple(sorted(found - {""}))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data for JSON."""

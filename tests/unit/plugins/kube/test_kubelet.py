@@ -283,6 +283,7 @@ def test_a_node_tells_of_it_by_itself(
     """As `status` asks it: its Node is Ready still."""
     (tmp_path / "config.yaml").touch()
     monkeypatch.setattr(report, "JOINED", tmp_path / "config.yaml")
+    monkeypatch.setattr(report.daemons, "kubelet", lambda: "")
     journal = "".join(RESTARTS.format(number) for number in range(counted)) + GATE
     for name, text in {
         "systemctl": f"NRestarts={counted}\nActiveState=activating\n",

@@ -142,6 +142,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "certificates",
         "guard",
         "kubelet_died",
+        "trial_node",
+        "daemons",
         "report",
     )
     for name in scripts:
