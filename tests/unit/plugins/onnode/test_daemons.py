@@ -33,14 +33,17 @@ def listening(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def answered(listening: socket.socket, said: bytes) -> str:
-    """What is told of a server that says so, one byte after the other."""
+    """What is told of a server that says so: byte by byte, as far as a frame's header goes."""
+    last = daemons.FRAME_HEADER - 1
 
     def answer() -> bytes:
         connection, _ = listening.accept()
         with connection:
             heard = connection.recv(len(daemons.HELLO), socket.MSG_WAITALL)
-            for number in range(len(said)):
+            for number in range(last):
                 connection.send(said[number : number + 1])
+            # At once: whoever has a whole header may hang up.
+            connection.send(said[last:])
         return heard
 
     with futures.ThreadPoolExecutor(1) as pool:
