@@ -108,6 +108,7 @@ unsettled:
 from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.findings import FATAL
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
 from ansible_collections.kubewright.cluster.plugins.module_utils._decide.decision import decide
 from ansible_collections.kubewright.cluster.plugins.module_utils._decide.election import actor
@@ -135,7 +136,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         params["begun"],
         params["findings"],
     )
-    refused = any(finding.get("severity") == "fatal" for finding in params["findings"])
+    refused = any(finding.get("severity") == FATAL for finding in params["findings"])
     nobody = check_mode and (refused or not situation.control_planes)
     acting = "" if nobody else actor(situation)
     return {"changed": False, **asdict(decide(situation, acting))}

@@ -73,8 +73,12 @@ def forget(run: commands.Runner) -> None:
     """
     flannel.SUBNETS.unlink(missing_ok=True)
     if any(name == flannel.BRIDGE for _, name in socket.if_nameindex()):
-        result = run(["ip", "link", "delete", flannel.BRIDGE], timeout=CALL_SECONDS)
-        commands.check(result, f"{flannel.BRIDGE} could not be deleted")
+        _delete_bridge(run)
+
+
+def _delete_bridge(run: commands.Runner) -> None:
+    result = run(["ip", "link", "delete", flannel.BRIDGE], timeout=CALL_SECONDS)
+    commands.check(result, f"{flannel.BRIDGE} could not be deleted")
 
 
 @dataclass
@@ -126,8 +130,7 @@ class PodNetwork:
             addresses = [one["ip"] for one in told if one.get("ip")]
             if any(flannel.is_foreign(one, networks) for one in addresses) and not _of_host(status):
                 self.crictl("stopp", sandbox)
-        result = self.run(["ip", "link", "delete", flannel.BRIDGE], timeout=CALL_SECONDS)
-        commands.check(result, f"{flannel.BRIDGE} could not be deleted")
+        _delete_bridge(self.run)
 
     @property
     def crictl(self) -> Crictl:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kubewright.observe.model import Finding, Report, Snapshot
-from kubewright.spec.models import ControlPlane, Pool, Spec
+from kubewright.spec.models import Spec
 
 #: What a finding is of, by its section, where that isn't the node as a whole.
 _WHOSE = {"volume": "the system volume of {}"}
@@ -76,12 +76,10 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
 def _moved(spec: Spec, snapshot: Snapshot) -> list[str]:
     """Return which of one's own machines were asked at another address than the spec has now."""
     asked = {machine.name: machine.address for machine in snapshot.machines}
-    places: list[ControlPlane | Pool] = [spec.control_plane, *spec.pools]
     return [
         f"{node.name} was asked at {asked[node.name]}, and has the address {node.address} in "
         "cluster.yml by now: run 'kubewright plan', which looks there"
-        for place in places
-        for node in place.nodes
+        for node in spec.own_nodes()
         if asked.get(node.name, node.address) != node.address
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kubewright.locations import ClusterPaths
 from kubewright.spec.machines import Machine
-from kubewright.spec.models import ControlPlane, Node, Pool, Spec, Ssh
+from kubewright.spec.models import Node, Spec, Ssh
 from kubewright.spec.own_machines import AUTHORITY, without_comment
 
 
@@ -73,8 +73,7 @@ def command(spec: Spec, machine: Machine, paths: ClusterPaths, script: str) -> l
 
     It asks nobody for a password, and leaves no connection open.
     """
-    places: list[ControlPlane | Pool] = [spec.control_plane, *spec.pools]
-    own = next((one for place in places for one in place.nodes if one.name == machine.name), None)
+    own = next((node for node in spec.own_nodes() if node.name == machine.name), None)
     told = variables(machine.name, spec.ssh, own, paths, machine.host_keys)
     words = ["ssh", "-o", "BatchMode=yes", "-o", "ControlPath=none", "-o", "ConnectTimeout=5"]
     words += shlex.split(told["ansible_ssh_common_args"])

@@ -308,10 +308,14 @@ class Spec(Strict):
         """How many machines the cluster has in all."""
         return self.control_plane.count + sum(pool.count for pool in self.pools)
 
-    def own_hosts(self) -> tuple[str, ...]:
-        """Return the names of the machines of one's own, which no provider makes or deletes."""
+    def own_nodes(self) -> tuple[Node, ...]:
+        """Return the machines of one's own, which no provider makes or deletes."""
         places: list[ControlPlane | Pool] = [self.control_plane, *self.pools]
-        return tuple(node.name for place in places for node in place.nodes)
+        return tuple(node for place in places for node in place.nodes)
+
+    def own_hosts(self) -> tuple[str, ...]:
+        """Return the names of the machines of one's own."""
+        return tuple(node.name for node in self.own_nodes())
 
     def control_plane_hosts(self) -> tuple[str, ...]:
         """Return the host names of the control plane, in their order."""
