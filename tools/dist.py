@@ -19,14 +19,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def versions(repository: Path) -> dict[str, str]:
-    """Return the version that each of the two files names which have one, by the file."""
+    """Return the version that each of the files names which have one, by the file."""
     galaxy = yaml.safe_load((repository / "galaxy.yml").read_text(encoding="utf-8"))
     package = repository / "orchestrator/src/kubewright/__init__.py"
-    named = re.search(r'^__version__ = "(.+)"$', package.read_text(encoding="utf-8"), re.M)
-    return {
-        "galaxy.yml": str(galaxy["version"]),
-        str(package.relative_to(repository)): named[1] if named else "none",
-    }
+    nodes = repository / "plugins/module_utils/_cluster/release.py"
+    found = {"galaxy.yml": str(galaxy["version"])}
+    for file in (package, nodes):
+        named = re.search(r'^(?:__version__|VERSION) = "(.+)"$', file.read_text("utf-8"), re.M)
+        found[str(file.relative_to(repository))] = named[1] if named else "none"
+    return found
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import lease
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import epoch, state
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.claims import Claim
 from ansible_collections.kubewright.cluster.plugins.modules import run_epoch
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _lease_keeper
@@ -35,15 +35,15 @@ class ActionModule(LocalAction):
 
     def _claim(self, arguments: dict[str, Any]) -> Claim:
         store = self._local(arguments["path"])
-        lock = self._local(arguments["lock"]) if arguments["lock"] else store.with_name("lock")
-        place = lease.Place(store, lock)
+        lock = self._local(arguments["lock"]) if arguments["lock"] else store.with_name(state.LOCK)
+        place = epoch.Place(store, lock)
         # AWX keeps no store, and its jobs have growing numbers: the epoch is at least the job's.
         seen = [*Claim.all_of(arguments["seen"]), Claim(max(0, self._job - 1))]
         check_mode = self._task.check_mode
         if own := Claim.of(arguments):
-            return lease.check_epoch(place, own, seen, check_mode=check_mode)
+            return epoch.check(place, own, seen, check_mode=check_mode)
         pid = _main_process()
-        claim = lease.take_epoch(place, pid, seen, check_mode=check_mode, job=self._job)
+        claim = epoch.take(place, pid, seen, check_mode=check_mode, job=self._job)
         if not check_mode:
             _lease_keeper.in_background(lock, pid)
         return claim

@@ -184,6 +184,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         """Add the cluster of the file to the inventory."""
         super().parse(inventory, loader, path, cache)
         if IMPORT_ERROR is not None:
+            if not isinstance(IMPORT_ERROR, ModuleNotFoundError):
+                # The package is there, and says itself what it lacks.
+                raise AnsibleParserError(f"{path}: {IMPORT_ERROR}")
             raise AnsibleParserError(
                 f"{path}: the inventory plugin {self.NAME} needs the Python package kubewright "
                 f"({IMPORT_ERROR}). Install it for the Python that runs Ansible: "

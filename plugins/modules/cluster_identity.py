@@ -123,7 +123,7 @@ from typing import Any
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
     bundle,
-    identity,
+    identity_making,
     pki,
 )
 
@@ -141,7 +141,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Read or make the identity under a lock of its parent directory."""
     pki.require_cryptography()
     path = Path(params["path"])
-    outcome = identity.ensure(
+    outcome = identity_making.ensure(
         path,
         params["cluster_name"],
         params["initial_node"] or "",

@@ -77,7 +77,10 @@ from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity, record
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    record,
+    state,
+)
 
 argument_spec: dict[str, Any] = {
     "directory": {"type": "path", "required": True},
@@ -92,12 +95,12 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     directory = Path(params["directory"])
     news = (params["cluster_file"] or "", params["cluster_id"] or "", params["providers"])
     writes = any(news) and not check_mode
-    with identity.locked(directory, not writes):
+    with state.locked(directory, not writes):
         found = record.read(directory)
         known = found or record.older(directory)
         kept = known.with_more(*news)
         changed = any(news) and kept != found
-        path = directory / record.DOCUMENT
+        path = directory / state.RECORD
         if changed and writes:
             atomic.write_file(path, kept.text().encode(), mode=0o600)
     return {

@@ -80,7 +80,7 @@ from typing import Any
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import machines
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import machines, state
 
 
 def text_of(path: Path) -> str:
@@ -91,12 +91,20 @@ def text_of(path: Path) -> str:
         return ""
 
 
+def listed_in(text: str, cluster: str) -> list[Any] | None:
+    """The machines of an earlier file; None when it is damaged or not this cluster's."""
+    try:
+        return machines.parse(text, cluster).machines
+    except ValueError:
+        return None
+
+
 def write(directory: Path, machines_json: str, known_hosts: str) -> None:
     """known_hosts first: whoever knows a machine knows its key."""
     if not directory.is_dir():
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
-    for name, text in (("known_hosts", known_hosts), ("machines.json", machines_json)):
+    for name, text in ((state.KNOWN_HOSTS, known_hosts), (state.MACHINES, machines_json)):
         atomic.write_file(directory / name, text.encode(), mode=0o600)
 
 
@@ -112,8 +120,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     directory, cluster = Path(params["directory"]), params["cluster"]
     listed = machines.validated(params["machines"])
     known_hosts = machines.known_hosts(listed)
-    before = machines.machines_of(text_of(directory / "machines.json"), cluster)
-    changed = before != listed or text_of(directory / "known_hosts") != known_hosts
+    before = listed_in(text_of(directory / state.MACHINES), cluster)
+    changed = before != listed or text_of(directory / state.KNOWN_HOSTS) != known_hosts
     if not check_mode:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         try:
@@ -124,7 +132,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         json.dumps(value, indent=2) + "\n" if value is not None else ""
         for value in (before, listed)
     ]
-    header = str(directory / "machines.json")
+    header = str(directory / state.MACHINES)
     return {
         "changed": changed,
         "machines": listed,

@@ -142,7 +142,9 @@ def run(params: dict[str, Any], check_mode: bool, runner: Runner | None = None) 
                 node["address"], node["port"], present, runner or SystemRunner()
             )
         machines.append(
-            inventory.static_machine(params["cluster"], node["name"], node["address"], keys or ())
+            inventory.static_machine(
+                params["cluster"], node["name"], node["address"], keys or ()
+            ).as_dict()
         )
     return {"changed": False, "machines": machines}
 

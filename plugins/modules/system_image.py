@@ -150,6 +150,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors im
     KubewrightError,
     failure,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import image_format
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
 from ansible_collections.kubewright.cluster.plugins.module_utils._image import (
     digests,
@@ -203,7 +204,7 @@ class Bringing:
         address = f"{download.check_url(self.params['url'])}/{self.digest}.squashfs"
         signatures.allowed(self.params["signers"])
         try:
-            signature = download.small(address + signatures.SUFFIX, signatures.LIMIT_BYTES)
+            signature = download.small(address + image_format.SUFFIX, signatures.LIMIT_BYTES)
         except download.NotThere as error:
             raise KubewrightError(
                 f"{error} An image that comes by an address must be signed: put the image and its "

@@ -93,17 +93,17 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors im
     KubewrightError,
     failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import volumes
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import rules
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
 
 
 def parse(params: dict[str, Any]) -> plan.Wanted:
     """The volume that the options ask for. Raises `KubewrightError` for one that is too small."""
-    if params["size_bytes"] < volumes.MINIMUM_BYTES:
+    if params["size_bytes"] < rules.MIN_VOLUME_BYTES:
         raise KubewrightError(
             f"size_bytes is {params['size_bytes']}, and a system volume has at least "
-            f"{volumes.MINIMUM_BYTES} bytes: the images of two releases and room to change. Ask "
+            f"{rules.MIN_VOLUME_BYTES} bytes: the images of two releases and room to change. Ask "
             "for that or more."
         )
     return plan.parse(params)

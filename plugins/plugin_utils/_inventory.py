@@ -8,7 +8,6 @@ in the roles' options and in some variables kubewright_*.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import inventory, rules
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    inventory,
+    plain,
+    rules,
+    state,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._image import (
     digests,
     download,
@@ -25,9 +29,6 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._image import (
 )
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _image_dir
 from ansible_collections.kubewright.cluster.plugins.plugin_utils._desired import ROLES
-
-POD_CIDR = "10.244.0.0/16"
-SERVICE_CIDR = "10.96.0.0/16"
 
 Variables = Mapping[str, Any]
 
@@ -71,9 +72,9 @@ def read(
     told = {
         "cluster_name": name,
         "version": version,
-        "state_dir": str(_whole(settings.get("state_dir") or state_root() / str(name))),
-        "pod_cidr": settings.get("pod_cidr") or POD_CIDR,
-        "service_cidr": settings.get("service_cidr") or SERVICE_CIDR,
+        "state_dir": str(_whole(settings.get("state_dir") or state.root() / str(name))),
+        "pod_cidr": settings.get("pod_cidr") or rules.POD_CIDR,
+        "service_cidr": settings.get("service_cidr") or rules.SERVICE_CIDR,
     }
     images = _image_dir.Images(str(version), settings.get("image_dir"))
     for host, variables in hosts.items():
@@ -84,7 +85,7 @@ def read(
             images.need(inventory.role(inside[host][0]))
     records = {host: _record(variables) for host, variables in hosts.items()}
     seen = [
-        rules.Node(
+        plain.Node(
             host,
             inside[host],
             records[host]["provider"],
@@ -98,33 +99,18 @@ def read(
         )
         for host, variables in hosts.items()
     ]
-    cluster = rules.Cluster(
+    cluster = plain.Cluster(
         name, version, told["pod_cidr"], told["service_cidr"], seen, providers()
     )
     found = [
-        *rules.problems(cluster),
+        *plain.problems(cluster),
         *settings.problems,
         *images.problems,
         *_image_variables(hosts),
     ]
     stays = hostvars["localhost"] if "kubewright_state_dir" in extra else {}
-    barred = [*_state_dir(stays.get("kubewright_state_dir")), *rules.insecure(cluster)]
+    barred = [*_state_dir(stays.get("kubewright_state_dir")), *plain.insecure(cluster)]
     return Inventory(told, records, images.found, list(dict.fromkeys(found)), barred)
-
-
-def state_root(environ: Mapping[str, str] | None = None) -> Path:
-    """The directory that has one of each cluster, the same as the command's.
-
-    E(KUBEWRIGHT_STATE_DIR), else ``$XDG_STATE_HOME/kubewright``, else
-    ``~/.local/state/kubewright``. A relative E(XDG_STATE_HOME) does not count, as its
-    specification says.
-    """
-    env = os.environ if environ is None else environ
-    if own := env.get("KUBEWRIGHT_STATE_DIR"):
-        return Path(own).expanduser().absolute()
-    xdg = env.get("XDG_STATE_HOME", "")
-    base = Path(xdg) if xdg.startswith("/") else Path("~/.local/state").expanduser()
-    return base / "kubewright"
 
 
 def providers() -> list[str]:

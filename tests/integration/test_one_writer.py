@@ -20,8 +20,8 @@ from frozen import freeze
 from machines import run_on
 from waiting import NotYet, until
 
+from kubewright.agreed import lease
 from kubewright.cli.exits import ExitCode
-from kubewright.store.lock import LEASE_SECONDS
 
 #: The first play, which changes nothing; and the one after the nodes were asked.
 FIRST_PLAY = "List the machines"
@@ -50,7 +50,7 @@ def test_one_that_stood_still_is_overtaken_and_writes_nothing(cluster: Cluster) 
                 second_pid, second = until(
                     "overtaken",
                     overtaking(cluster, first.pid),
-                    limit=LEASE_SECONDS + 30,
+                    limit=lease.TTL_SECONDS + 30,
                     interval=2,
                 )
                 written = fingerprints.look_at(cluster.nodes)

@@ -1,43 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things lie on the controller: state, and the collection that came with the package."""
+"""Where the files of a cluster lie on the controller."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Overrides the directory below which each cluster has its own.
-STATE_VARIABLE = "KUBEWRIGHT_STATE_DIR"
-
-
-def state_root(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the absolute directory that holds one directory per cluster.
-
-    ``KUBEWRIGHT_STATE_DIR``, else ``$XDG_STATE_HOME/kubewright``, else
-    ``~/.local/state/kubewright`` (XDG Base Directory Specification, which says to ignore relative
-    paths in its variables).
-    """
-    env = os.environ if environ is None else environ
-    own = env.get(STATE_VARIABLE)
-    if own:
-        return Path(own).expanduser().absolute()
-    xdg = env.get("XDG_STATE_HOME", "")
-    base = Path(xdg) if xdg.startswith("/") else Path("~/.local/state").expanduser()
-    return base / "kubewright"
-
-
-def collections_path(prefix: str | None = None) -> Path:
-    """Return what to put on Ansible's collections path for the collection of this version."""
-    return Path(sys.prefix if prefix is None else prefix) / "share" / "kubewright"
-
-
-def collection_dir(prefix: str | None = None) -> Path:
-    """Return the directory of the collection ``kubewright.cluster`` that came with this package."""
-    return collections_path(prefix) / "ansible_collections" / "kubewright" / "cluster"
+from kubewright import agreed
 
 
 @dataclass(frozen=True)
@@ -53,17 +25,17 @@ class ClusterPaths:
     @classmethod
     def of(cls, cluster: str, environ: Mapping[str, str] | None = None) -> ClusterPaths:
         """Return the paths of the cluster of that name."""
-        return cls(state_root(environ) / cluster)
+        return cls(agreed.state.root(environ) / cluster)
 
     @property
     def machines(self) -> Path:
         """What the providers said at the last listing."""
-        return self.state / "machines.json"
+        return self.state / agreed.state.MACHINES
 
     @property
     def known_hosts(self) -> Path:
         """The SSH host keys of the machines, from the same listing."""
-        return self.state / "known_hosts"
+        return self.state / agreed.state.KNOWN_HOSTS
 
     @property
     def ssh_key(self) -> Path:
@@ -73,12 +45,12 @@ class ClusterPaths:
     @property
     def identity(self) -> Path:
         """Authorities of the cluster; below it the layout of /etc/kubernetes."""
-        return self.state / "identity"
+        return self.state / agreed.state.IDENTITY
 
     @property
     def pki(self) -> Path:
         """The authorities' certificates and keys, named as below /etc/kubernetes/pki."""
-        return self.identity / "pki"
+        return self.identity / agreed.identity.PKI
 
     @property
     def kubeconfig(self) -> Path:
@@ -98,12 +70,12 @@ class ClusterPaths:
     @property
     def store(self) -> Path:
         """Epoch and other numbers that must survive."""
-        return self.state / "store.json"
+        return self.state / agreed.state.STORE
 
     @property
     def record(self) -> Path:
         """Which file the cluster is of, its ids, and the providers that it has ever used."""
-        return self.state / "record.json"
+        return self.state / agreed.state.RECORD
 
     @property
     def images(self) -> Path:
@@ -113,7 +85,7 @@ class ClusterPaths:
     @property
     def lock(self) -> Path:
         """Held by the one operation that may run."""
-        return self.state / "lock"
+        return self.state / agreed.state.LOCK
 
     @property
     def journal(self) -> Path:

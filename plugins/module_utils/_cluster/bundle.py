@@ -9,17 +9,24 @@ JSON: ``kubewright_identity`` (the form's number), ``cluster`` (what ``cluster.j
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.identity import (
     Identity,
+    document,
     file_names,
     from_document,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.pki import require_pairs
 
 FORM = 1
+
+
+def compose(identity: Identity, pki: Mapping[str, str]) -> dict[str, Any]:
+    """The bundle of an identity and its files, as `read` takes it."""
+    return {"kubewright_identity": FORM, "cluster": json.loads(document(identity)), "pki": {**pki}}
 
 
 def read(path: Path) -> tuple[Identity, dict[str, str]]:
@@ -28,6 +35,11 @@ def read(path: Path) -> tuple[Identity, dict[str, str]]:
     Raises `KubewrightError` when it is none or not whole, or leaves open who begins the cluster.
     No message has any of its text.
     """
+    # With it comes a library, which those who only compose need not have loaded.
+    from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.pki import (
+        require_pairs,
+    )
+
     remedy = "Take what `kubewright identity export` printed, unchanged."
     try:
         bundle = json.loads(path.read_bytes())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,16 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors im
 EPOCH_PATH = Path("/var/lib/kubewright/epoch")
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def new_run_id(now: datetime.datetime | None = None, *, job: int = 0) -> str:
+    """An id that no other run has and that sorts by time: ``20260102T030405-1a2b3c4d``.
+
+    *job*: of a run that is a job of AWX, its number, by which it begins instead.
+    """
+    moment = (now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
+    begun = f"awx-{job}" if job else f"{moment:%Y%m%dT%H%M%S}"
+    return f"{begun}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True)

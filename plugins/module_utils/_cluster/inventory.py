@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.machines import Machine
+
 CONTROL_PLANE = "control_plane"
 WORKER = "worker"
 # Where machines come from unless an inventory says something else: they are there.
 STATIC = "static"
 _POOL = "pool_"
+POOL_LABEL = "kubewright.io/pool"
 # kubernetes.io's well-known labels, by the field of a machine.
 _LABELS = {
     "region": "topology.kubernetes.io/region",
@@ -38,6 +41,11 @@ def names(groups: Mapping[str, Sequence[str]]) -> list[str]:
 def pool(group: str) -> str:
     """The pool of a group of nodes; empty for the control plane's."""
     return "" if group == CONTROL_PLANE else group.removeprefix(_POOL).replace("_", "-")
+
+
+def group(pool_name: str) -> str:
+    """The group of a pool. Groups have no hyphens, pools no underscores."""
+    return f"{_POOL}{pool_name.replace('-', '_')}"
 
 
 def role(group: str) -> str:
@@ -74,9 +82,9 @@ def machine(variables: Mapping[str, Any]) -> dict[str, Any]:
     told = variables.get("kubewright_machine")
     if told or variables.get("kubewright_provider", STATIC) != STATIC:
         return dict(told or {})
-    return static_machine(
-        variables["kubewright_cluster_name"], variables["inventory_hostname"], address(variables)
-    )
+    name = variables["inventory_hostname"]
+    made = static_machine(variables["kubewright_cluster_name"], name, address(variables))
+    return made.as_dict()
 
 
 def told_labels(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,22 +101,20 @@ def labels(variables: Mapping[str, Any]) -> dict[str, str]:
     """Labels of a host's Node: its pool, and where its machine is, as far as that is known."""
     its = machine(variables)
     known: dict[str, Any] = {label: its.get(key) for key, label in _LABELS.items()}
-    known["kubewright.io/pool"] = pool_of(variables)
+    known[POOL_LABEL] = pool_of(variables)
     return {name: value for name, value in known.items() if value}
 
 
-def static_machine(
-    cluster: str, name: str, where: Any, host_keys: Sequence[str] = ()
-) -> dict[str, Any]:
+def static_machine(cluster: str, name: str, where: Any, host_keys: Sequence[str] = ()) -> Machine:
     """The entry in machines.json of a machine that nobody made."""
-    return {
-        "id": f"{STATIC}://{cluster}/{name}",
-        "name": name,
-        "address": where,
-        "host_keys": list(host_keys),
-        "provider": STATIC,
-        "region": STATIC,
-        "zone": STATIC,
-        "node_type": STATIC,
-        "power": "on",
-    }
+    return Machine(
+        id=f"{STATIC}://{cluster}/{name}",
+        name=name,
+        address=where,
+        host_keys=tuple(host_keys),
+        provider=STATIC,
+        region=STATIC,
+        zone=STATIC,
+        node_type=STATIC,
+        power="on",
+    )

@@ -1,45 +1,43 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""One run a cluster on the controller, and the run's epoch.
+"""The lock of a cluster on the controller: a lease that says which process has it.
 
-The lock's file is one JSON object: `pid`, `pid_started` (field 22 of ``/proc/<pid>/stat``),
-`boot_id`, `operation`, `since` (UTC, ISO 8601), `ttl` (seconds that the lease holds after
-`renewed`; 0 when it was given back) and `renewed` (seconds of ``CLOCK_BOOTTIME``). A ``flock`` on
-it guards one read and write at a time. ``kubewright.store.lease`` of the command reads and writes
-the same, and so it is for ``store.json``, where the epoch is.
-
-A plain ``ansible-playbook`` cannot renew its lease itself: ``plugin_utils/_lease_keeper`` does.
+The lock's file is one JSON object with the fields of `Lease`. It stays. A ``flock`` on it guards
+one read and write at a time, so that a process that stands still holds nothing but a lease that
+runs out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
+import fcntl
 import json
 import os
-import secrets
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic, flock
-from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.claims import Claim
-
-OPERATION = "ansible-playbook"
-# As the command's: one that stands still for so long can be overtaken. It ends with the process.
+# One that stands still for so long can be overtaken. A lease ends with its process.
 TTL_SECONDS = 30.0
+# How long to wait for another process's read and write, which take well below one second.
 FILE_SECONDS = 10.0
-SCHEMA = 1
+# No lease is longer; a longer file is none.
 _MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Lease:
-    """An entry of the lock's file; the fields are those of the file."""
+    """An entry of the lock's file; the fields are those of the file.
+
+    `pid_started`: field 22 of ``/proc/<pid>/stat``, see proc(5). `since`: UTC, ISO 8601. `ttl`:
+    seconds that it holds after `renewed`; 0 when it was given back. `renewed`: seconds of
+    ``CLOCK_BOOTTIME``, which goes on while the machine is suspended.
+    """
 
     pid: int
     pid_started: int
@@ -49,229 +47,109 @@ class Lease:
     ttl: float
     renewed: float
 
+    @classmethod
+    def of(cls, pid: int, operation: str, ttl: float) -> Lease:
+        """One that process *pid* holds from now on. Raises ProcessLookupError."""
+        began = started(pid)
+        if began is None:
+            raise ProcessLookupError(errno.ESRCH, "No such process", f"/proc/{pid}/stat")
+        since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        return cls(pid, began, boot_id(), operation, since, ttl, _uptime())
+
+    @classmethod
+    def parse(cls, text: bytes) -> Lease | None:
+        """What the lock's file says; None when it says nothing, or was cut while it was written."""
+        try:
+            data: Any = json.loads(text)
+            found = cls(**{field.name: data[field.name] for field in fields(cls)})
+            datetime.datetime.fromisoformat(found.since)
+        except (ValueError, KeyError, TypeError):
+            return None
+        whole = all(type(value) is int for value in (found.pid, found.pid_started))
+        numbers = all(type(value) in (int, float) for value in (found.ttl, found.renewed))
+        words = all(isinstance(value, str) for value in (found.boot_id, found.operation))
+        return found if whole and numbers and words else None
+
     def __str__(self) -> str:
+        """As part of a sentence: ``apply (pid 7, since 2026-01-02 03:04:05 UTC)``."""
         since = datetime.datetime.fromisoformat(self.since).astimezone(datetime.timezone.utc)
         return f"{self.operation} (pid {self.pid}, since {since:%Y-%m-%d %H:%M:%S} UTC)"
 
     def is_held(self) -> bool:
         """Whether its process lives and has renewed it in time."""
         return (
-            self.boot_id == _boot_id()
+            self.boot_id == boot_id()
             and 0 <= _uptime() - self.renewed < self.ttl
-            and _started(self.pid) == self.pid_started
+            and started(self.pid) == self.pid_started
         )
 
+    def is_of(self, other: Lease | None) -> bool:
+        """Whether both are of the same process."""
+        mine = (self.boot_id, self.pid, self.pid_started)
+        return other is not None and mine == (other.boot_id, other.pid, other.pid_started)
 
-@dataclass(frozen=True)
-class Epoch:
-    """What store.json says. `taken`: what the run took first, before `number` replaced it.
+    def renew(self) -> Lease:
+        """The same, and its time starts again."""
+        return replace(self, renewed=_uptime())
 
-    `run`: whose it is, where the run took it without the command.
-    """
-
-    number: int = 0
-    taken: int | None = None
-    run: str = ""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a cluster's epoch and lock lie on the controller."""
-
-    store: Path
-    lock: Path
-
-
-def new_run_id(job: int = 0) -> str:
-    """An id that no other run has: when it began, or which job of AWX (*job*) it is."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    begun = f"awx-{job}" if job else f"{now:%Y%m%dT%H%M%S}"
-    return f"{begun}-{secrets.token_hex(4)}"
-
-
-def check_epoch(place: Place, own: Claim, seen: Sequence[Claim], *, check_mode: bool) -> Claim:
-    """The claim of a run whose epoch was taken by the command; *seen*: what the nodes know.
-
-    Its epoch is a higher one when a node knows one that is higher, or another run with the same:
-    then store.json is older than the nodes, because it was lost or restored, or because another
-    controller does not use it. Raises `KubewrightError` when another run has taken an epoch since.
-    """
-    with _exclusive(place.lock, check_mode) as fd:
-        stored = read_epoch(place.store, seen)
-        if own.epoch not in (stored.number, stored.taken):
-            raise KubewrightError(
-                f"This run has epoch {own.epoch}, but {place.store} has epoch {stored.number} by "
-                f"now: {_read(place.lock, fd) or 'another run'} has taken over. Nothing was "
-                "changed. Start again when it has ended."
-            )
-        run = own.run or stored.run or new_run_id()
-        number = _above(Claim(stored.number, run), seen)
-        after = Epoch(number, stored.taken if number == stored.number else own.epoch, run)
-        if after != stored and not check_mode:
-            _write_epoch(place.store, after)
-        return Claim(number, run)
-
-
-def take_epoch(
-    place: Place, pid: int, seen: Sequence[Claim], *, check_mode: bool, job: int = 0
-) -> Claim:
-    """The claim of a run that nobody gave one, with the lease for process *pid*.
-
-    The same process gets the same one again, or a higher epoch when a node knows that. Raises
-    `KubewrightError` when another living process holds the lease; in check mode that is no
-    obstacle, because nothing is written. *job*: the number of AWX's job, 0 for none.
-    """
-    with _exclusive(place.lock, check_mode) as fd:
-        stored = read_epoch(place.store, seen)
-        fresh = Claim(1 + max(stored.number, *(one.epoch for one in seen), 0), new_run_id(job))
-        if check_mode:
-            return fresh
-        mine, found = _lease_of(pid), _read(place.lock, fd)
-        if found is not None and _key(found) == _key(mine):
-            run = stored.run or fresh.run
-            claim = Claim(_above(Claim(stored.number, run), seen), run)
-            mine = replace(mine, since=found.since)
-        elif found is not None and found.is_held():
-            raise KubewrightError(
-                f"Another operation runs on this cluster: {found}. Nothing was changed. "
-                f"Wait until it has ended; it holds {place.lock}."
-            )
-        else:
-            claim = fresh
-        # Before the lease: who has the lease has an epoch of his own.
-        after = Epoch(claim.epoch, run=claim.run)
-        if after != stored:
-            _write_epoch(place.store, after)
-        _write(fd, mine)
-        return claim
-
-
-def read_epoch(path: Path, seen: Sequence[Claim] = ()) -> Epoch:
-    """What store.json says; 0 when there is none. A damaged one is refused, never replaced.
-
-    *seen*: what the nodes know, as far as they were asked.
-    """
-    newest = max((one.epoch for one in seen), default=0)
-    asked = f" (those that this run has asked: {newest})" if seen else ""
-    remedy = (
-        'No node was changed. Write {"schema": 1, "epoch": N} into it, N being the largest number '
-        f"in {claims.EPOCH_PATH} of the nodes{asked}, then run the same again."
-    )
-    try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return Epoch()
-    except (OSError, ValueError) as error:
-        raise KubewrightError(f"{path} can't be read: {error}. {remedy}") from error
-    if isinstance(data, dict) and data.get("schema") == SCHEMA:
-        number, taken, run = data.get("epoch"), data.get("taken"), data.get("run", "")
-        known = (taken is None or type(taken) is int) and isinstance(run, str)
-        if type(number) is int and number >= 0 and known:
-            return Epoch(number, taken, run)
-    raise KubewrightError(f"{path} has no epoch of schema {SCHEMA}. {remedy}")
-
-
-def _above(own: Claim, seen: Sequence[Claim]) -> int:
-    """The epoch of *own*, or one above what the nodes know where they would not obey it."""
-    if all(own.is_over(one) for one in seen):
-        return own.epoch
-    return 1 + max(one.epoch for one in seen)
-
-
-def _write_epoch(path: Path, epoch: Epoch) -> None:
-    data: dict[str, int | str] = {"schema": SCHEMA, "epoch": epoch.number}
-    if epoch.taken is not None:
-        data["taken"] = epoch.taken
-    if epoch.run:
-        data["run"] = epoch.run
-    if not path.parent.is_dir():
-        atomic.make_directories(path.parent, mode=0o700)
-    atomic.write_file(path, json.dumps(data).encode() + b"\n", mode=0o600)
+    def give_back(self) -> Lease:
+        """The same as its holder leaves it. It still says who has been there."""
+        return replace(self, ttl=0)
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path, check_mode: bool) -> Iterator[int]:
-    """Hold the lock's file, made when missing; gives a descriptor, -1 in check mode."""
-    if check_mode:
-        yield -1
-        return
-    if not path.parent.is_dir():
-        atomic.make_directories(path.parent, mode=0o700)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def exclusive(path: Path, *, create: bool = True) -> Iterator[int]:
+    """Hold the ``flock`` on the lock's file, which is made when missing; gives its descriptor.
+
+    Raises TimeoutError when another process keeps it for longer than `FILE_SECONDS`, and
+    FileNotFoundError without *create*. Any thread may ask.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+    _flock(fd, path)
     try:
-        if not flock.take(fd, FILE_SECONDS):
-            raise KubewrightError(
-                f"{path} was kept locked by another process for {FILE_SECONDS:g} s, which takes "
-                "well below one. Find the process with fuser(1), end it, and run again."
-            )
         yield fd
     finally:
+        # Closing is not enough: a child that was forked just now has a copy until it execs.
+        fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 
-def parse(text: bytes) -> Lease | None:
-    """What the lock's file says; None when it says nothing, or was cut while it was written."""
-    try:
-        data: Any = json.loads(text)
-        found = Lease(**{field.name: data[field.name] for field in fields(Lease)})
-        datetime.datetime.fromisoformat(found.since)
-    except (ValueError, KeyError, TypeError):
-        return None
-    whole = all(type(value) is int for value in (found.pid, found.pid_started))
-    numbers = all(type(value) in (int, float) for value in (found.ttl, found.renewed))
-    words = all(isinstance(value, str) for value in (found.boot_id, found.operation))
-    return found if whole and numbers and words else None
+def read(fd: int) -> Lease | None:
+    """The lease in the file; None when there is none that can be read."""
+    return Lease.parse(os.pread(fd, _MAX_BYTES, 0))
 
 
-def renew(path: Path, pid: int, started: int) -> bool:
-    """Let the lease of a process begin anew; False where it has it no more."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        if not flock.take(fd, FILE_SECONDS):
-            return True  # the next look is soon
-        found = _read(path, fd)
-        if found is None or _key(found) != (_boot_id(), pid, started):
-            return False
-        _write(fd, replace(found, renewed=_uptime()))
-        return True
-    finally:
-        os.close(fd)
-
-
-def _read(path: Path, fd: int) -> Lease | None:
-    if fd >= 0:
-        return parse(os.pread(fd, _MAX_BYTES, 0))
-    try:
-        return parse(path.read_bytes())
-    except FileNotFoundError:
-        return None
-
-
-def _write(fd: int, lease: Lease) -> None:
+def write(fd: int, lease: Lease) -> None:
+    """Replace the lease in the file. Its end is cut off last: a reader never takes half of it."""
     data = json.dumps(asdict(lease)).encode() + b"\n"
     os.pwrite(fd, data, 0)
     os.ftruncate(fd, len(data))
 
 
-def _lease_of(pid: int) -> Lease:
-    started = _started(pid)
-    if started is None:
-        raise KubewrightError(f"ansible-playbook (pid {pid}) has ended; its run writes nothing.")
-    since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return Lease(pid, started, _boot_id(), OPERATION, since, TTL_SECONDS, _uptime())
+def renew(path: Path, pid: int, began: int) -> bool:
+    """Let the time of a process's lease start again; False where it has the lease no more."""
+    try:
+        with exclusive(path, create=False) as fd:
+            found = read(fd)
+            if found is None or (found.boot_id, found.pid, found.pid_started) != (
+                boot_id(),
+                pid,
+                began,
+            ):
+                return False
+            write(fd, found.renew())
+            return True
+    except FileNotFoundError:
+        return False
 
 
-def _key(lease: Lease) -> tuple[str, int, int]:
-    return lease.boot_id, lease.pid, lease.pid_started
+def started(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None for one that is gone.
 
-
-def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None for one that is gone."""
-    state, started = process(pid)
-    return None if state in "ZX" else started
+    One that only waits for its parent is gone.
+    """
+    state, ticks = process(pid)
+    return None if state in "ZX" else ticks
 
 
 def process(pid: int) -> tuple[str, int]:
@@ -285,9 +163,62 @@ def process(pid: int) -> tuple[str, int]:
     return fields_of_stat[0], int(fields_of_stat[19])
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """The id of this boot of the machine, random(4)."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 def _uptime() -> float:
     return round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)
+
+
+def _flock(fd: int, path: Path) -> None:
+    """Take the lock or close the descriptor. The kernel waits, in a thread that can be left."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        pass
+    except OSError:
+        os.close(fd)
+        raise
+    if not _Waiting(fd).taken_within(FILE_SECONDS):
+        raise TimeoutError(
+            errno.ETIMEDOUT,
+            f"another process has kept it locked for {FILE_SECONDS:g} s, which takes well below "
+            "one; find the process with fuser(1) and end it",
+            str(path),
+        )
+
+
+class _Waiting:
+    """A thread that waits for flock(2); one that nobody waits for any more closes the file."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._ended = threading.Event()
+        self._guard = threading.Lock()
+        self._left = False
+        self._error: OSError | None = None
+        threading.Thread(target=self._wait, name="flock", daemon=True).start()
+
+    def _wait(self) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except OSError as error:
+            self._error = error
+        with self._guard:
+            if self._left or self._error:
+                os.close(self._fd)
+            self._ended.set()
+
+    def taken_within(self, seconds: float) -> bool:
+        """Whether the lock was taken; if not, the descriptor is no longer the caller's."""
+        try:
+            self._ended.wait(seconds)
+        finally:
+            with self._guard:
+                self._left = not self._ended.is_set()
+        if self._error:
+            raise self._error
+        return not self._left

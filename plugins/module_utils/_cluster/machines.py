@@ -22,26 +22,59 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import labels
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import labels, names
 
 SCHEMA = 1
-TEXT_FIELDS = ("id", "name", "address", "provider", "region", "zone", "node_type", "power")
 # They become labels of the Node.
 LABELS = ("region", "zone", "node_type")
-FIELDS = frozenset((*TEXT_FIELDS, "host_keys"))
 POWER = ("on", "off")
 # What kubelet takes as --provider-id: <provider>://<the provider's own name of it>. kubeadm writes
 # it into a file of variables, where quotes and blanks would end it.
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*://[A-Za-z0-9_.:@/+=~-]+")
-# A DNS label, RFC 1123: it becomes a host name, or is that of a role.
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 AUTHORITY = "@cert-authority"
 # A name or an address, no pattern: it is the one that ssh looks for in the certificate.
 CERTIFIED_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 KEY_TYPES = re.compile(r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-\S+@openssh\.com")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine as its provider describes it; the fields are those of the file.
+
+    `id` is the provider's own: it becomes the kubelet's ``--provider-id``. `host_keys` are public
+    keys of SSH.
+    """
+
+    id: str
+    name: str
+    address: str
+    host_keys: tuple[str, ...]
+    provider: str
+    region: str
+    zone: str
+    node_type: str
+    power: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The entry as it stands in the file."""
+        return {**asdict(self), "host_keys": list(self.host_keys)}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the file says: when it was written, and entries as they stand there."""
+
+    written_at: datetime
+    machines: list[Any]
+
+
+FIELDS = frozenset(field.name for field in fields(Machine))
+TEXT_FIELDS = tuple(sorted(FIELDS - {"host_keys"}))
 
 
 def validated(machines: Sequence[Any]) -> list[dict[str, Any]]:
@@ -70,18 +103,34 @@ def machines_json(cluster: str, written_at: str, machines: Sequence[Mapping[str,
     return json.dumps(document, indent=2) + "\n"
 
 
-def machines_of(text: str, cluster: str) -> list[Any] | None:
-    """The machines in an earlier file's text; None when it is damaged or not this cluster's."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return None
-    if not isinstance(document, dict):
-        return None
-    if document.get("schema") != SCHEMA or document.get("cluster") != cluster:
-        return None
-    machines = document.get("machines")
-    return machines if isinstance(machines, list) else None
+def parse(text: str, cluster: str) -> Listing:
+    """What a file's text says. Raises ValueError with what is wrong with it."""
+    document = json.loads(text)
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"it is not of schema {SCHEMA}")
+    if document.get("cluster") != cluster:
+        raise ValueError(f"it is of the cluster {document.get('cluster')!r}, not of {cluster!r}")
+    written, machines = document.get("written_at"), document.get("machines")
+    if not isinstance(written, str) or not isinstance(machines, list):
+        raise ValueError("it lacks written_at or machines")
+    return Listing(datetime.fromisoformat(written), machines)
+
+
+def machine(entry: Any) -> Machine:
+    """An entry of the file, whose rules were looked at when it was written.
+
+    Raises ValueError when a field is missing, or of another kind.
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError("a machine is no mapping")
+    missing = sorted(FIELDS - set(entry))
+    if missing:
+        raise ValueError(f"machine {entry.get('name')!r} has no {missing[0]}")
+    keys = entry["host_keys"]
+    texts = [entry[name] for name in TEXT_FIELDS]
+    if not isinstance(keys, list) or not all(isinstance(value, str) for value in (*keys, *texts)):
+        raise ValueError(f"machine {entry['name']!r} has a field of the wrong kind")
+    return Machine(**{name: entry[name] for name in TEXT_FIELDS}, host_keys=tuple(keys))
 
 
 def known_hosts(machines: Sequence[Mapping[str, Any]]) -> str:
@@ -118,9 +167,9 @@ def _problems(machine: Any) -> list[str]:
     label = (labels.is_value, f"can't be a label of its Node: write {labels.WRITE}")
     rules: dict[str, tuple[Callable[[Any], object], str]] = {
         "id": (ID.fullmatch, "is not <provider>://<id>"),
-        "name": (NAME.fullmatch, "is not a DNS label"),
+        "name": (names.is_label, "is not a DNS label"),
         "address": (_is_address, "is not an IP address"),
-        "provider": (NAME.fullmatch, "is not a DNS label"),
+        "provider": (names.is_label, "is not a DNS label"),
         "power": (POWER.__contains__, "is neither on nor off"),
         **dict.fromkeys(LABELS, label),
     }
@@ -164,7 +213,8 @@ def is_host_key(text: Any) -> bool:
 def is_key(text: Any) -> bool:
     """Whether it is a public key as ssh writes it, "type base64": no comment, no line break.
 
-    The key's own bytes begin with its type, RFC 4253 section 6.6.
+    In the key's own bytes are its type and what the type needs, each after its length in four
+    bytes: RFC 4253, section 6.6.
     """
     if not isinstance(text, str) or len(words := text.split(" ")) != 2:
         return False
@@ -174,5 +224,11 @@ def is_key(text: Any) -> bool:
         data = base64.b64decode(words[1], validate=True)
     except (binascii.Error, ValueError):
         return False
-    length = int.from_bytes(data[:4], "big")
-    return data[4 : 4 + length] == words[0].encode() and len(data) > 4 + length
+    parts = []
+    while data:
+        length = int.from_bytes(data[:4], "big")
+        parts.append(data[4 : 4 + length])
+        if len(data) < 4 + length:
+            return False
+        data = data[4 + length :]
+    return len(parts) > 1 and parts[0] == words[0].encode()

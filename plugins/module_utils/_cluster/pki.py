@@ -19,6 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.identity import (
+    AUTHORITIES,
+)
 
 MINIMUM_CRYPTOGRAPHY = "42.0.0"
 
@@ -34,12 +37,6 @@ else:
 
 CA_DAYS = 3650
 BACKDATE = datetime.timedelta(hours=1)  # clocks of the nodes may be behind
-# Common name by path under /etc/kubernetes/pki. Source: kubeadm's phases/certs/certlist.go.
-AUTHORITIES = {
-    "ca": "kubernetes",
-    "etcd/ca": "etcd-ca",
-    "front-proxy-ca": "front-proxy-ca",
-}
 
 
 @dataclass(frozen=True)

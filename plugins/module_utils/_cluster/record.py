@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity, state
 
-DOCUMENT = "record.json"
 SCHEMA = 1
 
 
@@ -51,7 +50,7 @@ class Record:
 
 def read(directory: Path) -> Record | None:
     """The record in a state directory, None where there is none."""
-    path = directory / DOCUMENT
+    path = directory / state.RECORD
     try:
         data = json.loads(path.read_text("utf-8"))
         if data["schema"] != SCHEMA:
@@ -74,11 +73,10 @@ def older(directory: Path) -> Record:
     """
     ids: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
+    if kept := identity.recorded(directory / state.IDENTITY):
+        ids = (kept.cluster_id,)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads((directory / "identity" / identity.DOCUMENT).read_text("utf-8"))
-        ids = (str(kept["cluster_id"]),)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        listed = json.loads((directory / "machines.json").read_text("utf-8"))["machines"]
+        listed = json.loads((directory / state.MACHINES).read_text("utf-8"))["machines"]
         providers = tuple(dict.fromkeys(str(machine["provider"]) for machine in listed))
     return Record(ids=ids, providers=providers)
 

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import image_format
 
-SCHEMA = 1
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 READ_SECONDS = 60
 _READ = (
     'mount -t squashfs -o loop,ro,nosuid,nodev,noexec -- "$1" "$2" && exec cat "$2/manifest.json"'
@@ -38,7 +37,7 @@ def parse(text: str) -> Manifest:
     """The manifest in *text*. Raises `KubewrightError` when it is none."""
     try:
         found = json.loads(text)
-        if found["schema"] == SCHEMA:
+        if found["schema"] == image_format.SCHEMA:
             return Manifest(
                 str(found["kubernetes"]),
                 int(found["revision"]),
@@ -48,8 +47,9 @@ def parse(text: str) -> Manifest:
     except (ValueError, KeyError, TypeError):
         pass
     raise KubewrightError(
-        f"Its manifest.json is missing or not of schema {SCHEMA}: it is no system image, or one of "
-        "another version of Kubewright. Build it with this one (kubewright image build)."
+        f"Its manifest.json is missing or not of schema {image_format.SCHEMA}: it is no system "
+        "image, or one of another version of Kubewright. Build it with this one (kubewright image "
+        "build)."
     )
 
 
@@ -72,7 +72,7 @@ def require(manifest: Manifest, role: str | None, machine: str | None = None) ->
     *machine*: as the kernel names its architecture. Raises `KubewrightError`.
     """
     machine = machine or platform.machine()
-    here = ARCHITECTURES.get(machine, machine)
+    here = image_format.ARCHITECTURES.get(machine, machine)
     what = f"a {manifest.role} of Kubernetes {manifest.kubernetes} on {manifest.arch}"
     if manifest.arch != here:
         raise KubewrightError(

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import image_format
 
-SUFFIX = ".sig"
-NAMESPACE = "kubewright-image"
 # Everybody whose key is allowed signs under the same name.
 SIGNER = "kubewright-image"
 LIMIT_BYTES = 64 << 10
@@ -36,7 +35,7 @@ def allowed(signers: Sequence[str]) -> str:
                 f"Signer {number} ({signer.strip()[:40]!r}) is no public key of SSH. Write one "
                 "line of a .pub file for each, such as 'ssh-ed25519 AAAA... builder'."
             )
-        lines.append(f'{SIGNER} namespaces="{NAMESPACE}" {signer.strip()}\n')
+        lines.append(f'{SIGNER} namespaces="{image_format.NAMESPACE}" {signer.strip()}\n')
     if not lines:
         raise KubewrightError(
             "Images that come by an address must be signed, and no signers are named. Set "
@@ -50,7 +49,7 @@ def verify(image: Path, signature: bytes, signers: Sequence[str], run: commands.
     with tempfile.TemporaryDirectory(prefix="kubewright-") as place:
         Path(place, "allowed").write_text(allowed(signers), encoding="utf-8")
         Path(place, "signature").write_bytes(signature)
-        words = ["sh", "-c", _VERIFY, "sh", place, SIGNER, NAMESPACE, str(image)]
+        words = ["sh", "-c", _VERIFY, "sh", place, SIGNER, image_format.NAMESPACE, str(image)]
         result = run(words, timeout=VERIFY_SECONDS)
     if result.rc == 0:
         return

@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import volumes
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import rules
 from ansible_collections.kubewright.cluster.plugins.module_utils._kube import memberships
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard
 
@@ -159,7 +159,7 @@ def _place(wanted: Wanted) -> tuple[int | None, int]:
     if size < wanted.size:
         raise Refused(
             f"The device {wanted.path} has {size} bytes, and {wanted.size} were asked for.",
-            f"Take a larger one, or ask for less ({volumes.MINIMUM_BYTES} at least).",
+            f"Take a larger one, or ask for less ({rules.MIN_VOLUME_BYTES} at least).",
         )
     return size, size
 

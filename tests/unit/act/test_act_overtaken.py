@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from kubewright.act import Session, leftovers
+from kubewright.agreed import lease
 from kubewright.locations import ClusterPaths
-from kubewright.store import Journal, Lease, Overtaken, Started
+from kubewright.store import Journal, Overtaken, Started
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -70,7 +71,7 @@ def processes(run: str) -> list[int]:
 
 
 def expired(paths: ClusterPaths) -> bool:
-    entry = Lease.parse(paths.lock.read_bytes())
+    entry = lease.Lease.parse(paths.lock.read_bytes())
     return entry is not None and not entry.is_held()
 
 

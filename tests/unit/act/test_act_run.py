@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from kubewright.act import HostResult, PhaseStarted, Result, Session, Trace
-from kubewright.locations import ClusterPaths, collections_path
+from kubewright.collection import collections_path
+from kubewright.locations import ClusterPaths
 from kubewright.store import Journal
 from kubewright.store.runs import new_directory
 

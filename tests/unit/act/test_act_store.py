@@ -14,12 +14,13 @@ from kubewright.act import Session
 from kubewright.act.playbook import Order
 from kubewright.act.result import HostTasks, Result
 from kubewright.act.session import READS_KEPT
+from kubewright.agreed import claims, lease
 from kubewright.locations import ClusterPaths
 from kubewright.store import Journal, Started, StoreError, next_epoch
 from kubewright.store.files import private_directory, replace
 from kubewright.store.history import history
-from kubewright.store.journal import MAX_LINES, boot_id, start_time
-from kubewright.store.runs import KEPT, new_directory, new_run_id, prune
+from kubewright.store.journal import MAX_LINES
+from kubewright.store.runs import KEPT, new_directory, prune
 
 
 def test_epochs_grow(tmp_path: Path) -> None:
@@ -50,8 +51,8 @@ def test_the_journal_knows_unfinished_runs(tmp_path: Path) -> None:
     (left,) = journal.unfinished()
     assert left.run == "b"
     assert left.pid == os.getpid()
-    assert left.pid_started == start_time(os.getpid())
-    assert left.boot_id == boot_id()
+    assert left.pid_started == lease.started(os.getpid())
+    assert left.boot_id == lease.boot_id()
 
 
 def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_long_journal_is_cut_to_its_newer_half(tmp_path: Path) -> None:
 def test_the_newest_fifty_logs_and_traces_are_kept_and_nothing_else(tmp_path: Path) -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     runs = tmp_path / "runs"
-    ids = [new_run_id(begin + timedelta(seconds=number)) for number in range(60)]
+    ids = [claims.new_run_id(begin + timedelta(seconds=number)) for number in range(60)]
     assert ids == sorted(ids)
     for run in ids:
         directory = new_directory(runs, run)
@@ -139,7 +140,9 @@ def test_a_session_keeps_the_run_that_it_was_told_of(
         return Result(order.run, "site", "successful", False, HostTasks(), {}, (), 1.0, (), log)
 
     monkeypatch.setattr("kubewright.act.playbook.run", run)
-    monkeypatch.setattr("kubewright.act.session.new_run_id", lambda: "20250101T000000-00000000")
+    monkeypatch.setattr(
+        "kubewright.act.session.claims.new_run_id", lambda: "20250101T000000-00000000"
+    )
     with Session(paths, "apply") as session:
         result = session.run("site", inventory=tmp_path / "cluster.yml")
     with Session(paths, "plan"):

@@ -12,7 +12,10 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    identity,
+    identity_making,
+)
 
 from kubewright.locations import ClusterPaths
 from kubewright.operate.identity import read
@@ -42,7 +45,7 @@ def test_a_job_without_state_has_what_its_credential_and_inventory_say(
 ) -> None:
     here = ClusterPaths(tmp_path / "here" / "demo")
     version = {"version": "1.36.1"}
-    made = identity.ensure(
+    made = identity_making.ensure(
         here.identity, "demo", "alpha", begun=True, fixed=version, check_mode=False
     )
     environment = {

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from kubewright.agreed import identity as identities
 from kubewright.cli.exits import ExitCode
-from kubewright.operate.identity import FILES
+
+FILES = identities.file_names()
 
 PLAY = """\
 - name: Agree on the cluster's identity
@@ -33,7 +35,15 @@ def identity(world: Any) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (world.paths.pki / ".ca.key.tmp").mkdir()
-    cluster = {"cluster_id": "an-id", "cluster_name": "demo", "begun": False, "initial_node": "a"}
+    cluster = {
+        "schema": 1,
+        "cluster_id": "an-id",
+        "cluster_name": "demo",
+        "created_at": "2030-01-31T12:00:00+00:00",
+        "initial_node": "a",
+        "begun": False,
+        "fixed": {},
+    }
     (world.paths.identity / "cluster.json").write_text(json.dumps(cluster))
     return {"kubewright_identity": 1, "cluster": cluster, "pki": files}
 
@@ -107,7 +117,8 @@ def test_none_and_a_damaged_one(world: Any, command: Callable[..., Any]) -> None
     assert "cluster.json" in ended.err and "Traceback" not in ended.err
     (world.paths.identity / "cluster.json").write_text("{")
     ended = command("identity", "export")
-    assert "can't be read" in ended.err and "Bring it back from a copy" in ended.err
+    assert "is not a complete cluster identity" in ended.err
+    assert "Restore it from a backup" in ended.err
 
 
 @pytest.mark.parametrize("name", [*(f"pki/{name}" for name in FILES), "cluster.json"])
@@ -118,16 +129,15 @@ def test_one_that_is_not_whole(
     path.unlink()
     ended = command("identity", "export")
     assert (ended.code, ended.out) == (ExitCode.FAILED, "")
-    said = f"Error: the identity in {world.paths.identity} is not whole: it lacks {path}"
-    assert said in ended.err
-    assert "Wait for a run that is under way, or bring it back from a copy." in ended.err
+    assert f"Error: {world.paths.identity} is not a complete cluster identity" in ended.err
+    assert f"No such file or directory: '{path}'" in ended.err
 
 
 def test_one_whose_document_is_none(world: Any, identity: Any, command: Callable[..., Any]) -> None:
     (world.paths.identity / "cluster.json").write_text("[]")
     ended = command("identity", "export", "--begun")
     assert (ended.code, ended.out) == (ExitCode.FAILED, "")
-    assert "is not whole: cluster.json holds no object" in ended.err
+    assert "is not a complete cluster identity" in ended.err
 
 
 def test_make_runs_its_playbook(world: Any, command: Callable[..., Any]) -> None:

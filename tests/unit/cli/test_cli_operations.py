@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from kubewright.act.remedies import remedy
-from kubewright.store import Lease, Lock
-from kubewright.store.journal import start_time
+from kubewright.agreed import lease
+from kubewright.store import Lock
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -152,9 +152,7 @@ def test_an_operation_that_was_overtaken_says_by_whom(
 ) -> None:
     process = subprocess.Popen(["sleep", "600"])
     try:
-        started = start_time(process.pid)
-        mine = Lease.of_this_process("destroy", 600)
-        other = dataclasses.replace(mine, pid=process.pid, pid_started=started)
+        other = lease.Lease.of(process.pid, "destroy", 600)
         (world.directory / "other").write_text(json.dumps(dataclasses.asdict(other)))
         world.playbook(
             "site",

@@ -156,7 +156,7 @@ def test_a_reset_needs_its_epoch(
     world.paths.store.write_text("half of it {")
     ended = command("destroy", "--yes")
     assert ended.code == 1
-    assert f"{world.paths.store}: can't be read" in ended.err
+    assert f"{world.paths.store} can't be read" in ended.err
     assert "the largest number in /var/lib/kubewright/epoch" in ended.err
     assert recorded.orders == []
     assert world.paths.machines.exists(), "nothing was done"

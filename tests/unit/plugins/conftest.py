@@ -186,7 +186,8 @@ def every_kill() -> Callable[[Callable[[], object]], Iterator[int]]:
 def any_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any bytes are an image for this node: what one is for is looked at elsewhere."""
     manifests = importlib.import_module(f"{COLLECTION}.module_utils._image.manifests")
-    here = manifests.ARCHITECTURES.get(platform.machine(), platform.machine())
+    formats = importlib.import_module(f"{COLLECTION}.module_utils._cluster.image_format")
+    here = formats.ARCHITECTURES.get(platform.machine(), platform.machine())
     manifest = manifests.Manifest("1.37.2", 1, here, "worker")
     monkeypatch.setattr(manifests, "read", lambda *_: manifest)
 

@@ -191,13 +191,13 @@ def test_what_is_wrong_with_a_file_is_told(world: World) -> None:
     told = world.run("ansible-inventory", *files, "--list").stderr
     assert "field/cluster.yml:8:1: poolz: is not a field of this file; did you mean pools?" in told
     assert "there is no provider 'moon'; the providers here are: local" in told
-    assert "machines.json: is of the cluster 'other', not of 'demo'" in told
+    assert "machines.json: can't be used: it is of the cluster 'other', not of 'demo'" in told
 
 
 def test_without_the_package_it_says_what_to_install(world: World) -> None:
     empty = world.directory / "empty"
     empty.mkdir()
-    (empty / "kubewright.py").write_text("raise ImportError('No module named kubewright')\n")
+    (empty / "kubewright.py").write_text("raise ModuleNotFoundError('No module named kubewright')\n")
     world.env["PYTHONPATH"] = str(empty)
     ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
     told = " ".join(ended.stderr.split())

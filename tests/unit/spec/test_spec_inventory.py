@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from kubewright.locations import ClusterPaths, state_root
+from kubewright.agreed import state
+from kubewright.locations import ClusterPaths
 from kubewright.spec.images import SystemImage, current
 from kubewright.spec.inventory import Inventory, build
 from kubewright.spec.machines import Machine, Machines, MachinesError, read
@@ -279,9 +280,9 @@ def test_machines_json(tmp_path: Path) -> None:
 
 
 def test_where_state_lies() -> None:
-    assert state_root({"KUBEWRIGHT_STATE_DIR": "/a"}) == Path("/a")
-    assert state_root({"XDG_STATE_HOME": "/b"}) == Path("/b/kubewright")
+    assert state.root({"KUBEWRIGHT_STATE_DIR": "/a"}) == Path("/a")
+    assert state.root({"XDG_STATE_HOME": "/b"}) == Path("/b/kubewright")
     home = Path("~/.local/state/kubewright").expanduser()
-    assert state_root({}) == home
-    assert state_root({"XDG_STATE_HOME": "relative"}) == home
+    assert state.root({}) == home
+    assert state.root({"XDG_STATE_HOME": "relative"}) == home
     assert ClusterPaths.of("demo", {"KUBEWRIGHT_STATE_DIR": "/a"}).lock == Path("/a/demo/lock")

@@ -20,8 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from kubewright.store import Holder, Lease, Lock, Locked, Overtaken, lease
-from kubewright.store.journal import start_time
+from kubewright.agreed import lease
+from kubewright.store import Lock, Locked, Overtaken
+
+Lease = lease.Lease
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -48,8 +50,7 @@ def path(tmp_path: Path) -> Path:
 def other(path: Path) -> Iterator[Lease]:
     """A lease of a living process that is not this one."""
     process = subprocess.Popen(["sleep", "600"])
-    mine = Lease.of_this_process("destroy", 600)
-    yield dataclasses.replace(mine, pid=process.pid, pid_started=start_time(process.pid))
+    yield Lease.of(process.pid, "destroy", 600)
     process.kill()
     process.wait()
 
@@ -64,8 +65,7 @@ def test_the_lock_is_exclusive_and_names_its_holder(path: Path) -> None:
             pass
         holder = caught.value.holder
         assert (holder.pid, holder.operation) == (os.getpid(), "apply")
-        assert holder.since is not None
-        assert datetime.now(UTC) - holder.since < timedelta(minutes=1)
+        assert datetime.now(UTC) - datetime.fromisoformat(holder.since) < timedelta(minutes=1)
         assert str(holder).startswith(f"apply (pid {os.getpid()}, since 20")
     with Lock(path, "destroy"):
         assert entry(path).operation == "destroy"
@@ -76,7 +76,7 @@ def test_a_living_process_is_not_overtaken(path: Path, other: Lease) -> None:
     put(path, other)
     with pytest.raises(Locked) as caught, Lock(path, "apply"):
         pass
-    assert caught.value.holder == other.holder
+    assert caught.value.holder == other
     assert entry(path) == other
 
 
@@ -142,10 +142,6 @@ def test_a_file_that_says_nothing_holds_nobody_off(path: Path, text: bytes) -> N
     assert Lease.parse(text) is None
     with Lock(path, "apply"):
         assert entry(path).operation == "apply"
-
-
-def test_a_holder_that_is_not_known() -> None:
-    assert str(Holder()) == "another operation (pid unknown)"
 
 
 def test_a_lease_is_renewed_for_as_long_as_it_is_held(path: Path) -> None:
@@ -229,7 +225,7 @@ def test_who_was_overtaken_is_told_once_and_never_holds_it_again(path: Path, oth
         mine = entry(path)
         put(path, other)
         awaited(lambda: told)
-        assert held.lost == other.holder
+        assert held.lost == other
         put(path, mine)
         for _ in range(2):
             with pytest.raises(Overtaken), held.guard():

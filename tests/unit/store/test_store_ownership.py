@@ -96,5 +96,5 @@ def test_a_plain_inventorys_state_is_anybodys(paths: ClusterPaths, file: Path) -
 
 def test_a_damaged_record_is_told(paths: ClusterPaths, file: Path) -> None:
     paths.record.write_text("{")
-    with pytest.raises(StoreError, match=r"record\.json: is damaged"):
+    with pytest.raises(StoreError, match=r"record\.json is damaged"):
         require_own(paths, "prod", file)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubewright.locations import collections_path
+from kubewright.collection import collections_path
 
 #: Every process of a run has this variable, with the run's id, however it was started.
 RUN_VARIABLE = "KUBEWRIGHT_RUN"

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from kubewright.locations import collection_dir
+from kubewright.collection import collection_dir
 
 FILE = "roles/preflight/refusals.yml"
 

@@ -12,11 +12,11 @@ from typing import Any
 from kubewright.act import leftovers, playbook
 from kubewright.act.events import Event
 from kubewright.act.result import Result
+from kubewright.agreed import claims, lease
 from kubewright.locations import ClusterPaths
-from kubewright.store import LEASE_SECONDS, Journal, Lock, Started, next_epoch
+from kubewright.store import Journal, Lock, Started, next_epoch
 from kubewright.store.files import private_directory
-from kubewright.store.journal import boot_id
-from kubewright.store.runs import new_directory, new_run_id, prune
+from kubewright.store.runs import new_directory, prune
 
 #: How many runs' records are kept of those that only read.
 READS_KEPT = 5
@@ -44,7 +44,7 @@ class Session:
         operation: str,
         *,
         reads: bool = False,
-        lease_seconds: float = LEASE_SECONDS,
+        lease_seconds: float = lease.TTL_SECONDS,
     ) -> None:
         self.paths = paths
         self.operation = operation
@@ -74,7 +74,7 @@ class Session:
             unfinished = self._journal.unfinished()
         for entry in unfinished:
             # No process lives on from before a restart of the machine.
-            if entry.boot_id == boot_id():
+            if entry.boot_id == lease.boot_id():
                 leftovers.end(entry.run)
             with self._lock.guard():
                 self._journal.finished(entry.run, "abandoned")
@@ -123,7 +123,7 @@ class Session:
         :raises Overtaken: another operation has the cluster by now; it has ended the run, and
             has said so in the journal.
         """
-        run = new_run_id()
+        run = claims.new_run_id()
         with self._lock.guard():
             directory = new_directory(self.paths.reads if self.reads else self.paths.runs, run)
             self._journal.started(

@@ -3,6 +3,17 @@
 
 from __future__ import annotations
 
-from kubewright.cli.app import main
+import sys
+from typing import NoReturn
 
-__all__ = ["main"]
+
+def main() -> NoReturn:
+    """Run the command, and exit with its code."""
+    from kubewright.collection import CollectionError
+
+    try:
+        from kubewright.cli.app import main as run
+    except CollectionError as error:
+        # Of the package itself: no command can be read yet.
+        sys.exit(f"kubewright: {error}")
+    run()

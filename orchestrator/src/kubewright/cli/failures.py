@@ -10,10 +10,10 @@ from pathlib import Path
 
 from kubewright.act import LeftoverError
 from kubewright.act.messages import is_full, system_error
+from kubewright.agreed import state
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.image import ImageError
 from kubewright.image.paths import cache_dir
-from kubewright.locations import state_root
 from kubewright.observe import CredentialsError
 from kubewright.operate import OperationError, Why
 from kubewright.spec import Problem, SpecError
@@ -64,7 +64,7 @@ def described(error: Exception) -> CommandError:
             return CommandError(str(error.args[0]), remedy=error.remedy, code=ExitCode.BAD_INPUT)
         case LeftoverError() | MachinesError() | ProviderError() | StoreError():
             return CommandError(str(error))
-        case OSError() if said := system_error(error, f"stdout, {state_root()} or {cache_dir()}"):
+        case OSError() if said := system_error(error, f"stdout, {state.root()} or {cache_dir()}"):
             remedy = "Make room there (`df -h`), then start again." if is_full(error) else ""
             return CommandError(said, remedy=remedy)
     return _unexpected(error)
@@ -84,7 +84,7 @@ def problem_data(problem: Problem) -> dict[str, str | int]:
 
 def _unexpected(error: Exception) -> CommandError:
     text = "".join(traceback.format_exception(error))
-    log = state_root() / f"error-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+    log = state.root() / f"error-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         _write_private(log, text)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.table import Table
 
+from kubewright.agreed import state
 from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
 from kubewright.cli.output import Format, Output, counted
@@ -38,7 +39,6 @@ from kubewright.image.origin import (
 from kubewright.image.paths import expanded
 from kubewright.image.serving import server
 from kubewright.image.signing import public_key, sign, signature_of
-from kubewright.locations import state_root
 from kubewright.spec import load
 from kubewright.spec.version import release
 from kubewright.store.images import clusters
@@ -324,7 +324,7 @@ def collect_images(
     """
     out = Output(output)
     store = Store()
-    used = clusters(state_root())
+    used = clusters(state.root())
     digests = {digest for given in used.values() for digest in given}
     gone = unused(store.list(), digests, store.present)
     size = sum(image.size for image in gone if store.present(image))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kubewright.agreed import image_format
 from kubewright.image import docker_archive
 from kubewright.image.catalogue import (
     ContainerImage,
@@ -77,7 +78,7 @@ class Assembly:
             _link(archive, root / inside)
             files.append(_file(inside, digest, archive.stat().st_size, 0o644, source))
         manifest = {
-            "schema": 1,
+            "schema": image_format.SCHEMA,
             "kubernetes": self._release.kubernetes,
             "revision": self._release.revision,
             "arch": self._arch,

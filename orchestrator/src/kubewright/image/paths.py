@@ -24,9 +24,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kubewright.agreed import image_format
 from kubewright.image.errors import ImageError
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def cache_dir() -> Path:
@@ -56,12 +55,12 @@ def expanded(path: Path) -> Path:
 def host_arch() -> str:
     """This machine's architecture in Go's and Debian's word. Images are built natively."""
     machine = platform.machine()
-    if machine not in _ARCHITECTURES:
+    if machine not in image_format.ARCHITECTURES:
         raise ImageError(
             f"System images can't be built on a {machine} machine.",
-            f"Use one of: {', '.join(sorted(_ARCHITECTURES))}.",
+            f"Use one of: {', '.join(sorted(image_format.ARCHITECTURES))}.",
         )
-    return _ARCHITECTURES[machine]
+    return image_format.ARCHITECTURES[machine]
 
 
 def sha256_file(path: Path) -> str:

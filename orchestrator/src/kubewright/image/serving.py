@@ -16,8 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from kubewright.agreed import image_format
 from kubewright.image.errors import ImageError
-from kubewright.image.signing import SUFFIX, signature_of
+from kubewright.image.signing import signature_of
 from kubewright.image.store import Store
 
 #: A client that takes or says nothing for so long is let go (s).
@@ -121,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         for image in self.server.store.list():
             if image.digest == found[1]:
                 path = self.server.store.path(image)
-                return signature_of(path) if found[2] == SUFFIX else path
+                return signature_of(path) if found[2] == image_format.SUFFIX else path
         return None
 
     def _refuse(self, status: HTTPStatus, content_range: str = "") -> None:

@@ -6,18 +6,14 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from kubewright.agreed import image_format
 from kubewright.image.errors import ImageError
 from kubewright.image.paths import write_atomically
-
-#: What a signature is good for. Nodes ask for the same word (the collection's
-#: ``module_utils/_image/signatures.py``).
-NAMESPACE = "kubewright-image"
-SUFFIX = ".sig"
 
 
 def signature_of(image: Path) -> Path:
     """Where the signature of an image lies: ``<digest>.squashfs.sig``."""
-    return image.with_name(image.name + SUFFIX)
+    return image.with_name(image.name + image_format.SUFFIX)
 
 
 def sign(image: Path, key: Path) -> Path:
@@ -26,7 +22,7 @@ def sign(image: Path, key: Path) -> Path:
     ``key``: a private key, or a public one whose other half an agent has. A key with a passphrase
     is asked for at the terminal. Raises ImageError.
     """
-    command = ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
+    command = ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", image_format.NAMESPACE]
     try:
         with image.open("rb") as file:
             done = subprocess.run(command, stdin=file, capture_output=True, check=False)

@@ -10,12 +10,11 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
+from kubewright.agreed import inventory
 from kubewright.observe.credentials import identify, trusting
 from kubewright.observe.direct import NoAnswer, told
 from kubewright.observe.model import Condition, Node
 
-#: The label that says to which pool a node belongs.
-POOL_LABEL = "kubewright.io/pool"
 #: kubeadm's label on control planes.
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 PATH = "/api/v1/nodes"
@@ -102,7 +101,7 @@ def node(item: Mapping[str, Any]) -> Node:
     addresses = {each["type"]: each["address"] for each in status.get("addresses") or ()}
     return Node(
         name=metadata["name"],
-        pool=labels.get(POOL_LABEL, ""),
+        pool=labels.get(inventory.POOL_LABEL, ""),
         control_plane=CONTROL_PLANE_LABEL in labels,
         version=(status.get("nodeInfo") or {}).get("kubeletVersion", ""),
         ready=any(each.type == "Ready" and each.status == "True" for each in conditions),

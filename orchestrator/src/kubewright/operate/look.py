@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from typing import Any
 
 from kubewright.act import Result
 from kubewright.act.findings import TRAFFIC
+from kubewright.agreed import identity
 from kubewright.operate.cluster import Cluster
 from kubewright.operate.run import run, session
 from kubewright.operate.watch import Watch
@@ -104,9 +104,7 @@ def is_settled(cluster: Cluster, look: Look) -> bool:
 def _has_begun(cluster: Cluster) -> bool:
     """Whether the cluster is on record as initialized: a run that was cut is finished for that.
 
-    The file is the collection's (cluster_identity); what can't be read is judged by the run.
+    What can't be read is judged by the run.
     """
-    try:
-        return bool(json.loads((cluster.paths.identity / "cluster.json").read_bytes())["begun"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    kept = identity.recorded(cluster.paths.identity)
+    return kept is not None and kept.begun

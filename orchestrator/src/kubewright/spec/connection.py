@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kubewright.agreed import machines
 from kubewright.locations import ClusterPaths
 from kubewright.spec.machines import Machine
 from kubewright.spec.models import Node, Spec, Ssh
-from kubewright.spec.own_machines import AUTHORITY, without_comment
+from kubewright.spec.own_machines import without_comment
 
 
 def shared(paths: ClusterPaths) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def host_keys(node: Node) -> tuple[str, ...]:
 def _certified_name(keys: Sequence[str]) -> str:
     """Return the name that a machine's certificate is for, empty where none is spoken of."""
     words = (key.split() for key in keys)
-    return next((name for mark, name, *_ in words if mark == AUTHORITY), "")
+    return next((name for mark, name, *_ in words if mark == machines.AUTHORITY), "")
 
 
 def _options(name: str, paths: ClusterPaths, *, only_key: bool) -> str:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from kubewright.agreed import rules
 
 #: Keys and list indices from the top of the document: ``("pools", 0, "name")``.
 Location = tuple[str | int, ...]
@@ -38,6 +40,13 @@ class Finding:
     message: str
     remedy: str = ""
     at_key: bool = False
+
+
+def at(location: Location, *faults: rules.Fault | None) -> Iterator[Finding]:
+    """Say where in the file a rule of every cluster is broken, for those that are."""
+    for fault in faults:
+        if fault is not None:
+            yield Finding(location, fault.text, fault.remedy)
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubewright.agreed import inventory as rules
 from kubewright.locations import ClusterPaths
 from kubewright.spec import connection
 from kubewright.spec.images import SystemImage
 from kubewright.spec.machines import Machine, Machines
 from kubewright.spec.models import ControlPlane, Node, Pool, Spec, SystemVolume
-from kubewright.spec.names import pool_group
-from kubewright.spec.own_machines import STATIC
 from kubewright.spec.providers import Provider
 
-CONTROL_PLANE_ROLE = "control_plane"
-WORKER_ROLE = "worker"
 GB = 10**9
 KUBELET = "container_runtime_kubelet_configuration"
 
@@ -60,8 +57,8 @@ def build(
     ``file``: the resolved path of the cluster.yml.
     """
     places: list[tuple[str, str, ControlPlane | Pool, tuple[str, ...]]] = [
-        (CONTROL_PLANE_ROLE, "", spec.control_plane, spec.control_plane_hosts()),
-        *((WORKER_ROLE, pool.name, pool, spec.pool_hosts(pool)) for pool in spec.pools),
+        (rules.CONTROL_PLANE, "", spec.control_plane, spec.control_plane_hosts()),
+        *((rules.WORKER, pool.name, pool, spec.pool_hosts(pool)) for pool in spec.pools),
     ]
     known = machines.by_name()
     hosts: dict[str, dict[str, Any]] = {}
@@ -89,11 +86,11 @@ def build(
             }
     groups = {
         "kubewright": Group(
-            children=("control_plane", "workers"), variables=connection.shared(paths)
+            children=(rules.CONTROL_PLANE, "workers"), variables=connection.shared(paths)
         ),
-        "control_plane": Group(hosts=places[0][3]),
-        "workers": Group(children=tuple(pool_group(pool.name) for pool in spec.pools)),
-        **{pool_group(pool): Group(hosts=names) for _, pool, _, names in places[1:]},
+        rules.CONTROL_PLANE: Group(hosts=places[0][3]),
+        "workers": Group(children=tuple(rules.group(pool.name) for pool in spec.pools)),
+        **{rules.group(pool): Group(hosts=names) for _, pool, _, names in places[1:]},
     }
     variables = _cluster_variables(spec, version, paths)
     if file is not None:
@@ -117,17 +114,7 @@ def _own_machine(cluster: str, node: Node, listed: Machine | None) -> Machine:
     Only host keys that the file does not have come from the listing.
     """
     keys = connection.host_keys(node) or (listed.host_keys if listed else ())
-    return Machine(
-        id=f"{STATIC}://{cluster}/{node.name}",
-        name=node.name,
-        address=node.address,
-        host_keys=keys,
-        provider=STATIC,
-        region=STATIC,
-        zone=STATIC,
-        node_type=STATIC,
-        power="on",
-    )
+    return rules.static_machine(cluster, node.name, node.address, keys)
 
 
 def _machine_variables(

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kubewright.spec import pod_network
-from kubewright.spec.errors import Finding, Location
+from kubewright.agreed import rules
+from kubewright.spec.errors import Finding, Location, at
 from kubewright.spec.kubelet_fields import fields, minors
 from kubewright.spec.messages import describe
 
@@ -61,14 +61,5 @@ def findings(where: Location, name: str, value: Any, version: str) -> Iterator[F
                 inside: Location = tuple(detail["loc"])
                 yield Finding((*where, *inside), describe(detail), f"write {kind.words}")
         else:
-            yield from _too_many_pods(where, name, value)
-
-
-def _too_many_pods(where: Location, name: str, value: Any) -> Iterator[Finding]:
-    if name == "maxPods" and value > pod_network.MAX_PODS:
-        yield Finding(
-            where,
-            f"{value} is more than a node has addresses for: its /{pod_network.NODE_PREFIX} of "
-            f"pod_cidr has {pod_network.ADDRESSES}, of which the bridge takes one",
-            f"write {pod_network.MAX_PODS} or less",
-        )
+            if name == "maxPods":
+                yield from at(where, rules.max_pods(value, "pod_cidr"))

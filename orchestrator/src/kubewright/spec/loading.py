@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kubewright.locations import collection_dir
+from kubewright.collection import collection_dir
 from kubewright.spec import messages, providers, rules, source
 from kubewright.spec.errors import Finding, Problem, SpecError, dotted
 from kubewright.spec.models import Spec

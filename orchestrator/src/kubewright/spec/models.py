@@ -13,20 +13,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from kubewright.agreed import names, rules
 from kubewright.spec.names import CONTROL_PLANE, host_name
 
 #: The inventory plugin that cluster.yml belongs to.
 PLUGIN = "kubewright.cluster.spec"
 
 #: RFC 1123 label; the upper bound of 63 is checked apart, for a message of its own.
-LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+LABEL = f"^{names.LABEL.pattern}$"
 
 #: The largest cluster that Kubernetes is tested with has 5,000 nodes
 #: (https://kubernetes.io/docs/setup/best-practices/cluster-large/).
 MAX_NODES = 5000
 
-#: What a system volume has at least, in GB (10^9 bytes): images of two releases and room to change.
-MIN_VOLUME_GB = 20
+#: What a system volume has at least, in GB (10^9 bytes).
+MIN_VOLUME_GB = rules.MIN_VOLUME_BYTES // 10**9
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Write:
 
 Label = Annotated[
     str,
-    Field(min_length=1, max_length=63, pattern=LABEL),
+    Field(min_length=1, max_length=names.MAX_LABEL, pattern=LABEL),
 ]
 #: What the values of ``kubelet_args`` may be depends on their fields (``kubewright.spec.kubelet``).
 KubeletArgs = Annotated[
@@ -50,7 +51,7 @@ PLAIN_WORD = r"^[^\s{}%]+$"
 
 
 #: The path of a device, in words that a systemd unit takes as they are.
-DEVICE = r"^(/[A-Za-z0-9_.:+@=-]+)+$"
+DEVICE = f"^{rules.DEVICE.pattern}$"
 
 
 class Strict(BaseModel):
@@ -185,7 +186,7 @@ class ControlPlane(Strict):
     size: Annotated[int | None, Write("1, 3, 5 or 7")] = Field(
         default=None,
         ge=1,
-        le=7,
+        le=rules.MAX_CONTROL_PLANES,
         description="How many machines. Odd, for etcd's majority: 3 survive one loss, 5 two.",
         examples=[3],
         json_schema_extra=_control_plane_size,
@@ -194,7 +195,7 @@ class ControlPlane(Strict):
         default=(),
         json_schema_extra=_at_least_one,
         strict=False,  # a YAML list is taken for the tuple; the nodes in it stay strict
-        max_length=7,
+        max_length=rules.MAX_CONTROL_PLANES,
         description=NODES,
         examples=[[{"name": "alpha", "address": "192.0.2.11"}]],
     )
@@ -293,12 +294,12 @@ class Spec(Strict):
         description="How to log in to the machines of the provider static.",
     )
     pod_cidr: Annotated[Cidr, Write("an IPv4 network, such as 10.244.0.0/16")] = Field(
-        default="10.244.0.0/16",
+        default=rules.POD_CIDR,
         description="IPv4 network of the pods; each node takes a /24 of it.",
         examples=["10.244.0.0/16"],
     )
     service_cidr: Annotated[Cidr, Write("an IPv4 network, such as 10.96.0.0/16")] = Field(
-        default="10.96.0.0/16",
+        default=rules.SERVICE_CIDR,
         description="IPv4 network of the services, /12 to /28.",
         examples=["10.96.0.0/16"],
     )

@@ -3,26 +3,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from kubewright.spec.errors import Finding, Location, dotted
+from kubewright.agreed import inventory, machines, rules
+from kubewright.spec.errors import Finding, Location, at, dotted
 from kubewright.spec.models import LABEL
 
 #: The provider whose machines the file names.
-STATIC = "static"
-#: Names that Ansible or its inventory has for something else.
-RESERVED_NAMES = ("all", "kubewright", "localhost", "ungrouped", "workers")
-
-#: What begins the key of an authority that signs host keys, as in known_hosts, sshd(8).
-AUTHORITY = "@cert-authority"
-_CERTIFIED_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
-_KEY_TYPES = re.compile(r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-\S+@openssh\.com")
+STATIC = inventory.STATIC
 
 
 @dataclass(frozen=True)
@@ -39,7 +31,7 @@ class Seen:
     """What other nodes have: by name or address, the location of the first that has it."""
 
     names: dict[str, str] = field(default_factory=dict)
-    addresses: dict[str, str] = field(default_factory=dict)
+    addresses: dict[IPv4Address, str] = field(default_factory=dict)
 
 
 def size_or_nodes(place: Place) -> Iterator[Finding]:
@@ -93,12 +85,11 @@ def nodes(
     places: list[Place],
     made: dict[str, str],
     networks: dict[str, IPv4Network],
-    reserved: dict[str, str],
 ) -> Iterator[Finding]:
     """Say what is wrong with the nodes that a file names.
 
     ``made``: names of machines that other providers make, with the place of each. ``networks``: of
-    pods and services, by field. ``reserved``: networks that no machine can have, and their use.
+    pods and services, by field.
     """
     seen = Seen(names=dict(made))
     for place in places:
@@ -107,58 +98,35 @@ def nodes(
             if isinstance(node, dict):
                 where = (*place.location, "nodes", number)
                 yield from _name(where, node.get("name"), seen)
-                yield from _address(where, node.get("address"), seen, networks, reserved)
+                yield from _address(where, node.get("address"), seen, networks)
                 yield from _host_keys(where, node.get("host_keys"))
 
 
 def _name(where: Location, name: object, seen: Seen) -> Iterator[Finding]:
     if not isinstance(name, str) or not re.match(LABEL, name):
         return
-    at = (*where, "name")
-    if name in RESERVED_NAMES:
-        yield Finding(at, f"'{name}' has a meaning of its own in Ansible", "choose another name")
+    place = (*where, "name")
+    if fault := rules.machine_name(name):
+        yield from at(place, fault)
     elif name in seen.names:
-        yield Finding(at, f"'{name}' is also the name of {seen.names[name]}", "choose another name")
+        yield Finding(
+            place, f"'{name}' is also the name of {seen.names[name]}", "choose another name"
+        )
     else:
         seen.names[name] = dotted(where)
 
 
 def _address(
-    where: Location,
-    text: object,
-    seen: Seen,
-    networks: dict[str, IPv4Network],
-    reserved: dict[str, str],
+    where: Location, text: object, seen: Seen, networks: dict[str, IPv4Network]
 ) -> Iterator[Finding]:
     if not isinstance(text, str) or not text:
         return
-    at = (*where, "address")
-    try:
-        address = IPv4Address(text)
-    except ValueError:
-        yield Finding(
-            at, f"'{text}' is not an IPv4 address", "write an IPv4 address, such as 192.0.2.11"
-        )
-        return
-    for network, use in reserved.items():
-        if address in IPv4Network(network):
-            yield Finding(
-                at,
-                f"{text} is in {network} ({use})",
-                "write the address by which the other nodes reach the machine",
-            )
-            return
-    if text in seen.addresses:
-        yield Finding(
-            at, f"{text} is also the address of {seen.addresses[text]}", "write its own address"
-        )
-        return
-    seen.addresses[text] = dotted(where)
-    for key, inner in networks.items():
-        if address in inner:
-            yield Finding(
-                at, f"{text} is in {key} {inner}", f"choose a {key} that no machine is in"
-            )
+    place = (*where, "address")
+    found = rules.address(text, seen.addresses, dotted(where))
+    if isinstance(found, rules.Fault):
+        yield from at(place, found)
+    else:
+        yield from at(place, *rules.inside(found, networks))
 
 
 def _host_keys(where: Location, keys: object) -> Iterator[Finding]:
@@ -166,12 +134,12 @@ def _host_keys(where: Location, keys: object) -> Iterator[Finding]:
         if not isinstance(key, str) or _is_host_key(key):
             continue
         shown = key if len(key) <= 30 else f"{key[:30]}..."
-        if key.startswith(AUTHORITY):
+        if key.startswith(machines.AUTHORITY):
             yield Finding(
                 (*where, "host_keys", number),
                 f"'{shown}' does not say who signs the machine's key",
-                f'write "{AUTHORITY} NAME ssh-ed25519 AAAA...": a name that the machine\'s '
-                "certificate is for (ssh-keygen -L), and the public key of who signed it",
+                f'write "{machines.AUTHORITY} NAME ssh-ed25519 AAAA...": a name that the '
+                "machine's certificate is for (ssh-keygen -L), and the public key of who signed it",
             )
         else:
             yield Finding(
@@ -184,34 +152,9 @@ def _host_keys(where: Location, keys: object) -> Iterator[Finding]:
 def without_comment(key: str) -> str:
     """Return a host key of the file without its comment, which could hold anything."""
     words = key.split()
-    return " ".join(words[: 4 if words[0] == AUTHORITY else 2])
+    return " ".join(words[: 4 if words[0] == machines.AUTHORITY else 2])
 
 
 def _is_host_key(text: str) -> bool:
-    """Whether it is a key, or that of an authority after the name in a machine's certificate."""
-    if not text.startswith(f"{AUTHORITY} "):
-        return _is_key(text)
-    name, _, key = text.removeprefix(f"{AUTHORITY} ").lstrip().partition(" ")
-    return bool(_CERTIFIED_NAME.fullmatch(name)) and _is_key(key)
-
-
-def _is_key(text: str) -> bool:
-    """Whether it is "type base64", or that and a comment, and all of the key is there.
-
-    RFC 4253, section 6.6: the type and what it needs, each after its length in four bytes.
-    """
-    words = text.split()
-    if len(words) < 2 or "\n" in text or not _KEY_TYPES.fullmatch(words[0]):
-        return False
-    try:
-        data = base64.b64decode(words[1], validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    parts = []
-    while data:
-        length = int.from_bytes(data[:4], "big")
-        parts.append(data[4 : 4 + length])
-        if len(data) < 4 + length:
-            return False
-        data = data[4 + length :]
-    return len(parts) > 1 and parts[0] == words[0].encode()
+    """Whether it is a key, with or without a comment, on one line."""
+    return "\n" not in text and bool(text.split()) and machines.is_host_key(without_comment(text))

@@ -7,32 +7,20 @@ a person gets everything that is wrong at once.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from kubewright.spec import kubelet, own_machines, pod_network
-from kubewright.spec.errors import Finding, Location, dotted
+from kubewright.agreed import names, rules
+from kubewright.spec import kubelet, own_machines
+from kubewright.spec.errors import Finding, Location, at, dotted
 from kubewright.spec.models import LABEL, MAX_NODES, MIN_VOLUME_GB, Spec
-from kubewright.spec.names import CONTROL_PLANE, MAX_HOST_NAME, host_name
+from kubewright.spec.names import CONTROL_PLANE, host_name
 
-#: kubeadm: at most 20 bits of service addresses (MaximumBitsForServiceSubnet) ...
-WIDEST_SERVICE_PREFIX = 12
-#: ... and at least 10 addresses (MinimumAddressesInServiceSubnet), since DNS takes the tenth.
-NARROWEST_SERVICE_PREFIX = 28
 #: What 64 bits and ext4 take in any case, in GB: 16 PB, with room for what is counted in bytes.
 MAX_VOLUME_GB = 16_000_000
-
-_RESERVED = {
-    "0.0.0.0/8": "this network",
-    "127.0.0.0/8": "loopback",
-    "169.254.0.0/16": "link-local",
-    "224.0.0.0/4": "multicast",
-    "240.0.0.0/4": "reserved",
-}
 
 
 class Unresolved(Exception):
@@ -66,7 +54,7 @@ def check(data: Any, around: Surroundings) -> list[Finding]:
     networks, found = _networks(data, pools)
     return [
         *(finding for place in places for finding in own_machines.size_or_nodes(place)),
-        *own_machines.nodes(places, _made_names(data, places), networks, _RESERVED),
+        *own_machines.nodes(places, _made_names(data, places), networks),
         *own_machines.ssh(data, places),
         *_quorum(data),
         *_pool_names(pools),
@@ -129,13 +117,8 @@ def _quorum(data: dict[str, Any]) -> Iterator[Finding]:
     size = _count(control_plane)
     if field == "nodes" and not size:
         yield Finding(("control_plane", field), "is empty", "write 1, 3, 5 or 7 machines")
-    if 1 < size < 8 and size % 2 == 0:
-        survives = (size - 1) // 2
-        yield Finding(
-            ("control_plane", field),
-            f"{size} is even: etcd then survives the loss of {survives}, as with {size - 1}",
-            f"write {size - 1} or {size + 1}",
-        )
+    if 0 < size <= rules.MAX_CONTROL_PLANES:
+        yield from at(("control_plane", field), rules.quorum(size))
 
 
 def _pool_names(pools: list[tuple[int, dict[str, Any]]]) -> Iterator[Finding]:
@@ -212,7 +195,7 @@ def _host_names(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -
         return
     control_plane = _get(data, "control_plane", dict)
     longest = host_name(cluster, CONTROL_PLANE, _get(control_plane, "size", int) or 1)
-    if _makes_names(control_plane) and len(longest) > MAX_HOST_NAME:
+    if _makes_names(control_plane) and len(longest) > names.MAX_LABEL:
         yield _too_long(("name",), longest)
         return
     for number, pool in pools:
@@ -220,7 +203,7 @@ def _host_names(data: dict[str, Any], pools: list[tuple[int, dict[str, Any]]]) -
             continue
         name = _get(pool, "name", str)
         longest = host_name(cluster, name or "", _get(pool, "size", int) or 1)
-        if name and len(longest) > MAX_HOST_NAME:
+        if name and len(longest) > names.MAX_LABEL:
             yield _too_long(("pools", number, "name"), longest)
 
 
@@ -230,10 +213,11 @@ def _makes_names(place: Any) -> bool:
 
 
 def _too_long(where: Location, host: str) -> Finding:
-    excess = len(host) - MAX_HOST_NAME
+    excess = len(host) - names.MAX_LABEL
     return Finding(
         where,
-        f"makes the host name {host}, which has {len(host)} characters of at most {MAX_HOST_NAME}",
+        f"makes the host name {host}, which has {len(host)} characters of at most "
+        f"{names.MAX_LABEL}",
         f"shorten the name of the cluster or of the pool by {excess}",
     )
 
@@ -246,67 +230,24 @@ def _networks(
     found: list[Finding] = []
     for key in ("pod_cidr", "service_cidr"):
         text = data.get(key, Spec.model_fields[key].default)
-        network = _network(text) if isinstance(text, str) and text else None
+        network = rules.network(text) if isinstance(text, str) and text else None
         if isinstance(network, IPv4Network):
             networks[key] = network
-        elif network is not None:
-            found.append(Finding((key,), *network))
+        else:
+            found += at((key,), network)
     pods, services = networks.get("pod_cidr"), networks.get("service_cidr")
     if pods is not None:
         machines = _count(data.get("control_plane")) + sum(_count(pool) for _, pool in pools)
-        found += pod_network.findings(pods, machines)
+        found += at(("pod_cidr",), rules.pod_network(pods, machines))
     if services is not None:
-        found += _service_network(services)
-    if pods is not None and services is not None and pods.overlaps(services):
+        found += at(("service_cidr",), rules.service_network(services))
+    if pods is not None and services is not None:
         # Told at the field that the file has; the other one may be a default.
         key, other = (
             ("service_cidr", "pod_cidr") if "service_cidr" in data else ("pod_cidr", "service_cidr")
         )
-        found.append(
-            Finding(
-                (key,),
-                f"{networks[key]} overlaps {other} {networks[other]}",
-                "choose networks that do not overlap",
-            )
-        )
+        found += at((key,), rules.overlap(networks[key], networks[other], other))
     return networks, found
-
-
-def _network(text: str) -> IPv4Network | tuple[str, str]:
-    """Return the network, or what is wrong with it and what to write."""
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return (
-            f"'{text}' is not a network",
-            "write an address and a prefix length, such as 10.244.0.0/16",
-        )
-    if not isinstance(network, IPv4Network):
-        return (
-            f"'{text}' is an IPv6 network, and only IPv4 is supported",
-            "write an IPv4 network, such as 10.244.0.0/16",
-        )
-    if "/" not in text:
-        return f"'{text}' has no prefix length", f"write {text}/16 if that is the network"
-    if str(network) != text:
-        return f"'{text}' is not the first address of its network", f"write {network}"
-    for reserved, use in _RESERVED.items():
-        if network.overlaps(IPv4Network(reserved)):
-            return (
-                f"'{text}' overlaps {reserved} ({use})",
-                "write a private network, such as one of 10.0.0.0/8",
-            )
-    return network
-
-
-def _service_network(network: IPv4Network) -> Iterator[Finding]:
-    if not WIDEST_SERVICE_PREFIX <= network.prefixlen <= NARROWEST_SERVICE_PREFIX:
-        size = "large" if network.prefixlen < WIDEST_SERVICE_PREFIX else "small"
-        yield Finding(
-            ("service_cidr",),
-            f"/{network.prefixlen} is too {size} for services",
-            f"write a prefix length from {WIDEST_SERVICE_PREFIX} to {NARROWEST_SERVICE_PREFIX}",
-        )
 
 
 def _version(data: dict[str, Any], around: Surroundings) -> Iterator[Finding]:
@@ -330,9 +271,4 @@ def _providers(
     for where, part in places:
         name = _get(part, "provider", str)
         if name and re.match(LABEL, name) and name not in around.providers:
-            known = ", ".join(sorted(around.providers)) or "none"
-            yield Finding(
-                (*where, "provider"),
-                f"there is no provider '{name}'",
-                f"the providers here are: {known}",
-            )
+            yield from at((*where, "provider"), rules.provider(name, around.providers))

@@ -7,8 +7,7 @@ catalogue counts for the first apply alone; afterwards the one that the cluster 
 
 from __future__ import annotations
 
-import json
-
+from kubewright.agreed import identity
 from kubewright.locations import ClusterPaths
 from kubewright.spec.models import Spec
 from kubewright.spec.rules import Unresolved
@@ -62,14 +61,11 @@ def _order(version: str) -> tuple[int, ...]:
 def _recorded(paths: ClusterPaths) -> str:
     """Return the release that a cluster was begun with; empty where none was, or nobody knows.
 
-    The file is the collection's (cluster_identity); one that can't be read ends the run itself.
+    An identity that can't be read ends the run itself.
     """
-    try:
-        identity = json.loads((paths.identity / "cluster.json").read_bytes())
-        begun = identity["begun"] or identity["initial_node"]
-        return str(identity["fixed"]["version"]) if begun else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    kept = identity.recorded(paths.identity)
+    begun = kept is not None and (kept.begun or kept.initial_node)
+    return kept.fixed.get("version", "") if kept and begun else ""
 
 
 def _of_catalogue(version: str) -> str:

@@ -5,14 +5,10 @@ from __future__ import annotations
 
 from kubewright.store.epoch import StoreError, next_epoch
 from kubewright.store.journal import Journal, Started
-from kubewright.store.lease import Holder, Lease
-from kubewright.store.lock import LEASE_SECONDS, Lock, Locked, Overtaken
+from kubewright.store.lock import Lock, Locked, Overtaken
 
 __all__ = [
-    "LEASE_SECONDS",
-    "Holder",
     "Journal",
-    "Lease",
     "Lock",
     "Locked",
     "Overtaken",

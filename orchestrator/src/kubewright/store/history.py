@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kubewright.store.journal import Journal, boot_id, start_time
+from kubewright.agreed import lease
+from kubewright.store.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ def _alive(started: Mapping[str, Any]) -> bool:
     """Whether the process that drives a run lives: pids are used again, begin times are not."""
     try:
         return bool(
-            started["boot_id"] == boot_id()
-            and started["pid_started"] == start_time(int(started["pid"]))
+            started["boot_id"] == lease.boot_id()
+            and started["pid_started"] == lease.started(int(started["pid"]))
         )
-    except (OSError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return False
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kubewright.agreed import lease
 from kubewright.store.files import replace
 
 #: The journal is cut to half of this many lines when it has more.
@@ -41,7 +42,8 @@ class Started:
     ) -> Started:
         """Return the entry for a run that this process begins now."""
         pid = os.getpid()
-        return cls(run, playbook, operation, pid, start_time(pid), boot_id(), _now(), reads)
+        began = lease.process(pid)[1]
+        return cls(run, playbook, operation, pid, began, lease.boot_id(), _now(), reads)
 
 
 @dataclass(frozen=True)
@@ -120,18 +122,6 @@ def _started(line: dict[str, Any]) -> Started | None:
         return Started(**values)
     except TypeError:
         return None
-
-
-def start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot (proc(5): field 22 of stat)."""
-    text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    # The second field is the name in parentheses, which may hold blanks and parentheses.
-    return int(text.rpartition(")")[2].split()[19])
-
-
-def boot_id() -> str:
-    """Return the id of this boot of the machine (random(4))."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def _now() -> str:

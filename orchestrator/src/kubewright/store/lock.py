@@ -1,42 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """One operation at a time on a cluster, across processes.
 
-The lock is a lease (see :mod:`kubewright.store.lease`): it ends with its process, and when its
-process stands still (SIGSTOP, a suspended virtual machine) it runs out, so that another command
-can overtake. The one that was overtaken is told at its next look, and writes nothing any more.
+The lock is a lease: it ends with its process, and when its process stands still (SIGSTOP, a
+suspended virtual machine) it runs out, so that another command can overtake. The one that was
+overtaken is told at its next look, and writes nothing any more.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from kubewright.store import lease
-from kubewright.store.lease import Holder, Lease
-
-#: Seconds without a sign of life after which another operation may overtake.
-LEASE_SECONDS = 30.0
+from kubewright.agreed import lease
 
 
 class Locked(Exception):
     """Another operation runs on this cluster."""
 
-    def __init__(self, path: Path, holder: Holder) -> None:
+    def __init__(self, path: Path, holder: lease.Lease) -> None:
         super().__init__(f"{holder} holds {path}")
         self.path = path
         self.holder = holder
 
 
 class Overtaken(Exception):
-    """Another operation took the lock while this one stood still. ``seconds``: the lease's."""
+    """Another operation took the lock while this one stood still.
 
-    def __init__(self, path: Path, operation: str, by: Holder, seconds: float) -> None:
+    ``by``: whose lease is there now, if one is. ``seconds``: how long ours held.
+    """
+
+    def __init__(self, path: Path, operation: str, by: lease.Lease | None, seconds: float) -> None:
         super().__init__(
-            f"{by} has taken over this cluster: this {operation} stood still for longer than "
-            f"{seconds:g} s. It has written nothing since then."
+            f"{by or 'another operation'} has taken over this cluster: this {operation} stood "
+            f"still for longer than {seconds:g} s. It has written nothing since then."
         )
         self.path = path
         self.by = by
@@ -50,8 +50,8 @@ class Lock:
     """Context manager that holds a cluster's lock. Entering it raises :class:`Locked`.
 
     While it is entered a thread renews the lease every quarter of ``ttl`` seconds. When another
-    operation has overtaken, ``lost`` says which, and ``on_lost`` has been called, once, in the
-    thread that found out.
+    operation has overtaken, ``lost`` is its lease, if it is still there, and ``on_lost`` has been
+    called, once, in the thread that found out.
     """
 
     def __init__(
@@ -59,15 +59,16 @@ class Lock:
         path: Path,
         operation: str,
         *,
-        ttl: float = LEASE_SECONDS,
+        ttl: float = lease.TTL_SECONDS,
         on_lost: Callable[[], None] = _ignore,
     ) -> None:
         self.path = path
         self.operation = operation
         self.ttl = ttl
-        self.lost: Holder | None = None
+        self.lost: lease.Lease | None = None
+        self._is_lost = False
         self._on_lost = on_lost
-        self._lease: Lease | None = None
+        self._lease: lease.Lease | None = None
         self._losing = threading.Lock()
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -76,8 +77,8 @@ class Lock:
         with lease.exclusive(self.path) as descriptor:
             found = lease.read(descriptor)
             if found is not None and found.is_held():
-                raise Locked(self.path, found.holder)
-            self._lease = Lease.of_this_process(self.operation, self.ttl)
+                raise Locked(self.path, found)
+            self._lease = lease.Lease.of(os.getpid(), self.operation, self.ttl)
             lease.write(descriptor, self._lease)
         self._thread.start()
         return self
@@ -116,22 +117,22 @@ class Lock:
             raise RuntimeError(f"the lock {self.path} is not held")
         with lease.exclusive(self.path) as descriptor:
             found = lease.read(descriptor)
-            held = self.lost is None and self._lease.is_of(found)
+            held = not self._is_lost and self._lease.is_of(found)
             if held:
                 lease.write(descriptor, self._lease.renew())
                 yield
         if not held:
             raise self._overtaken(found)
 
-    def _overtaken(self, found: Lease | None) -> Overtaken:
+    def _overtaken(self, found: lease.Lease | None) -> Overtaken:
         with self._losing:
-            first = self.lost is None
+            first = not self._is_lost
+            self._is_lost = True
             # Whoever overtook may be done already, and the next one may be there.
-            by = self.lost or (found.holder if found is not None else Holder())
-            self.lost = by
+            self.lost = self.lost or found
         if first:
             self._on_lost()
-        return Overtaken(self.path, self.operation, by, self.ttl)
+        return Overtaken(self.path, self.operation, self.lost, self.ttl)
 
     def _keep(self) -> None:
         while not self._released.wait(self.ttl / 4):

@@ -7,13 +7,12 @@ cluster_record) before the first machine is made; here it is compared before any
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from kubewright.locations import STATE_VARIABLE, ClusterPaths
+from kubewright.agreed import KubewrightError, record, state
+from kubewright.locations import ClusterPaths
 from kubewright.store.epoch import StoreError
 
 
@@ -26,7 +25,7 @@ class ForeignState(Exception):
             f"With {file} the machines of both would be mixed. Nothing was done."
         )
         self.remedy = (
-            f"Give this cluster another name, or a state of its own ({STATE_VARIABLE}). If both "
+            f"Give this cluster another name, or a state of its own ({state.VARIABLE}). If both "
             f"files mean one cluster, keep one of them: when {other} is gone, its state is the "
             "other's."
         )
@@ -36,12 +35,6 @@ class ForeignState(Exception):
         return f"{self.args[0]} {self.remedy}"
 
 
-@dataclass(frozen=True)
-class _Record:
-    file: Path
-    providers: tuple[str, ...]
-
-
 def require_own(paths: ClusterPaths, cluster: str, file: Path) -> str:
     """Return what to tell of the state's owner; nothing, where it is this file as ever.
 
@@ -49,14 +42,12 @@ def require_own(paths: ClusterPaths, cluster: str, file: Path) -> str:
     :raises StoreError: record.json is damaged.
     """
     here = file.resolve()
-    record = _read(paths.record)
-    if record is None:
+    kept = _read(paths)
+    if kept is None:
         old = paths.identity.is_dir() or paths.machines.exists()
         return f"{paths.state} does not say whose it is: apply makes it {here}'s" if old else ""
-    known = record.file
-    if known == here or not known.name:
-        return ""
-    if _is_same(known, here):
+    known = Path(kept.file)
+    if not kept.file or known == here or _is_same(known, here):
         return ""
     if _is_of(known, cluster):
         raise ForeignState(paths, cluster, here, known)
@@ -68,21 +59,15 @@ def providers(paths: ClusterPaths) -> tuple[str, ...]:
 
     :raises StoreError: record.json is damaged.
     """
-    known = _read(paths.record)
+    known = _read(paths)
     return known.providers if known else ()
 
 
-def _read(path: Path) -> _Record | None:
+def _read(paths: ClusterPaths) -> record.Record | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return _Record(Path(data["file"]), tuple(map(str, data["providers"])))
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path}: is damaged ({error!r}); bring it back from a copy, or remove it if the "
-            "cluster's file still names all of its providers"
-        ) from error
+        return record.read(paths.state)
+    except KubewrightError as error:
+        raise StoreError(str(error)) from error
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from kubewright.store.files import private_directory
@@ -17,12 +15,6 @@ LOG = "log.txt"
 TRACE = "trace.json"
 #: How many runs' logs and traces are kept.
 KEPT = 50
-
-
-def new_run_id(now: datetime | None = None) -> str:
-    """Return an id that sorts by time and that no other run has: ``20260102T030405-1a2b3c4d``."""
-    moment = (now or datetime.now(UTC)).astimezone(UTC)
-    return f"{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def new_directory(runs: Path, run: str) -> Path:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity, pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    identity,
+    identity_making,
+    pki,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from kubewright.operate.identity import FILES as EXPORTED
 
 RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
@@ -45,7 +47,7 @@ def test_made_once_and_read_ever_after(run_module: RunModule, path: Path) -> Non
         for file in (path / "pki").rglob("*.*")
     }
     assert on_disk == first["control_plane_pki"]
-    assert sorted(on_disk) == list(EXPORTED), "what the command exports"
+    assert sorted(on_disk) == sorted(identity.file_names())
     assert sorted(on_disk) == [
         "ca.crt",
         "ca.key",
@@ -129,7 +131,7 @@ def test_what_a_cluster_keeps_for_life(run_module: RunModule, path: Path) -> Non
 
 def test_killed_anywhere_it_is_whole_or_not_there(path: Path, every_kill: EveryKill) -> None:
     def make() -> None:
-        identity.ensure(path, "demo", "demo-cp-1", check_mode=False)
+        identity_making.ensure(path, "demo", "demo-cp-1", check_mode=False)
 
     for _point in every_kill(make):
         if path.exists():
@@ -148,11 +150,11 @@ def _remove(directory: Path) -> None:
 
 
 def test_killed_while_recording_the_node(path: Path, every_kill: EveryKill) -> None:
-    before = identity.ensure(path, "demo", "", check_mode=False)
+    before = identity_making.ensure(path, "demo", "", check_mode=False)
     document = (path / "cluster.json").read_text()
 
     def record() -> None:
-        identity.ensure(path, "demo", "demo-cp-1", check_mode=False)
+        identity_making.ensure(path, "demo", "demo-cp-1", check_mode=False)
 
     for _point in every_kill(record):
         made, pki = identity.read(path)
@@ -164,7 +166,7 @@ def test_killed_while_recording_the_node(path: Path, every_kill: EveryKill) -> N
 
 def test_authorities_are_what_kubeadm_expects() -> None:
     made = pki.control_plane_pki(NOW)
-    for file, common_name in pki.AUTHORITIES.items():
+    for file, common_name in identity.AUTHORITIES.items():
         certificate = x509.load_pem_x509_certificate(made[f"{file}.crt"].encode())
         key = serialization.load_pem_private_key(made[f"{file}.key"].encode(), None)
         assert made[f"{file}.key"].startswith("-----BEGIN EC PRIVATE KEY-----\n")

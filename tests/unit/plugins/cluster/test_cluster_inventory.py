@@ -12,8 +12,6 @@ import yaml
 from ansible_collections.kubewright.cluster.plugins.action import cluster_inventory as action
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _image_dir, _inventory, _ssh
 
-from kubewright import locations
-
 CHECKOUT = Path(__file__).parents[4]
 TABLE = CHECKOUT / "tests" / "data" / "bad_clusters.yml"
 DATA: dict[str, Any] = yaml.safe_load(TABLE.read_text())
@@ -266,20 +264,6 @@ def test_an_image_that_was_not_copied_whole(images: Path) -> None:
     found = _image_dir.Images("1.37.2", str(images))
     found.need("worker")
     assert "b2.squashfs is missing or has not the 2 bytes" in found.problems[0]
-
-
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {"KUBEWRIGHT_STATE_DIR": "/a"},
-        {"KUBEWRIGHT_STATE_DIR": "~/a"},
-        {"XDG_STATE_HOME": "/b"},
-        {"XDG_STATE_HOME": "relative"},
-        {},
-    ],
-)
-def test_the_state_lies_where_the_command_has_it(environ: dict[str, str]) -> None:
-    assert _inventory.state_root(environ) == locations.state_root(environ)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity, pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    identity_making,
+    pki,
+)
 
 from kubewright.locations import ClusterPaths
 from kubewright.operate.identity import read
@@ -24,7 +27,7 @@ def bundle(tmp_path: Path) -> dict[str, Any]:
     """What the command exports for a cluster that is kept elsewhere."""
     paths = ClusterPaths(tmp_path / "elsewhere" / "demo")
     fixed = {"version": "1.37.2"}
-    identity.ensure(paths.identity, "demo", "alpha", fixed=fixed, check_mode=False)
+    identity_making.ensure(paths.identity, "demo", "alpha", fixed=fixed, check_mode=False)
     return read(paths)
 
 

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import identity, pki
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    identity,
+    identity_making,
+    pki,
+)
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -22,7 +26,7 @@ EveryKill = Callable[[Callable[[], object]], Iterator[int]]
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    identity.ensure(tmp_path / "identity", "demo", "", check_mode=False)
+    identity_making.ensure(tmp_path / "identity", "demo", "", check_mode=False)
     return tmp_path
 
 
@@ -119,7 +123,7 @@ def test_renewed_for_a_reason(
 def test_new_authority_renews(run_module: RunModule, state: Path, tmp_path: Path) -> None:
     kubeconfig(run_module, state)
     other = tmp_path / "other"
-    identity.ensure(other, "demo", "", check_mode=False)
+    identity_making.ensure(other, "demo", "", check_mode=False)
     result = kubeconfig(run_module, state, identity_path=str(other))
     assert result["renewed"] == "another authority signed it"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import image_format
 from ansible_collections.kubewright.cluster.plugins.module_utils._image import images, manifests
 from ansible_collections.kubewright.cluster.plugins.module_utils._kube import memberships
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import trial
@@ -300,7 +301,7 @@ def test_a_node_of_a_cluster_keeps_its_release(
     releases = {CONTENT: "1.37.2", OTHER: "1.36.4"}
 
     def read(image: Path, *_: Any) -> manifests.Manifest:
-        here = manifests.ARCHITECTURES[platform.machine()]
+        here = image_format.ARCHITECTURES[platform.machine()]
         return manifests.Manifest(releases[image.read_bytes()], 1, here, "worker")
 
     monkeypatch.setattr(manifests, "read", read)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import volumes
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import rules
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
 from loops import is_sound, run
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a volume may be small."""
-    monkeypatch.setattr(volumes, "MINIMUM_BYTES", SIZE // 2)
+    monkeypatch.setattr(rules, "MIN_VOLUME_BYTES", SIZE // 2)
     return tmp_path / "lib" / "volume.ext4"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._check import survey
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import volumes
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import rules
 from ansible_collections.kubewright.cluster.plugins.module_utils._kube import memberships
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
@@ -133,7 +133,7 @@ def test_an_earlier_nodes_volume_is_not_taken_over(
     whose: str,
 ) -> None:
     """The node was installed anew, and its device has outlived that."""
-    monkeypatch.setattr(volumes, "MINIMUM_BYTES", SIZE // 2)
+    monkeypatch.setattr(rules, "MIN_VOLUME_BYTES", SIZE // 2)
     make(disk, tmp_path, file)
     wanted = document(disk, tmp_path)
     refused = survey.refused_volume(wanted, Path("/"))

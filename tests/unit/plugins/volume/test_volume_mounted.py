@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._check import survey
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import volumes
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import rules
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard, verify
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
 from loops import is_sound, loop_device, mounted, run
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory, where a volume may be small."""
-    monkeypatch.setattr(volumes, "MINIMUM_BYTES", SIZE // 2)
+    monkeypatch.setattr(rules, "MIN_VOLUME_BYTES", SIZE // 2)
     return tmp_path
 
 

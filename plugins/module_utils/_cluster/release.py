@@ -1,7 +1,7 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""How large a system volume is at least."""
+"""Which Kubewright this is; `galaxy.yml` and the package say the same (tools/dist.py looks)."""
 
 from __future__ import annotations
 
-MINIMUM_BYTES = 20 * 10**9
+VERSION = "0.1.0"
