@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.kubewright.cluster.plugins.modules import cluster_inventory
-from ansible_collections.kubewright.cluster.plugins.plugin_utils import _inventory, _ssh
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _inventory, _refusal, _ssh
 from ansible_collections.kubewright.cluster.plugins.plugin_utils._local import LocalAction
 
 
@@ -34,6 +34,14 @@ class ActionModule(LocalAction):
             load_extra_vars(self._loader),
         )
         problems = [*found.barred, *found.problems]
+        if (refused := _refusal.refused_inventories()) and not found.nodes:
+            # What else is wrong is only that there is nothing.
+            return {
+                "failed": True,
+                "changed": False,
+                "problems": refused,
+                "msg": "\n".join(refused),
+            }
         result: dict[str, Any] = {"changed": False, "problems": problems}
         # Without a name there is nothing that could be removed either.
         refuse = arguments["refuse"] or not found.settings["cluster_name"]

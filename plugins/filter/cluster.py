@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import inventory
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._refusal import FilterRefusal
 
 ON_NODE = Path(__file__).resolve().parents[1] / "module_utils/_onnode"
 # How one of them names another, and what that one is called on a node.
@@ -103,7 +103,7 @@ def unready(
         if machine["name"] in names and machine["provider"] != records[machine["name"]]["provider"]
     ]
     if moved:
-        raise AnsibleFilterError(
+        raise FilterRefusal(
             f"{' '.join(moved)} Nothing was changed. Give the new pool another name, or put the "
             "provider back."
         )

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._refusal import FilterRefusal
 
 State = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ def identity(text: str, path: str, cluster_name: str) -> str:
         if found and isinstance(found, str):
             return found
         wrong = "it has no cluster_id"
-    raise AnsibleFilterError(
+    raise FilterRefusal(
         f"{path} is damaged: {wrong}. No node was changed. Bring it back from a copy; or, where "
         "there is none, move it away and run the same again: then it is not known any more which "
         f"cluster is {cluster_name}, and whatever cluster these nodes are in, they are reset."
@@ -72,7 +72,7 @@ def reset_plan(
     members = sorted(name for name, state in targets.items() if _phase(state) not in ("", "none"))
     theirs = {targets[name]["membership"]["cluster_id"] for name in members} - {None}
     if len(theirs) > 1:
-        raise AnsibleFilterError(
+        raise FilterRefusal(
             f"{', '.join(members)} belong to several clusters ({', '.join(sorted(theirs))}). "
             "Nothing was changed. Reset those of one cluster at a time."
         )
@@ -80,7 +80,7 @@ def reset_plan(
     if cluster_id and theirs - {cluster_id}:
         wanted = min(theirs)
     if confirmed != wanted:
-        raise AnsibleFilterError(
+        raise FilterRefusal(
             f"{', '.join(members) or ', '.join(sorted(targets))}: to reset what belongs to "
             f"{'another cluster' if wanted in theirs else 'this cluster'}, confirm it with "
             f"kubewright_confirm_reset={wanted}, not {confirmed!r}. Nothing was changed."
@@ -93,7 +93,7 @@ def reset_plan(
     actor = acting(others)
     staying = sorted(others)
     if members and not actor and (silent or staying):
-        raise AnsibleFilterError(
+        raise FilterRefusal(
             f"{', '.join(members)}: still in a cluster, and none of its other control planes can "
             f"take them out of it. {_told(staying, silent)}Nothing was changed. Bring a control "
             "plane back, or reset all nodes in one run."

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
+from ansible_collections.kubewright.cluster.plugins.plugin_utils._refusal import FilterRefusal
 
 # Neither blanks nor what systemd, haproxy or a shell read as more than itself: systemd.syntax(7).
 _WORD = re.compile(r"[A-Za-z0-9_.:,@/+=~-]+")
@@ -24,7 +24,7 @@ def one_word(value: Any, option: str) -> str:
     """The text of an option's value, which has to be one word; `option` is for the message."""
     text = str(value)
     if not _WORD.fullmatch(text):
-        raise AnsibleFilterError(
+        raise FilterRefusal(
             f"{option}: {text!r} can't stand in a configuration file. Write one word of letters, "
             "digits and _ . : , @ / + = ~ -"
         )
@@ -35,7 +35,7 @@ def one_line(value: Any, option: str) -> str:
     """The text of an option's value, which has to be one line; `option` is for the message."""
     text = str(value)
     if not _LINE.fullmatch(text):
-        raise AnsibleFilterError(
+        raise FilterRefusal(
             f"{option}: {text!r} can't stand in a configuration file. Write it in one line, "
             "without control characters."
         )

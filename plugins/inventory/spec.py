@@ -149,6 +149,7 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.template import trust_as_template
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _refusal
 
 try:
     from kubewright.image import ImageError
@@ -183,6 +184,14 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Add the cluster of the file to the inventory."""
         super().parse(inventory, loader, path, cache)
+        try:
+            self._parse(path)
+        except AnsibleParserError as error:
+            _refusal.refuse_inventory(path, str(error.message))
+            raise
+        _refusal.accept_inventory(path)
+
+    def _parse(self, path: str) -> None:
         if IMPORT_ERROR is not None:
             if not isinstance(IMPORT_ERROR, ModuleNotFoundError):
                 # The package is there, and says itself what it lacks.

@@ -15,6 +15,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors im
     FORESEEN,
     message,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import refusals
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.refusals import Refusal
 
 
 class Module(Protocol):
@@ -57,7 +59,10 @@ class LocalAction(ActionBase):  # type: ignore[misc]
         try:
             result = self.work(arguments)
         except FORESEEN as error:
-            return {"failed": True, "changed": False, "msg": message(error)}
+            text = message(error)
+            host = str((task_vars or {}).get("inventory_hostname") or "")
+            refusals.tell(Refusal(text, host, str(self._task._uuid)))
+            return {"failed": True, "changed": False, "msg": text}
         if not self._task.diff:
             result.pop("diff", None)
         return result

@@ -26,6 +26,8 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import limits
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import refusals
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.refusals import Refusal
 
 #: What begins the line by which a task tells whom it waits for. The command reads it.
 WAITS = "kubewright waits"
@@ -57,6 +59,8 @@ class NodeAction(ActionBase):  # type: ignore[misc]
             # Without it Ansible takes the failure for this action's own: so it is told, by Ansible
             # and by the command, also where ``no_log`` hides the result.
             result.pop("exception", None)
+            host = str((task_vars or {}).get("inventory_hostname") or "")
+            refusals.tell(Refusal(str(result.get("msg")), host, str(self._task._uuid)))
         return result
 
     def seconds(self, arguments: dict[str, Any]) -> float:

@@ -24,6 +24,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import
     machines,
     names,
     record,
+    refusals,
     rules,
     state,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "machines",
     "names",
     "record",
+    "refusals",
     "rules",
     "state",
 ]

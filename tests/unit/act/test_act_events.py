@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubewright.act.events import HostResult, PhaseStarted, Tally, TaskStarted
 from kubewright.act.messages import HIDDEN, complaint, failure_message, plain
+from kubewright.act.refusals import Refusals
 from kubewright.act.result import HostTasks, Phase
 
 
@@ -26,7 +30,7 @@ def result(seconds: float, kind: str, host: str, task: str = "T", **data: Any) -
     return at(seconds, kind, host=host, task=task, **data)
 
 
-def fed(*raws: dict[str, Any]) -> Tally:
+def fed(*raws: Mapping[str, Any]) -> Tally:
     tally = Tally()
     for raw in raws:
         tally.feed(raw)
@@ -135,29 +139,32 @@ def test_the_words_of_ansible_itself() -> None:
     assert plain("a\r\n\x1b[1;32mb\x1b[0m") == "a\nb"
 
 
-REFUSED = (
-    "[ERROR]: Task failed: Action failed: that is taken.\r\nChoose another.\r\n"
-    "Origin: /x.yml:1:1\r\n\r\n1 - name: x\r\n\r\nfatal: [a]: FAILED!"
-)
-
-
-@pytest.mark.parametrize(
-    ("action", "output", "words"),
-    [
-        ("kubewright.cluster.cluster_identity", REFUSED, "that is taken.\nChoose another."),
-        ("kubewright.cluster.cluster_identity", "", HIDDEN),
-        (
-            "kubewright.cluster.node_files",
-            REFUSED.replace("Action failed", "Module failed"),
-            HIDDEN,
-        ),
-        ("ansible.builtin.command", REFUSED, HIDDEN),
-    ],
-)
-def test_of_a_hidden_result_only_what_our_actions_refuse_is_told(
-    action: str, output: str, words: str
-) -> None:
-    raw = result(1, "runner_on_failed", "a", res={"censored": "x"}, task_action=action)
-    tally = fed({**raw, "stdout": output})
-    assert tally.failures()[0].message == words
+def test_of_a_hidden_result_nothing_is_told_but_what_code_of_ours_refuses(tmp_path: Path) -> None:
+    told = Refusals(tmp_path / "refusals.jsonl")
+    with (tmp_path / "refusals.jsonl").open("a") as file:
+        line = {"text": "that is taken.\nChoose another.", "host": "a", "task": "t"}
+        file.write(json.dumps({**line, "text": "an attempt before"}) + "\n")
+        file.write(json.dumps(line) + "\n" + '{"text": "cut sho')
+    raw = result(1, "runner_on_failed", "a", res={"censored": "x"}, task_uuid="t")
+    assert fed(told.put_in(raw)).failures()[0].message == line["text"]
+    for other in ({"task_uuid": "u"}, {"host": "b", "task_uuid": "t"}):
+        data = {**raw["event_data"], **other}
+        (failure,) = fed(told.put_in({**raw, "event_data": data})).failures()
+        assert failure.message == HIDDEN
     assert "[ERROR]" in HIDDEN
+    assert told.without_task() == ""
+
+
+def test_of_a_filter_of_ours_its_sentence_is_told(tmp_path: Path) -> None:
+    """Ansible says before it which task, variable and filter it was in."""
+    told = Refusals(tmp_path / "refusals.jsonl")
+    line = json.dumps({"text": "No API server.", "host": "", "task": ""})
+    (tmp_path / "refusals.jsonl").write_text(f"{line}\n")
+    begin = "Task failed: Finalization of task args failed: The filter plugin 'x' failed: "
+    for message, words in (
+        (f"{begin}No API server.", "No API server."),
+        (f"{begin}No other one.", f"{begin}No other one."),
+    ):
+        raw = result(1, "runner_on_failed", "a", res={"msg": message})
+        assert fed(told.put_in(raw)).failures()[0].message == words
+    assert told.without_task() == "No API server."

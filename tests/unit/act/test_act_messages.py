@@ -51,17 +51,6 @@ def test_a_sequence_without_its_end_hides_no_line(begin: str) -> None:
     assert time.process_time() - begun < 2
 
 
-def test_of_a_filter_of_ours_its_sentence_is_told() -> None:
-    """Ansible says before it which task, variable and filter it was in."""
-    begins = (
-        "Task failed: Finalization of task args for 'ansible.builtin.set_fact' failed: Error while "
-        "resolving value for 'kubewright_actor': The filter plugin {!r} failed: No API server."
-    )
-    ours, theirs = begins.format("kubewright.cluster.actor"), begins.format("ansible.builtin.split")
-    assert failure_message({"msg": ours}) == "No API server."
-    assert failure_message({"msg": theirs}) == theirs
-
-
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -137,9 +137,9 @@ def test_what_comes_of_a_run(good: Good) -> None:
     assert "\x1b[" not in good.log
 
 
-def test_a_run_leaves_a_private_log_and_trace_and_nothing_else(good: Good) -> None:
+def test_a_run_leaves_private_records_and_nothing_else(good: Good) -> None:
     left = sorted(good.result.log.parent.iterdir())
-    assert [entry.name for entry in left] == ["log.txt", "trace.json"]
+    assert [entry.name for entry in left] == ["failures.jsonl", "log.txt", "trace.json"]
     assert {entry.stat().st_mode & 0o777 for entry in left} == {0o600}
     assert good.paths.state.stat().st_mode & 0o777 == 0o700
     assert good.result.log.parent.stat().st_mode & 0o777 == 0o700

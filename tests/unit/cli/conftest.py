@@ -74,7 +74,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     (collection / "playbooks").mkdir()
     (collection / "roles" / "provider_local" / "tasks").mkdir(parents=True)
     shutil.copy(ROOT / "plugins" / "inventory" / "spec.py", collection / "plugins" / "inventory")
-    (collection / "plugins" / "module_utils").symlink_to(ROOT / "plugins" / "module_utils")
+    for name in ("module_utils", "plugin_utils"):
+        (collection / "plugins" / name).symlink_to(ROOT / "plugins" / name)
     file = tmp_path / "cluster.yml"
     file.write_text(CLUSTER)
     monkeypatch.setenv("KUBEWRIGHT_STATE_DIR", str(tmp_path / "state"))

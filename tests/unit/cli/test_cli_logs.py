@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kubewright.act import Failure, failures
 from kubewright.act.remedies import remedy
 from kubewright.cli.options import complete_file
 from kubewright.store import Journal, Started
@@ -32,6 +33,8 @@ def runs(world: Any) -> None:
     journal.finished(RUNS[0], "failed")
     (world.paths.runs / RUNS[0]).mkdir()
     (world.paths.runs / RUNS[0] / "log.txt").write_text(LOG)
+    failed = Failure("demo-cp-1", "Load :smile: [the] images", "No space left on device")
+    failures.write(world.paths.runs / RUNS[0] / "failures.jsonl", [failed])
 
 
 def test_the_log_as_it_is(runs: None, command: Callable[..., Any]) -> None:
@@ -58,7 +61,7 @@ def test_a_log_that_cannot_be_read(world: Any, runs: None, command: Callable[...
     log = world.paths.runs / RUNS[0] / "log.txt"
     log.unlink()
     log.mkdir()
-    for words in ((), ("--failed",), ("-o", "json")):
+    for words in ((), ("-o", "json")):
         ended = command("logs", RUNS[0], *words)
         assert ended.code == 1
         assert f"Error: {log}: Is a directory" in ended.err
@@ -84,7 +87,7 @@ def test_only_what_failed(runs: None, command: Callable[..., Any]) -> None:
 
 
 def test_a_run_in_which_nothing_failed(world: Any, runs: None, command: Callable[..., Any]) -> None:
-    (world.paths.runs / RUNS[0] / "log.txt").write_text("TASK [Look] ***\nok: [demo-cp-1]\n")
+    failures.write(world.paths.runs / RUNS[0] / "failures.jsonl", [])
     ended = command("logs", RUNS[0], "--failed", "-o", "json")
     assert (ended.code, json.loads(ended.out)["failures"]) == (0, [])
     assert f"no task failed in the run {RUNS[0]} (failed)" in ended.err
@@ -94,12 +97,40 @@ def test_a_run_that_failed_before_any_task(
     world: Any, runs: None, command: Callable[..., Any]
 ) -> None:
     why = "[ERROR]: the playbook could not be found"
-    (world.paths.runs / RUNS[0] / "log.txt").write_text(f"2026 UTC: site (run 1)\n{why}\n")
+    failures.write(world.paths.runs / RUNS[0] / "failures.jsonl", [Failure("", "", why)])
     ended = command("logs", RUNS[0], "--failed")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == f"before any task\n  {why}\n"
     told = json.loads(command("logs", RUNS[0], "--failed", "-o", "json").out)
     assert told["failures"] == [{"host": "", "task": "", "message": why, "remedy": ""}]
+
+
+def test_what_failed_in_a_run_of_an_older_version_is_in_its_log(
+    world: Any, runs: None, command: Callable[..., Any]
+) -> None:
+    record = world.paths.runs / RUNS[0] / "failures.jsonl"
+    record.unlink()
+    ended = command("logs", RUNS[0], "--failed")
+    assert ended.code == 1
+    assert f"{RUNS[0]} (failed) is not on record" in ended.err
+    assert str(record.with_name("log.txt")) in ended.err
+    record.write_text('{"schema": 2}\n')
+    assert "failures.jsonl is not of schema 1" in command("logs", RUNS[0], "--failed").err
+
+
+def test_what_has_failed_in_a_run_that_was_killed(
+    world: Any, runs: None, command: Callable[..., Any]
+) -> None:
+    directory = world.paths.runs / RUNS[1]
+    directory.mkdir()
+    (directory / "log.txt").write_text("TASK [T] ***\n")
+    assert json.loads(command("logs", "--failed", "-o", "json").out)["failures"] == []
+    failures.add(directory / "failures.jsonl", Failure("a", "T", "the first\u2028line"))
+    with (directory / "failures.jsonl").open("a") as file:
+        file.write('{"host": "b", "ta')
+    (told,) = json.loads(command("logs", "--failed", "-o", "json").out)["failures"]
+    assert (told["host"], told["message"]) == ("a", "the first\u2028line")
+    assert (directory / "failures.jsonl").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_newest_by_default_and_a_log_that_is_gone(

@@ -197,7 +197,9 @@ def test_what_is_wrong_with_a_file_is_told(world: World) -> None:
 def test_without_the_package_it_says_what_to_install(world: World) -> None:
     empty = world.directory / "empty"
     empty.mkdir()
-    (empty / "kubewright.py").write_text("raise ModuleNotFoundError('No module named kubewright')\n")
+    (empty / "kubewright.py").write_text(
+        "raise ModuleNotFoundError('No module named kubewright')\n"
+    )
     world.env["PYTHONPATH"] = str(empty)
     ended = world.run("ansible-inventory", "-i", "cluster.yml", "--list")
     told = " ".join(ended.stderr.split())
@@ -226,3 +228,16 @@ def test_the_state_of_another_file_of_the_name_is_refused(world: World) -> None:
     assert "demo-cp-1" not in ended.stdout
     other.unlink()
     assert world.listed()["_meta"]["hostvars"]["demo-cp-1"], "it was moved"
+
+
+def test_a_playbook_tells_why_the_file_is_none_and_not_what_it_lacks_without(world: World) -> None:
+    """Ansible goes on with an empty inventory, in which nothing is said of a cluster."""
+    world.file.write_text(world.file.read_text().replace("size: 3", "size: 2"))
+    task = "{kubewright.cluster.cluster_inventory: {}}"
+    play = f"- hosts: localhost\n  gather_facts: false\n  tasks: [{task}]\n"
+    (world.directory / "play.yml").write_text(play)
+    ended = world.run("ansible-playbook", "-i", "cluster.yml", "play.yml")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    failed = ended.stdout.partition("FAILED! => ")[2]
+    assert f"{world.file}:4:40: control_plane.size: 2 is even" in failed
+    assert "is missing" not in failed

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from kubewright.act.refusals import FILE
+from kubewright.agreed import refusals
 from kubewright.collection import collections_path
 
 #: Every process of a run has this variable, with the run's id, however it was started.
@@ -28,6 +30,7 @@ def environment(run: str, directory: Path, base: Mapping[str, str] | None = None
     ]
     return {
         RUN_VARIABLE: run,
+        refusals.VARIABLE: str(directory / FILE),
         # ansible-playbook of this very environment, also when it has not been activated.
         "PATH": f"{own_bin}:{inherited.get('PATH', os.defpath)}",
         # The collection of this version comes first; those of site-packages come by themselves.

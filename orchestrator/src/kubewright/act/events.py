@@ -139,7 +139,7 @@ class Tally:
             key = (str(data.get("host")), str(data.get("task_uuid")))
             self._items.setdefault(key, []).append(failure_message(data.get("res") or {}))
         elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
-            return self._result(kind, data, str(raw.get("stdout") or ""))
+            return self._result(kind, data)
         elif kind in ("verbose", "error", "warning") and raw.get("stdout"):
             if waits := _WAITS.match(plain(str(raw["stdout"]).strip())):
                 return HostWaits(*waits.groups())
@@ -191,7 +191,7 @@ class Tally:
             self._phase_began = None
         return TaskStarted(self._phase, str(data.get("task") or ""))
 
-    def _result(self, kind: str, data: Mapping[str, Any], output: str) -> HostResult | HostIdle:
+    def _result(self, kind: str, data: Mapping[str, Any]) -> HostResult | HostIdle:
         action = str(data.get("task_action", ""))
         host, task = str(data.get("host", "")), str(data.get("task") or "")
         if action.rpartition(".")[2] in STRUCTURE:
@@ -213,7 +213,7 @@ class Tally:
         if outcome in ("ok", "changed"):
             return self._done(action, HostResult(self._phase, task, host, outcome), result, found)
         items = self._items.pop((host, str(data.get("task_uuid"))), [])
-        message = "; ".join(dict.fromkeys(items)) or failure_message(result, action, output)
+        message = "; ".join(dict.fromkeys(items)) or failure_message(result)
         if found:
             message = in_one_sentence(found)  # the action's own words are the whole table
         ignored = bool(data.get("ignore_errors"))

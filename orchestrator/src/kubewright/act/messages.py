@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kubewright.act.refusals import FIELD
+
 #: Messages of Ansible that say only that something failed; the reason is in another field.
 _EMPTY_WORDS = re.compile(
     r"(non-zero return code|module failure|one or more items failed)"
@@ -23,17 +25,9 @@ _CONTROL = re.compile(
     r"|\x1b[ -/]*[0-~]"
     r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 )
-_REFUSAL = re.compile(r"^\[ERROR\]: Task failed: Action failed: (.+?)^Origin: ", re.M | re.S)
 #: Who passed on what ssh said.
 _CARRIER = re.compile(r"^(Task failed: |Failed to connect to the host via ssh: )+(ssh: )?")
-#: What Ansible says before the sentence of a filter of ours.
-_FILTER = re.compile(
-    r"^Task failed: .*?The filter plugin 'kubewright\.cluster\.\w+' failed: ", re.S
-)
 _LINES = 6
-#: What our own actions are called. What they foresee fails as an action does, with a sentence, also
-#: where it was found on a node; all else fails as a module.
-COLLECTION = "kubewright.cluster."
 #: Of a task whose result nobody may see.
 HIDDEN = (
     "the output is hidden, because it may hold secrets (no_log); "
@@ -46,16 +40,18 @@ def plain(text: str) -> str:
     return _CONTROL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def failure_message(result: Mapping[str, Any], action: str = "", output: str = "") -> str:
+def failure_message(result: Mapping[str, Any]) -> str:
     """Return why a task failed, in a few lines, from its result.
 
-    ``action`` and ``output``: the task's action, and what Ansible printed of its end.
+    What code of ours refused is there as data (:mod:`kubewright.act.refusals`).
     """
+    if refusal := plain(str(result.get(FIELD) or "")).strip():
+        return refusal
     if "censored" in result:
-        return _refusal(action, output) or HIDDEN
+        return HIDDEN
     message = plain(str(result.get("msg") or "")).strip()
     if message and not _EMPTY_WORDS.match(message):
-        return _FILTER.sub("", message)
+        return message
     details = next(
         (
             plain(str(result[key])).strip()
@@ -85,20 +81,11 @@ def reason(message: str) -> str:
     return _CARRIER.sub("", lines[-1]) if lines else ""
 
 
-def _refusal(action: str, output: str) -> str:
-    """Return what an action plugin of ours said of a task whose result is hidden.
-
-    Ansible prints it all the same. It is a sentence for the user and holds no secret, unlike
-    what modules say that broke, and others' actions.
-    """
-    found = _REFUSAL.findall(plain(output)) if action.startswith(COLLECTION) else []
-    return str(found[-1]).strip() if found else ""
-
-
 def complaint(output: Iterable[str]) -> str:
     """Return what ansible-playbook said when it ended before any task.
 
     Its warnings too: the last error may be only that an inventory failed, without the reason.
+    These words are all there is: Ansible makes events of tasks alone.
     """
     lines = [line for line in (plain(raw).rstrip() for raw in output) if line]
     for number, line in enumerate(lines):

@@ -24,14 +24,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from kubewright.act import leftovers
+from kubewright.act import failures, leftovers
 from kubewright.act.environment import environment
-from kubewright.act.events import Event, Tally
+from kubewright.act.events import Event, HostResult, Tally
 from kubewright.act.messages import complaint, plain, system_error
+from kubewright.act.refusals import FILE as REFUSALS
+from kubewright.act.refusals import Refusals
 from kubewright.act.result import Failure, Result
 from kubewright.act.trace import Tracer
 from kubewright.store.files import replace
-from kubewright.store.runs import LOG, TRACE, keep_records
+from kubewright.store.runs import FAILURES, LOG, TRACE, keep_records
 
 #: Seconds that a slow event handler has to catch up after the end of the run.
 CATCH_UP = 5.0
@@ -67,7 +69,7 @@ def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
     begun, began = time.monotonic(), datetime.now(UTC)
     with _Log(order.directory / LOG) as writer, _Relay(on_event) as relay:
         tracer = Tracer(order.run, order.playbook, began)
-        recorder = _Recorder(writer, relay, tracer)
+        recorder = _Recorder(order.directory, writer, relay, tracer)
         writer.line(f"{began:%Y-%m-%d %H:%M:%S} UTC: {order.playbook} (run {order.run})")
         try:
             with _Canceller(order.run, cancel):
@@ -84,8 +86,10 @@ def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
         seconds = time.monotonic() - begun
         writer.line(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {status} after {seconds:.0f} s")
         _write_trace(order.directory, tracer, seconds, writer)
+        found = _failures(recorder, status)
+        _write_failures(order.directory, found, writer)
     keep_records(order.directory)
-    return _result(order, recorder, status, seconds, writer)
+    return _result(order, recorder, status, seconds, writer, found)
 
 
 def _write_trace(directory: Path, tracer: Tracer, seconds: float, writer: _Log) -> None:
@@ -94,6 +98,24 @@ def _write_trace(directory: Path, tracer: Tracer, seconds: float, writer: _Log) 
     except Exception:
         # The change was made, whether or not it can be told where its time went.
         writer.line(f"{TRACE} was not written:\n{traceback.format_exc()}")
+
+
+def _write_failures(directory: Path, found: tuple[Failure, ...], writer: _Log) -> None:
+    try:
+        failures.write(directory / FAILURES, found)
+    except OSError:
+        writer.line(f"{FAILURES} was not written:\n{traceback.format_exc()}")
+
+
+def _failures(recorder: _Recorder, status: str) -> tuple[Failure, ...]:
+    """Return why the run did not end well; where no task says so, what was said before any."""
+    if status == "successful":
+        return ()
+    found = recorder.tally.failures()
+    if found or status == "canceled":
+        return found
+    said = recorder.broken or recorder.refused() or complaint(recorder.tally.output)
+    return (Failure("", "", said),)
 
 
 def _ansible(order: Order, recorder: _Recorder) -> str:
@@ -105,6 +127,7 @@ def _ansible(order: Order, recorder: _Recorder) -> str:
     (directory / "project").mkdir(mode=0o700)
     (directory / "tmp").mkdir(mode=0o700)
     (directory / "ansible.cfg").write_text(CONFIGURATION, encoding="utf-8")
+    recorder.listen()
     variables = environment(order.run, directory)
     # Imported late: only who runs a playbook waits for it.
     import ansible_runner
@@ -163,11 +186,15 @@ def _reason(error: Exception, near: str = "") -> str:
     return (isinstance(error, OSError) and system_error(error, near)) or repr(error)
 
 
-def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log: _Log) -> Result:
+def _result(
+    order: Order,
+    recorder: _Recorder,
+    status: str,
+    seconds: float,
+    log: _Log,
+    found: tuple[Failure, ...],
+) -> Result:
     tally = recorder.tally
-    failures = () if status == "successful" else tally.failures()
-    if status in ("failed", "error") and not failures:
-        failures = (Failure("", "", recorder.broken or complaint(tally.output)),)
     return Result(
         run=order.run,
         playbook=order.playbook,
@@ -175,7 +202,7 @@ def _result(order: Order, recorder: _Recorder, status: str, seconds: float, log:
         changed=tally.changed,
         host_tasks=tally.host_tasks(),
         host_task_counts=dict(tally.host_counts),
-        failures=failures,
+        failures=found,
         seconds=seconds,
         phases=tally.phases(datetime.now(UTC)),
         log=log.path,
@@ -266,14 +293,24 @@ class _Relay:
 
 
 class _Recorder:
-    """Takes ansible-runner's events: to the log, to the tally, to the relay, to the trace."""
+    """Takes ansible-runner's events: to log, tally, relay, trace and the record of failures."""
 
-    def __init__(self, log: _Log, relay: _Relay, tracer: Tracer) -> None:
+    def __init__(self, directory: Path, log: _Log, relay: _Relay, tracer: Tracer) -> None:
         self.tally = Tally()
         self.broken = ""
+        self._directory = directory
+        self._refusals: Refusals | None = None
         self._log = log
         self._relay = relay
         self._tracer = tracer
+
+    def listen(self) -> None:
+        """Make the file into which code of ours writes what it refuses."""
+        self._refusals = Refusals(self._directory / REFUSALS)
+
+    def refused(self) -> str:
+        """What code of ours has refused before any task."""
+        return self._refusals.without_task() if self._refusals else ""
 
     def take(self, raw: Mapping[str, Any]) -> bool:
         """Take one event. False: ansible-runner writes no file for it."""
@@ -281,9 +318,14 @@ class _Recorder:
             text = str(raw.get("stdout") or "")
             if text:
                 self._log.line(text)
+            if self._refusals is not None:
+                raw = self._refusals.put_in(raw)
             event = self.tally.feed(raw)
             if event is not None:
                 self._relay.put(event)
+            if isinstance(event, HostResult) and event.message and not event.ignored:
+                failure = Failure(event.host, event.task, event.message)
+                failures.add(self._directory / FAILURES, failure)
             self._tracer.feed(raw)
         except Exception:
             self._log.line(traceback.format_exc())

@@ -10,9 +10,7 @@ from typing import Annotated, TextIO
 import typer
 from rich.text import Text
 
-from kubewright.act import Failure
-from kubewright.act.log import failures, has_task
-from kubewright.act.messages import complaint
+from kubewright.act import Failure, failures
 from kubewright.cli.exits import CommandError
 from kubewright.cli.options import DEFAULT_FILE, File, Form
 from kubewright.cli.output import Format, Output
@@ -20,7 +18,7 @@ from kubewright.cli.runs import LIST, RunId, chosen
 from kubewright.cli.state import opened
 from kubewright.spec import load
 from kubewright.store.history import Run
-from kubewright.store.runs import LOG
+from kubewright.store.runs import FAILURES, LOG
 
 Failed = Annotated[
     bool, typer.Option("--failed", help="Only the tasks that failed, with their messages.")
@@ -49,13 +47,10 @@ def logs(
     if not failed and out.form is Format.TEXT:
         _print(one, out)
         return
-    lines = _lines(one)
     if not failed:
-        out.result({**data, "lines": lines}, "")
+        out.result({**data, "lines": _lines(one)}, "")
         return
-    found = failures(lines)
-    if not found and one.status in ("failed", "error") and not has_task(lines):
-        found = [Failure("", "", complaint(lines))]
+    found = _failures(one)
     if not found:
         status = one.status or "status not known"
         out.note(f"no task failed in the run {one.run} ({status})")
@@ -91,6 +86,24 @@ def _print(run: Run, out: Output) -> None:
 def _lines(run: Run) -> list[str]:
     with _opened(run) as file:
         return [line.removesuffix("\n") for line in file]
+
+
+def _failures(run: Run) -> list[Failure]:
+    path = run.directory / FAILURES
+    try:
+        found = failures.read(path)
+    except failures.FailuresError as error:
+        raise CommandError(f"{error}", remedy=f"The run's log is {run.directory / LOG}.") from error
+    if found is not None:
+        return found
+    with _opened(run):
+        pass  # it is kept as long as its log
+    if run.status not in ("failed", "error", "canceled"):
+        return []
+    raise CommandError(
+        f"what failed in the run {run.run} ({run.status}) is not on record",
+        remedy=f"An older Kubewright ran it. Its log is {run.directory / LOG}.",
+    )
 
 
 def _told(failure: Failure) -> Text:

@@ -13,6 +13,8 @@ from kubewright.store.files import private_directory
 LOG = "log.txt"
 #: Where the run's time went, mode 0600; neither arguments nor results are in it.
 TRACE = "trace.json"
+#: What failed in the run, mode 0600.
+FAILURES = "failures.jsonl"
 #: How many runs' logs and traces are kept.
 KEPT = 50
 
@@ -26,9 +28,9 @@ def new_directory(runs: Path, run: str) -> Path:
 
 
 def keep_records(directory: Path) -> None:
-    """Remove all that a run left but its log and trace: other files hold arguments and results."""
+    """Remove what a run left but log, trace and failures: the rest holds arguments and results."""
     for entry in directory.iterdir():
-        if entry.name in (LOG, TRACE):
+        if entry.name in (LOG, TRACE, FAILURES):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)

@@ -192,7 +192,9 @@ def act(
     **arguments: Any,
 ) -> dict[str, Any]:
     """The action of a module on a node that answers with *result*, or not at all."""
-    task = SimpleNamespace(args=arguments, async_val=0, action="x.y.kubeadm", resolved_action=None)
+    task = SimpleNamespace(
+        args=arguments, async_val=0, action="x.y.kubeadm", resolved_action=None, _uuid="1"
+    )
     action = kubeadm.ActionModule.__new__(kubeadm.ActionModule)
     action._task = task
     action._display = display or mock.Mock()
