@@ -20,6 +20,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import
     inventory,
     plain,
     rules,
+    schema,
     state,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._image import (
@@ -109,7 +110,11 @@ def read(
         *_image_variables(hosts),
     ]
     stays = hostvars["localhost"] if "kubewright_state_dir" in extra else {}
-    barred = [*_state_dir(stays.get("kubewright_state_dir")), *plain.insecure(cluster)]
+    barred = [
+        *_state_dir(stays.get("kubewright_state_dir")),
+        *_schema(Path(told["state_dir"])),
+        *plain.insecure(cluster),
+    ]
     return Inventory(told, records, images.found, list(dict.fromkeys(found)), barred)
 
 
@@ -140,6 +145,15 @@ def _state_dir(given: Any) -> list[str]:
         f"kubewright_state_dir: {given} is no absolute path, and as an extra variable it stays as "
         f"it is. Write {_whole(given)}."
     ]
+
+
+def _schema(state_dir: Path) -> list[str]:
+    """That the state is of a newer Kubewright."""
+    try:
+        schema.CLUSTER.require(state_dir)
+    except KubewrightError as error:
+        return [str(error)]
+    return []
 
 
 def _image_variables(hosts: Mapping[str, Variables]) -> list[str]:

@@ -26,6 +26,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import
     record,
     refusals,
     rules,
+    schema,
     state,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "record",
     "refusals",
     "rules",
+    "schema",
     "state",
 ]

@@ -16,7 +16,12 @@ from pathlib import Path
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims, lease
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    claims,
+    lease,
+    schema,
+    state,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.claims import Claim
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.lease import Lease
 
@@ -150,10 +155,11 @@ def _above(own: Claim, seen: Sequence[Claim]) -> int:
 def _exclusive(path: Path, check_mode: bool) -> Iterator[int]:
     """Hold the lock's file, made when missing; gives a descriptor, -1 in check mode."""
     if check_mode:
+        schema.CLUSTER.require(path.parent)
         yield -1
         return
-    if not path.parent.is_dir():
-        atomic.make_directories(path.parent, mode=0o700)
+    with state.locked(path.parent, check_mode):
+        pass  # it is there from now on, and of the newest schema
     with contextlib.ExitStack() as stack:
         try:
             fd = stack.enter_context(lease.exclusive(path))

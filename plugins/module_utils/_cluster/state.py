@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic, flock
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import schema
 
 # Overrides the directory that has one of each cluster.
 VARIABLE = "KUBEWRIGHT_STATE_DIR"
@@ -43,8 +44,12 @@ def root(environ: Mapping[str, str] | None = None) -> Path:
 
 @contextlib.contextmanager
 def locked(directory: Path, check_mode: bool) -> Iterator[None]:
-    """Let one process at a time write what the state *directory* knows of its cluster."""
+    """Let one process at a time write what the state *directory* knows of its cluster.
+
+    It is made where it is missing, and brought to the newest schema.
+    """
     if check_mode:
+        schema.CLUSTER.require(directory)
         yield
         return
     atomic.make_directories(directory, 0o700)
@@ -55,6 +60,7 @@ def locked(directory: Path, check_mode: bool) -> Iterator[None]:
                 f"{directory} was locked by another process for more than {LOCK_SECONDS:g} s. "
                 "Another run is writing what is known of this cluster: run again when it is done."
             )
+        schema.CLUSTER.bring_up(directory)
         yield
     finally:
         os.close(fd)

@@ -12,7 +12,8 @@ Whoever has the lock and writes may write to the node's read-only places as well
 Each run takes an epoch, a number higher than every earlier one. The node remembers the highest that
 it has seen, and whose it is (`_cluster.claims`); a run with a lower one was overtaken and is
 refused, and so is another one with the same. The first run that writes also records what the
-machine was before (`_machine.before`).
+machine was before (`_machine.before`). What is kept on a node is of one schema (`_cluster.schema`):
+an older one is brought up before anybody writes, a newer one refused.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import flock, limits
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims, schema
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import sealed
 from ansible_collections.kubewright.cluster.plugins.module_utils._machine import before
 
@@ -109,6 +110,8 @@ def _held(
     writes: bool,
     opens: bool,
 ) -> Iterator[Fence]:
+    # Nothing is read, either, that a newer Kubewright has written.
+    schema.NODE.require(claims.EPOCH_PATH.parent)
     if check_mode:
         _refuse(claim, read_claim())
         yield Fence(())
@@ -145,6 +148,8 @@ def _record(claim: claims.Claim | None) -> None:
         known = read_claim()
         _refuse(claim, known)
         before.begin(claims.EPOCH_PATH.parent)
+        # After it: that the directory is empty says that nobody has written here.
+        schema.NODE.bring_up(claims.EPOCH_PATH.parent)
         if claim is not None and claim != known:
             claims.write(claims.EPOCH_PATH, claim)
 

@@ -22,6 +22,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base import (
     owned,
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import schema
 from ansible_collections.kubewright.cluster.plugins.module_utils._machine import before, firewall
 from ansible_collections.kubewright.cluster.plugins.module_utils._reset import (
     files,
@@ -31,7 +32,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._reset import (
 
 EPOCH = "epoch"
 # In the order in which they go: without the record another reset would take away what came back.
-BOOKKEEPING = (EPOCH, before.RECORD)
+BOOKKEEPING = (EPOCH, before.RECORD, schema.FILE)
 # Until everything has been looked at again; the second one while it comes or goes.
 TOOLS = (commands.KEPT_TOOLS, f"{commands.KEPT_TOOLS}.new")
 SHOWN = 12

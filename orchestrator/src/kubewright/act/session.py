@@ -12,9 +12,10 @@ from typing import Any
 from kubewright.act import leftovers, playbook
 from kubewright.act.events import Event
 from kubewright.act.result import Result
-from kubewright.agreed import claims, lease
+from kubewright.agreed import claims, lease, schema, state
 from kubewright.locations import ClusterPaths
 from kubewright.store import Journal, Lock, Started, next_epoch
+from kubewright.store.epoch import told
 from kubewright.store.files import private_directory
 from kubewright.store.runs import new_directory, prune
 
@@ -29,7 +30,8 @@ def _ignore(_: Event) -> None:
 class Session:
     """Context manager for an operation. While it is entered no other one runs on the cluster.
 
-    Entering raises :class:`kubewright.store.Locked` when another one does, and
+    Entering raises :class:`kubewright.store.Locked` when another one does,
+    :class:`kubewright.store.StoreError` when the state is of a newer Kubewright, and
     :class:`kubewright.act.LeftoverError` when processes of a dead one can't be ended. ``ended``
     then has the runs that a dead orchestrator had left unfinished. ``reads``: its runs change
     nothing; they are no part of the cluster's history, and the records of a few are kept.
@@ -56,9 +58,13 @@ class Session:
         self._stack = ExitStack()
 
     def __enter__(self) -> Session:
+        with told():
+            schema.CLUSTER.require(self.paths.state)
         private_directory(self.paths.state)
         with ExitStack() as stack:
             stack.enter_context(self._lock)
+            with told(), self._lock.guard(), state.locked(self.paths.state, check_mode=False):
+                pass  # it is of the newest schema from now on
             self._end_unfinished()
             self._stack = stack.pop_all()
         return self

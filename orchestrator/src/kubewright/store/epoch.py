@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kubewright.agreed import KubewrightError, epoch
@@ -12,6 +14,15 @@ class StoreError(Exception):
     """What is known of a cluster can't be used; the message names the file and says what to do."""
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """Raise what the rules say of kept files as :class:`StoreError`."""
+    try:
+        yield
+    except KubewrightError as error:
+        raise StoreError(str(error)) from error
+
+
 def next_epoch(path: Path) -> int:
     """Take the next epoch. Call it within :meth:`kubewright.store.Lock.guard`.
 
@@ -19,9 +30,7 @@ def next_epoch(path: Path) -> int:
 
     :raises StoreError: the file is damaged.
     """
-    try:
+    with told():
         taken = epoch.Epoch(epoch.read(path).number + 1)
-    except KubewrightError as error:
-        raise StoreError(str(error)) from error
     epoch.write(path, taken)
     return taken.number

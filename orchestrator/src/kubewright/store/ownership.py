@@ -11,9 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from kubewright.agreed import KubewrightError, record, state
+from kubewright.agreed import record, schema, state
 from kubewright.locations import ClusterPaths
-from kubewright.store.epoch import StoreError
+from kubewright.store.epoch import told
 
 
 class ForeignState(Exception):
@@ -39,10 +39,12 @@ def require_own(paths: ClusterPaths, cluster: str, file: Path) -> str:
     """Return what to tell of the state's owner; nothing, where it is this file as ever.
 
     :raises ForeignState: the state is of another file, which is there and has the same name.
-    :raises StoreError: record.json is damaged.
+    :raises StoreError: record.json is damaged, or the state is of a newer Kubewright.
     """
     here = file.resolve()
-    kept = _read(paths)
+    with told():
+        schema.CLUSTER.require(paths.state)
+        kept = record.read(paths.state)
     if kept is None:
         old = paths.identity.is_dir() or paths.machines.exists()
         return f"{paths.state} does not say whose it is: apply makes it {here}'s" if old else ""
@@ -59,15 +61,9 @@ def providers(paths: ClusterPaths) -> tuple[str, ...]:
 
     :raises StoreError: record.json is damaged.
     """
-    known = _read(paths)
+    with told():
+        known = record.read(paths.state)
     return known.providers if known else ()
-
-
-def _read(paths: ClusterPaths) -> record.Record | None:
-    try:
-        return record.read(paths.state)
-    except KubewrightError as error:
-        raise StoreError(str(error)) from error
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -243,7 +243,7 @@ def test_epoch_survives_a_kill_at_any_moment(node: Path, every_kill: EveryKill) 
         claims.EPOCH_PATH.write_text("1\n")
     assert fencing.read_claim().epoch == 2
     left = {path.name for path in claims.EPOCH_PATH.parent.iterdir()}
-    assert left == {"before.json", "epoch"}
+    assert left == {"before.json", "epoch", "schema.json"}
 
 
 def test_who_waited_for_a_lock_that_is_gone_takes_the_new_one(node: Path) -> None:

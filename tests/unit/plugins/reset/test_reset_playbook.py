@@ -64,6 +64,6 @@ def test_confirmed_by_name_the_lost_are_left_out_and_the_last_take_the_state_alo
     # A run that is cut here must reach the machines again.
     gone = re.findall(r"\[b -> localhost\] => \(item=(\S+)\)", confirmed)
     assert gone == ["kubeconfig", "identity", "ssh", "machines.json", "known_hosts", "record.json"]
-    assert sorted(entry.name for entry in state.iterdir()) == ["lock", "store.json"]
+    assert sorted(entry.name for entry in state.iterdir()) == ["lock", "schema.json", "store.json"]
     # No record, no lock: the host is as it was.
     assert "kubewright" not in done.stdout.rsplit("/run:", 1)[1].split("/var/lib/kubewright:")[0]
