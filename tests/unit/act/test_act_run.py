@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from kubewright.act import HostResult, PhaseStarted, Result, Session, Trace
-from kubewright.collection import collections_path
 from kubewright.locations import ClusterPaths
 from kubewright.store import Journal
 from kubewright.store.runs import new_directory
@@ -354,60 +353,6 @@ def test_a_run_that_is_lost_to_a_full_disk_says_so_in_a_sentence(
     assert [failure.message for failure in result.failures] == [
         "the run was lost: /state/env/settings: No space left on device"
     ]
-
-
-@pytest.mark.skipif(
-    not (collections_path() / "ansible_collections" / "kubewright").exists(),
-    reason="needs the collection",
-)
-def test_what_an_action_of_ours_refuses_is_told_though_its_result_is_hidden(
-    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str], tmp_path: Path
-) -> None:
-    identity = tmp_path / "identity"
-    (identity / "pki").mkdir(parents=True)
-    (identity / "pki" / "ca.crt").write_text("battery-staple")
-    name = playbook(f"""\
-- hosts: localhost
-  gather_facts: false
-  tasks:
-    - kubewright.cluster.cluster_identity: {{path: {identity}, cluster_name: demo}}
-      no_log: true
-""")
-    with Session(paths, "apply") as session:
-        result = session.run(name, inventory=inventory)
-    (failure,) = result.failures
-    assert failure.message.startswith(f"{identity} is not a complete cluster identity")
-    assert "Restore it from a backup" in failure.message
-    assert "Origin" not in failure.message
-    assert "battery-staple" not in failure.message
-
-
-@pytest.mark.skipif(
-    not (collections_path() / "ansible_collections" / "kubewright").exists(),
-    reason="needs the collection",
-)
-def test_what_a_node_lacks_is_told_though_its_result_is_hidden(
-    paths: ClusterPaths, inventory: Path, playbook: Callable[[str], str], tmp_path: Path
-) -> None:
-    """A disk that is full, say; and nothing of what was to be written."""
-    path = tmp_path / ("name" * 100)
-    name = playbook(f"""\
-- hosts: localhost
-  gather_facts: false
-  tasks:
-    - kubewright.cluster.node_files:
-        files: [{{path: {path}, secret: true}}]
-        secrets: {{? {path} : battery-staple}}
-      check_mode: true
-      no_log: true
-""")
-    with Session(paths, "apply") as session:
-        result = session.run(name, inventory=inventory)
-    (failure,) = result.failures
-    assert failure.message.startswith(f"{path}: File name too long. ")
-    assert "then run the same again" in failure.message
-    assert "battery-staple" not in failure.message
-    assert "battery-staple" not in result.log.read_text()
 
 
 UNTRUSTED = """\
