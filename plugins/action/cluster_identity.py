@@ -1,6 +1,6 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Read or make the cluster's identity, in Ansible's process."""
+"""Read or create the cluster's identity, in Ansible's process."""
 
 from __future__ import annotations
 

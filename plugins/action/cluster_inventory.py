@@ -50,7 +50,7 @@ class ActionModule(LocalAction):
             return {
                 **result,
                 "failed": True,
-                "msg": f"The cluster of this inventory cannot work:\n{listed}",
+                "msg": f"This inventory has errors:\n{listed}",
             }
         return {
             **result,

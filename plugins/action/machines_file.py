@@ -1,6 +1,6 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Write down what the providers say, in Ansible's process."""
+"""Record the machines that the providers list, in Ansible's process."""
 
 from __future__ import annotations
 

@@ -77,8 +77,9 @@ class ActionModule(NodeAction):
                 if status != 0:
                     text = said.decode(errors="replace").strip()
                     return (
-                        f"The image could not be sent on from byte {offset}: {text}. What has come "
-                        "is kept; run the same again."
+                        f"The image transfer could not be resumed at byte {offset}: {text}. What "
+                        "has "
+                        "arrived is kept; run it again."
                     )
                 offset += len(piece)
         return ""

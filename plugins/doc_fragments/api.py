@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options:
   api_servers:
     description:
-      - Addresses of API servers, tried in this order. On a control plane its own should be first.
+      - Addresses of API servers, tried in this order. On a control plane, list its own first.
     type: list
     elements: str
     required: true

@@ -12,13 +12,13 @@ class ModuleDocFragment:
 options:
   epoch:
     description:
-      - Number of the run. A node that has seen a higher one refuses to be changed.
-      - Without it only the node lock protects the node.
+      - Epoch of the run. A node that has seen a higher one refuses to be changed.
+      - Without it, only the node lock protects the node.
     type: int
   run:
     description:
-      - Id of the run, as M(kubewright.cluster.run_epoch) gives it. Of two runs with the same
-        O(epoch) the node obeys the one that came first.
+      - Id of the run, as M(kubewright.cluster.run_epoch) gives it. Of two runs with the
+        same O(epoch), a node obeys the one that came first.
     type: str
   lock_timeout:
     description: Seconds to wait for another process that is changing this node.

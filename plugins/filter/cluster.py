@@ -97,15 +97,15 @@ def unready(
     could not be told apart.
     """
     moved = [
-        f"{machine['name']} is a machine of the provider {machine['provider']}, and the inventory "
-        f"has it at {records[machine['name']]['provider']}."
+        f"{machine['name']} is a machine of the provider {machine['provider']}, but the "
+        f"inventory assigns it to {records[machine['name']]['provider']}."
         for machine in machines
         if machine["name"] in names and machine["provider"] != records[machine["name"]]["provider"]
     ]
     if moved:
         raise FilterRefusal(
-            f"{' '.join(moved)} Nothing was changed. Give the new pool another name, or put the "
-            "provider back."
+            f"{' '.join(moved)} Nothing was changed. Give the new pool another name, "
+            "or restore the provider."
         )
     own = {name for name in names if records[name]["provider"] == inventory.STATIC}
     ready = {

@@ -30,8 +30,8 @@ def foreign(carried: Mapping[str, str | None], record: Mapping[str, Any], cluste
         return ""
     told = "; ".join(f"{host} is a node of the cluster {one}" for host, one in theirs.items())
     return (
-        f"{told}, and {cluster_name} is {known[-1]} here. Nothing was changed. If these are "
-        "meant, work with the state directory of their own cluster (KUBEWRIGHT_STATE_DIR)."
+        f"{told}, and {cluster_name} is {known[-1]} here. Nothing was changed. To work on "
+        "these machines, use the state directory of their own cluster (KUBEWRIGHT_STATE_DIR)."
     )
 
 
@@ -95,7 +95,7 @@ def refusal(
     """
     for host, answer in answers.items():
         if "membership" not in answer and not answer.get("unreachable"):
-            return f"{host} can't be looked at, so nothing was changed: {answer.get('msg', '')}"
+            return f"{host} can't be checked, so nothing was changed: {answer.get('msg', '')}"
     missed = counted(answers, control_planes)
     leaving = [
         host
@@ -126,9 +126,9 @@ def quorum_refusal(
     if not sights:
         said = "; ".join(f"{one['item']}: {one.get('msg', 'no answer')}" for one in etcd)
         unknown = (
-            f"{what}: no control plane can say which of etcd's members are healthy, so nobody "
-            f"knows whether the cluster would go on ({said or 'none was asked'}). Bring one back "
-            f"first. Where the cluster may stop, or has stopped already: -e {ALLOW}"
+            f"{what}: no control plane can tell which etcd members are "
+            f"healthy, so the cluster might lose quorum ({said or 'none was queried'}). Repair one "
+            f"first. To continue even if the cluster stops, or has stopped already: -e {ALLOW}"
         )
         return "" if alone else unknown
     quorum = Quorum.of(sights)
@@ -138,20 +138,20 @@ def quorum_refusal(
         return ""
     if whole:
         return (
-            f"{what}: that is the whole control plane. The cluster would have no API, and nothing "
-            f"would heal or start pods, until it is on again. If that is meant: -e {ALLOW}"
+            f"{what}: that is the whole control plane. Until it is back, the cluster "
+            f"has no API, and nothing heals or starts pods. To do it anyway: -e {ALLOW}"
         )
     sick = sorted(quorum.voters - quorum.surely - members)
     first = (
-        f"First switch on or repair {_names(sick)} (`kubewright status` tells what is wrong)."
+        f"First power on or repair {_names(sick)} (see `kubewright status`)."
         if sick
         else "Take fewer of them."
     )
     return (
         f"{what}: {len(quorum.surely)} of etcd's {len(quorum.voters)} members are healthy "
         f"({_names(sorted(quorum.surely)) or 'none'}), {quorum.needed} have to be, and "
-        f"{len(quorum.surely - members)} would be left. {first} Where the cluster may stop "
-        f"meanwhile: -e {ALLOW}"
+        f"{len(quorum.surely - members)} would be left. {first} To continue even if the "
+        f"cluster stops meanwhile: -e {ALLOW}"
     )
 
 

@@ -35,16 +35,16 @@ def identity(text: str, path: str, cluster_name: str) -> str:
     try:
         known = json.loads(text)
     except ValueError as error:
-        wrong = f"it is no JSON ({error})"
+        wrong = f"it is not JSON ({error})"
     else:
         found = known.get("cluster_id") if isinstance(known, dict) else None
         if found and isinstance(found, str):
             return found
         wrong = "it has no cluster_id"
     raise FilterRefusal(
-        f"{path} is damaged: {wrong}. No node was changed. Bring it back from a copy; or, where "
-        "there is none, move it away and run the same again: then it is not known any more which "
-        f"cluster is {cluster_name}, and whatever cluster these nodes are in, they are reset."
+        f"{path} is damaged: {wrong}. No node was changed. Restore it from a backup. If "
+        "there is none, move it away and run it again: nodes are then reset whichever "
+        f"cluster they are in, since nothing records any more which cluster is {cluster_name}."
     )
 
 
@@ -74,7 +74,7 @@ def reset_plan(
     if len(theirs) > 1:
         raise FilterRefusal(
             f"{', '.join(members)} belong to several clusters ({', '.join(sorted(theirs))}). "
-            "Nothing was changed. Reset those of one cluster at a time."
+            "Nothing was changed. Reset the nodes of one cluster at a time."
         )
     wanted = cluster_name
     if cluster_id and theirs - {cluster_id}:
@@ -94,9 +94,10 @@ def reset_plan(
     staying = sorted(others)
     if members and not actor and (silent or staying):
         raise FilterRefusal(
-            f"{', '.join(members)}: still in a cluster, and none of its other control planes can "
-            f"take them out of it. {_told(staying, silent)}Nothing was changed. Bring a control "
-            "plane back, or reset all nodes in one run."
+            f"{', '.join(members)}: still in a cluster, and none of its other control "
+            f"planes can remove them from it. {_told(staying, silent)}Nothing was changed. Repair "
+            "a "
+            "control plane, or reset all nodes in one run."
         )
     # What is known of this cluster is also how to reach whoever is left of any.
     return {"actor": actor, "gone": wanted == cluster_name and not (silent or anyone)}

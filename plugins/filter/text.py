@@ -25,8 +25,8 @@ def one_word(value: Any, option: str) -> str:
     text = str(value)
     if not _WORD.fullmatch(text):
         raise FilterRefusal(
-            f"{option}: {text!r} can't stand in a configuration file. Write one word of letters, "
-            "digits and _ . : , @ / + = ~ -"
+            f"{option}: {text!r} is not allowed in a configuration file. Write one word "
+            "of letters, digits and _ . : , @ / + = ~ -"
         )
     return text
 
@@ -36,8 +36,8 @@ def one_line(value: Any, option: str) -> str:
     text = str(value)
     if not _LINE.fullmatch(text):
         raise FilterRefusal(
-            f"{option}: {text!r} can't stand in a configuration file. Write it in one line, "
-            "without control characters."
+            f"{option}: {text!r} is not allowed in a configuration file. Write it in "
+            "one line, without control characters."
         )
     return text
 

@@ -7,30 +7,31 @@ DOCUMENTATION = r"""
 name: spec
 author: The Kubewright authors (@kubewright)
 version_added: 0.1.0
-short_description: The cluster that a cluster.yml describes
+short_description: The cluster described by a cluster.yml
 description:
-  - Makes the hosts, groups and variables of a Kubewright cluster from its C(cluster.yml).
+  - Builds the hosts, groups and variables of a Kubewright cluster from its C(cluster.yml).
   - >-
     Addresses and host keys come from C(machines.json) in the cluster's state directory, which the
-    playbook C(kubewright.cluster.machines) writes. It is read again at C(meta: refresh_inventory).
+    playbook C(kubewright.cluster.machines) writes. It is read again by C(meta: refresh_inventory).
   - >-
-    Groups are C(kubewright) (all machines), its children C(control_plane) and C(workers), and
-    below C(workers) one group C(pool_<name>) a pool.
+    Groups are C(kubewright) (all machines), its children C(control_plane) and C(workers),
+    and below C(workers) one group C(pool_<name>) per pool.
   - The state directory is below E(KUBEWRIGHT_STATE_DIR), by default C(~/.local/state/kubewright).
 requirements:
   - The Python package C(kubewright), in the Python that runs Ansible.
 options:
   plugin:
-    description: Marks the file as one for this plugin.
+    description: Marks the file as input for this plugin.
     type: str
     required: true
     choices: [kubewright.cluster.spec]
   name:
-    description: Name of the cluster, a DNS label. Host names and the API's name derive from it.
+    description:
+      - Name of the cluster, a DNS label. Host names and the API's name are derived from it.
     type: str
     required: true
   version:
-    description: Kubernetes version, in quotes. "1.37" is the newest patch of the catalogue.
+    description: Kubernetes version, in quotes. "1.37" means its newest known patch release.
     type: str
     required: true
   control_plane:
@@ -39,16 +40,16 @@ options:
     required: true
     suboptions:
       provider:
-        description: Where the machines come from, the I(name) of a role C(provider_<name>).
+        description: Where the machines come from. The I(name) of a role C(provider_<name>).
         type: str
         required: true
       size:
-        description: How many machines.
+        description: Number of machines.
         type: int
         choices: [1, 3, 5, 7]
       nodes: &nodes
         description:
-          - Machines of your own, for the provider C(static). The others take I(size) instead.
+          - Your own machines, with the provider C(static). Other providers take I(size) instead.
         type: list
         elements: dict
         suboptions:
@@ -57,20 +58,21 @@ options:
             type: str
             required: true
           address:
-            description: IPv4 address by which this machine and the other nodes reach it.
+            description: IPv4 address at which this machine and the other nodes reach it.
             type: str
             required: true
           host_keys:
-            description: Its public SSH host keys. Without them your known_hosts must have one.
+            description:
+              - Its public SSH host keys. Without them, your known_hosts file must have one.
             type: list
             elements: str
             default: []
       system_volume: &system_volume
-        description: The read-only volume with what Kubernetes needs on these machines.
+        description: The read-only volume with everything that Kubernetes needs on these machines.
         type: dict
         suboptions:
           type:
-            description: A file on the machine's disk (V(local)), or a device of its own (V(block)).
+            description: A file on the machine's disk (V(local)), or a separate device (V(block)).
             type: str
             choices: [local, block]
             default: local
@@ -78,7 +80,7 @@ options:
             description: With V(block), a blank device, such as C(/dev/disk/by-id/...).
             type: str
           size_gb:
-            description: Its size in GB (10^9 bytes), at least 20; a device may have more.
+            description: Its size in GB (10^9 bytes), at least 20; a device may be larger.
             type: int
             default: 20
       kubelet_args: &kubelet_args
@@ -101,28 +103,28 @@ options:
         type: str
         required: true
       size:
-        description: How many machines.
+        description: Number of machines.
         type: int
       nodes: *nodes
       system_volume: *system_volume
       kubelet_args: *kubelet_args
   ssh:
-    description: How to log in to the machines of the provider C(static).
+    description: How to log in to your own machines (provider C(static)).
     type: dict
     suboptions:
       user:
-        description: Who logs in. One who is not root needs sudo without a password.
+        description: User to log in as. Any user but root needs sudo without a password.
         type: str
         default: root
       port:
-        description: Port of SSH.
+        description: SSH port.
         type: int
         default: 22
       private_key_file:
-        description: The only key that is offered. Without it ssh's agent and defaults count.
+        description: The only key to offer. Without it, ssh-agent and ssh's default keys are used.
         type: str
   pod_cidr:
-    description: IPv4 network of the pods. Each node takes a /24 of it.
+    description: IPv4 network of the pods. Each node gets a /24 of it.
     type: str
     default: 10.244.0.0/16
   service_cidr:

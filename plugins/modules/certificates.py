@@ -1,25 +1,25 @@
 #!/usr/bin/python
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Renew the certificates of a node that end soon, or have ended."""
+"""Renew a node's certificates that have expired or soon will."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: certificates
-short_description: Renew the certificates of a node that end soon, or have ended
+short_description: Renew a node's certificates that have expired or soon will
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Renews what expires within 30 days (within a tenth of its time, where that is shorter), has
-    expired, or can't be used. All else is left as it is.
-  - On a control plane C(kubeadm certs renew) makes new ones for all that it made there, and the
-    kubelet's is signed on the spot. That needs no API server. Running processes are not touched;
-    M(kubewright.cluster.control_plane_restart) makes them use the new ones.
-  - On a worker the kubelet asks the API for a new one with a bootstrap token. Its Node stays as it
-    is, and pods run on.
-  - A certificate that a kubelet has signed itself, for its own port, is removed, so that it makes a
-    new one.
+  - Renews certificates that expire within 30 days (or within a tenth of their lifetime,
+    if that is shorter), have expired, or can't be used.
+  - On a control plane C(kubeadm certs renew) renews every certificate that it created there, and
+    the kubelet's is signed locally. That needs no API server. Running processes are not touched;
+    M(kubewright.cluster.control_plane_restart) makes them use the new certificates.
+  - On a worker, the kubelet requests a new certificate from the API with a bootstrap token. Its
+    Node is kept, and pods keep running.
+  - A self-signed serving certificate of the kubelet is removed, so that the kubelet creates
+    a new one.
   - CAs are not renewed.
 options:
   role:
@@ -40,24 +40,24 @@ options:
     elements: dict
     default: []
   server:
-    description: URL of the API for a kubelet without a kubeconfig of its own, for O(role=worker).
+    description: URL of the API for a kubelet without its own kubeconfig, for O(role=worker).
     type: str
   token:
     description:
-      - Bootstrap token, for O(role=worker). It lies in a file that only root reads until the
-        kubelet has its certificate.
+      - Bootstrap token, for O(role=worker). It is kept in a file that only root can read,
+        until the kubelet has its certificate.
     type: str
   controller_time:
     description:
-      - The controller's clock, in seconds since 1970. A node whose clock is more than a day off is
-        refused, since its certificates would begin or end at the wrong time.
+      - The controller's clock, in seconds since 1970. A node whose clock is more than a day
+        off is refused, since its certificates would be valid for the wrong time.
     type: float
   timeout:
     description: Seconds for each command, and for the kubelet to have its certificate.
     type: int
     default: 120
   binary_directory:
-    description: Where kubeadm lies.
+    description: Path of kubeadm.
     type: path
     default: /opt/kubewright/bin
 extends_documentation_fragment:
@@ -68,10 +68,10 @@ attributes:
     description: Predicts which certificates would be renewed.
   diff_mode:
     support: full
-    description: Shows the files that are renewed, with the dates on which they ended. No content.
+    description: Shows which files are renewed and their old expiry dates, without content.
   idempotent:
     support: full
-    description: A node whose certificates are good for a while is not touched.
+    description: A node whose certificates are not due for renewal is not touched.
 """
 
 EXAMPLES = r"""
@@ -118,8 +118,8 @@ def refuse_wrong_clock(now: datetime, controller_time: float | None) -> None:
     if abs(now - there) > CLOCK_OFF:
         raise KubewrightError(
             f"This node's clock says {now:%Y-%m-%d %H:%M}, the controller's {there:%Y-%m-%d %H:%M} "
-            "(UTC). New certificates would be made for the wrong time. Nothing was changed. Set "
-            "the clock that is wrong (`timedatectl set-ntp true`), then run the same again."
+            "(UTC). New certificates would be valid for the wrong time. Nothing "
+            "was changed. Set the wrong clock (`timedatectl set-ntp true`), then run it again."
         )
 
 

@@ -11,12 +11,12 @@ short_description: Decide what a run does, to which nodes, and in what order
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Elects the control plane that acts for the cluster, and puts the nodes that need something into
-    an order in which the cluster goes on working. The same answers give the same decision.
-  - Nodes that are no part of the cluster yet are prepared and joined together. Those that run are
-    changed in waves, first those that are broken, then each control plane by itself, then one node
-    of each pool, then all others.
-  - An action plugin of the same name does it in Ansible's own process. It needs no connection.
+  - Elects the control plane that acts for the cluster, and orders the nodes that need a
+    change so that the cluster keeps working. The same input always gives the same decision.
+  - New nodes are prepared and joined together. Running nodes are changed in
+    waves. First the broken ones, then one control plane at a time, then one node of
+    each pool, then all others.
+  - Runs as an action plugin in Ansible's own process, without a connection.
 options:
   states:
     description: What M(kubewright.cluster.node_state) returned, by the nodes that answered.
@@ -27,11 +27,11 @@ options:
     type: dict
     required: true
   initial_node:
-    description: The node on record as the one that initializes the cluster, if any.
+    description: The node recorded to initialize the cluster, if any.
     type: str
     default: ""
   begun:
-    description: Whether the cluster is on record as having been whole once.
+    description: Whether the cluster is recorded as initialized.
     type: bool
     default: false
   findings:
@@ -42,8 +42,8 @@ options:
 attributes:
   check_mode:
     description:
-      - It only decides. In check mode nobody acts where no control plane has answered, or where a
-        finding is fatal.
+      - It only decides. In check mode no control plane is elected if none has answered, or
+        if a finding is fatal.
     support: full
   diff_mode:
     description: There is nothing to show.
@@ -54,7 +54,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Decide what has to be done
+- name: Decide what to do
   kubewright.cluster.cluster_decision:
     states: "{{ kubewright_states }}"
     groups: "{{ groups }}"
@@ -64,42 +64,43 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actor:
-  description: The control plane that acts for the cluster. Empty where nobody does, in check mode.
+  description:
+    - The control plane that acts for the cluster. Empty if none was elected, in check mode.
   returned: success
   type: str
 touched:
-  description: All that need something.
+  description: All nodes that need a change.
   returned: success
   type: list
   elements: str
 fresh:
-  description: Those of them that are no part of the cluster yet.
+  description: Those that are not part of the cluster yet.
   returned: success
   type: list
   elements: str
 waves:
-  description: The others, in the order in which they are changed; those of one wave at once.
+  description: The running nodes, in the order in which they are changed; each wave at once.
   returned: success
   type: list
   elements: list
   sample: [[demo-cp-2], [demo-cp-1], [demo-web-1], [demo-web-2, demo-web-3]]
 proven:
-  description: Whose health is awaited before the next wave.
+  description: The nodes that must be healthy before the next wave starts.
   returned: success
   type: list
   elements: str
 tries:
-  description: Who gets another image, and stays with it only if it runs.
+  description: The nodes that get another image, and roll back if it does not run.
   returned: success
   type: list
   elements: str
 renewing:
-  description: The control planes whose certificates have to be renewed before all else.
+  description: The control planes whose certificates must be renewed first.
   returned: success
   type: list
   elements: str
 unsettled:
-  description: The nodes of which is to be seen at the end whether they work.
+  description: The nodes to check at the end of the run.
   returned: success
   type: list
   elements: str

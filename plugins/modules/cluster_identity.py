@@ -7,25 +7,25 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_identity
-short_description: Make and keep a cluster's identity on the controller
+short_description: Create and keep a cluster's identity on the controller
 description:
-  - Makes the cluster's id, its authorities and its service-account keys before any node is
-    started, and reads them ever after. Runs on localhost.
-  - Records which node starts the cluster before it does. So a start that crashes never becomes a
-    second cluster, and the cluster can be restored when all its control planes are gone.
-  - The directory is complete or not there. An incomplete one is refused and never mended.
-  - Authorities are called as kubeadm calls them (C(kubernetes), C(etcd-ca), C(front-proxy-ca)) and
+  - Creates the cluster's id, CAs and service-account keys before any node is
+    started, and reads them from then on. Runs on localhost.
+  - Records which node initializes the cluster before it does, so that a crash never results in
+    a second cluster, and the cluster can be restored when all its control planes are lost.
+  - The directory is either complete or missing. An incomplete one is refused and never repaired.
+  - The CAs are named as by kubeadm (C(kubernetes), C(etcd-ca), C(front-proxy-ca)) and
     are valid for ten years. All keys are ECDSA P-256.
-  - B(The result holds private keys.) Set C(no_log) on the task.
-  - An action plugin of the same name does it in Ansible's own process. Whatever the host, the files
-    are the controller's.
+  - B(The result contains private keys.) Set C(no_log) on the task.
+  - Runs as an action plugin in Ansible's own process. The files are the controller's,
+    whatever the host.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 requirements:
   - cryptography >= 42.0.0 on the controller
 options:
   path:
-    description: The directory, closed to other users. Its parent is made when it is missing.
+    description: The directory, closed to other users. Its parent is created if it is missing.
     type: path
     required: true
   cluster_name:
@@ -34,46 +34,46 @@ options:
     required: true
   initial_node:
     description:
-      - The node that starts the cluster. Recorded once; a different one is refused later.
+      - The node that initializes the cluster. Recorded once; a different one is refused later.
     type: str
   bundle:
     description:
-      - A file with the identity, as C(kubewright identity export) prints it. It is unpacked where
-        there is no identity yet, so that no new authorities are made. For controllers that keep no
-        files, such as AWX, where it comes as a credential.
-      - Beside an identity that is there it has to be the same one. That it has begun, and on which
-        node, is then recorded if only the file says so.
-      - One of another cluster, one with other keys, and one that names no node that begins the
-        cluster before that has begun, are refused.
+      - A file with the identity, as C(kubewright identity export) prints it. It is unpacked if
+        there is no identity yet, so that no new CAs are created. For controllers that keep no
+        files, such as AWX, which passes it as a credential.
+      - If there is an identity already, it must be the same one. Whether it is initialized,
+        and on which node, is then taken over from the file.
+      - An identity of another cluster or with other keys is refused, and so is one of an
+        uninitialized cluster that names no node to initialize it.
     type: path
   begun:
     description:
-      - Whether the cluster is whole. Recorded once, so that it is never begun a second time, also
-        where its first node has been lost.
+      - Whether the cluster is initialized. Recorded once, so that it is never initialized
+        again, even if its first node is lost.
     type: bool
     default: false
   fixed:
     description:
-      - What the cluster keeps, such as its networks, as text by name. Recorded; once the cluster
-        has begun, another value is refused.
+      - Settings that can't change later, such as networks, as strings by name. Recorded; once the
+        cluster is initialized, other values are refused.
     type: dict
     default: {}
 attributes:
   check_mode:
     description:
-      - Predicts the change. Where there is no identity yet it returns one that is thrown away, so
+      - Predicts the change. If there is no identity yet, returns a temporary one, so
         that the rest of a play can be predicted.
     support: full
   diff_mode:
     description: Says what was done, without any key.
     support: full
   idempotent:
-    description: An identity that is there is only read.
+    description: An existing identity is only read.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Read or make the cluster's identity
+- name: Read or create the cluster's identity
   kubewright.cluster.cluster_identity:
     path: "{{ kubewright_state_dir }}/identity"
     cluster_name: "{{ kubewright_cluster_name }}"
@@ -92,11 +92,11 @@ cluster_name:
   returned: success
   type: str
 initial_node:
-  description: The node that starts the cluster, empty while none is recorded.
+  description: The node that initializes the cluster; empty if none is recorded.
   returned: success
   type: str
 begun:
-  description: Whether the cluster was whole once.
+  description: Whether the cluster is initialized.
   returned: success
   type: bool
 control_plane_pki:
@@ -107,7 +107,7 @@ control_plane_pki:
   returned: success
   type: dict
 ca_certificate:
-  description: Certificate of the cluster's authority, PEM.
+  description: Certificate of the cluster's CA, PEM.
   returned: success
   type: str
 ca_cert_hash:

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_inventory
-short_description: Read what the inventory says of a cluster, and refuse what cannot work
+short_description: Read a cluster's inventory, and refuse what can't work
 description:
-  - Finds the nodes, which are the hosts of the groups C(control_plane) and C(pool_<name>), and
-    fills in what a plain inventory leaves out.
-  - Refuses, all at once, what no single host can say is wrong. That is an even control plane, names
-    that are no DNS labels, addresses that two hosts have or that lie in the cluster's own networks,
-    networks that overlap, a version that is no release, a volume that is too small, a check of SSH
-    host keys that is switched off.
-  - Works on the controller alone, in an action plugin of the same name, whatever host it runs for.
+  - Finds the nodes, which are the hosts of the groups C(control_plane) and C(pool_<name>),
+    and fills in what a plain inventory omits.
+  - Lists all errors at once that no single host can detect. Among them are an even number of
+    control planes, names that are not DNS labels, duplicate addresses or addresses in the
+    cluster's own networks, overlapping networks, a version that is not a release, a volume that
+    is too small, and disabled SSH host key checks.
+  - Runs as an action plugin on the controller, whatever the host.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   refuse:
     description:
-      - Whether to fail for what cannot work. A cluster that is to be removed may be bad.
-      - Hosts whose SSH host keys would not be checked are refused all the same, and so is a
-        C(kubewright_state_dir) among the extra variables that is no absolute path.
+      - Whether to fail on errors. A cluster that is to be removed may have some.
+      - Hosts whose SSH host keys would not be checked are always refused, and so is
+        a C(kubewright_state_dir) in the extra variables that is not an absolute path.
     type: bool
     default: true
 attributes:
@@ -58,7 +58,7 @@ images:
   returned: success
   type: dict
 problems:
-  description: What cannot work, one sentence or more each.
+  description: The errors, each in one or more sentences.
   returned: always
   type: list
   elements: str
@@ -75,8 +75,8 @@ def main() -> None:
     """Refuse: the action plugin does the work and never comes here."""
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     module.fail_json(
-        msg="cluster_inventory works in its action plugin alone. Call it as "
-        "kubewright.cluster.cluster_inventory, from a collection that is installed whole."
+        msg="cluster_inventory only works through its action plugin. Call it as "
+        "kubewright.cluster.cluster_inventory, with the complete collection installed."
     )
 
 

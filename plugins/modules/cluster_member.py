@@ -1,20 +1,20 @@
 #!/usr/bin/python
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Take a node out of the cluster's books."""
+"""Remove a node's etcd member and Node from the cluster."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_member
-short_description: Take a node out of the cluster's books
+short_description: Remove a node's etcd member and Node from the cluster
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
   - Removes a node's etcd member and its Node. Runs on another control plane, which acts for the
     cluster.
-  - The member is removed first, while it may still be running, so that it never counts as a lost
-    vote.
+  - The member is removed first, while it may still be running, so that it never counts as a
+    lost vote.
 options:
   name:
     description: The Node's name.
@@ -22,12 +22,12 @@ options:
     required: true
   address:
     description:
-      - The node's own IP address. An etcd member that has not begun has no name yet, and is known
-        by this one alone.
+      - The node's own IP address. An etcd member that was never started has no name yet, and is
+        only known by this address.
     type: str
     required: true
   state:
-    description: A member can only be taken out here; it comes in by joining.
+    description: A member can only be removed here; it is added by joining.
     type: str
     choices: [absent]
     default: absent
@@ -39,14 +39,14 @@ attributes:
     description: Predicts what would be removed.
   diff_mode:
     support: full
-    description: Names the etcd member and the Node that go.
+    description: Names the etcd member and the Node that are removed.
   idempotent:
     support: full
-    description: What is not there is not removed.
+    description: What does not exist is not removed.
 """
 
 EXAMPLES = r"""
-- name: Forget a control plane that is gone
+- name: Remove a lost control plane from the cluster
   kubewright.cluster.cluster_member:
     name: demo-cp-3
     address: 192.0.2.13
@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: What was removed, in words.
+  description: What was removed.
   type: list
   elements: str
   returned: always
@@ -95,17 +95,17 @@ def refuse_to_break_quorum(
     if len(well) < etcd.majority(len(stay)):
         names = ", ".join(member.title for member in stay)
         raise KubewrightError(
-            f"etcd member {leaving.title} was not removed: of "
-            f"those that stay ({names or 'none'}) {len(well)} of {len(stay)} are healthy, and more "
-            "than half must be. Bring the others back first (`kubewright status` tells who), or "
-            "reset all nodes of the cluster in one run."
+            f"etcd member {leaving.title} was not removed: only {len(well)} of the {len(stay)} "
+            f"remaining members ({names or 'none'}) are healthy, and more than half must be. "
+            "Repair the others first (see `kubewright status`), or reset all nodes of the cluster "
+            "in one run."
         )
 
 
 def find_node(run: commands.Runner, name: str) -> bool:
     """Whether a Node of that name exists."""
     result = run([*KUBECTL, "get", "node", name, "--ignore-not-found", "--output=name"])
-    return bool(commands.check(result, "Look for the Node").stdout.strip())
+    return bool(commands.check(result, "Querying the Node").stdout.strip())
 
 
 def remove(run: commands.Runner, name: str, address: str, check_mode: bool) -> list[str]:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_objects
-short_description: Keep objects of the cluster's API as described
+short_description: Keep API objects as described
 description:
-  - Runs on a control plane, with the administrator's credentials that lie there.
-  - Compares every desired field with the API's. Only when one differs, C(kubectl apply) of the
-    system image writes them.
+  - Runs on a control plane, with the administrator's credentials there.
+  - Compares every desired field with the API's, and runs C(kubectl apply) of the system
+    image only if one differs.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   objects:
-    description: The objects, whole, with apiVersion, kind and metadata.name.
+    description: The complete objects, with apiVersion, kind and metadata.name.
     type: list
     elements: dict
     required: true
@@ -54,7 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reasons:
-  description: What was not as desired, in words.
+  description: What was not as desired.
   type: list
   elements: str
   returned: success
@@ -88,9 +88,9 @@ def converge(
     commands.check(result, "The objects could not be applied")
     if left := objects.reasons(api, params["objects"]):
         raise KubewrightError(
-            f"After kubectl apply still: {'; '.join(left)}. Does a controller or an admission "
-            "webhook of the cluster change them back, or does the API write a value in another "
-            "way (a quantity of 0.1 as 100m)?"
+            f"Still different after kubectl apply: {'; '.join(left)}. Does a "
+            "controller or an admission webhook change them back, or does the "
+            "API normalize a value (0.1 to 100m)?"
         )
     return reasons
 

@@ -14,12 +14,12 @@ version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   nodes:
-    description: Names of the nodes that have to be Ready.
+    description: Names of the nodes that must be Ready.
     type: list
     elements: str
     required: true
   dns:
-    description: Whether all of DNS has to be available too.
+    description: Whether all DNS pods must be available too.
     type: bool
     default: true
   timeout:
@@ -31,7 +31,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Looks once and says what is missing; it does not wait, and does not fail.
+    description: Checks once and reports what is missing, without waiting or failing.
   diff_mode:
     support: none
     description: It changes nothing.
@@ -50,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 missing:
-  description: What is not ready, in words; empty but in check mode.
+  description: What is not ready; always empty except in check mode.
   type: list
   elements: str
   returned: success
@@ -128,7 +128,7 @@ def wait(api: client.Api, params: dict[str, Any]) -> None:
         if time.monotonic() >= end:
             raise KubewrightError(
                 f"After {params['timeout']} s the cluster is not ready: {'; '.join(unready)}. "
-                "`kubectl describe node` and `journalctl -u kubelet` on the node tell why."
+                "See `kubectl describe node`, and `journalctl -u kubelet` on the node."
             )
         time.sleep(POLL)
 

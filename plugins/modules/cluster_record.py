@@ -7,15 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_record
-short_description: Keep which providers a cluster has used, its ids, and its file
+short_description: Record a cluster's providers, ids and file
 description:
-  - Reads C(record.json) of a cluster's state directory, and adds what is new to it. Nothing is ever
-    taken out. Runs on the controller.
-  - So machines at a provider that no pool names any more are still found, and machines that are
-    older than a reset are still known as the cluster's own.
-  - A state without the file has what its identity and its C(machines.json) say.
-  - An action plugin of the same name does it in Ansible's own process. Whatever the host, the file
-    is the controller's.
+  - Reads C(record.json) in a cluster's state directory, and adds what is new. Nothing is
+    ever removed. Runs on the controller.
+  - So machines of a provider that no pool uses any more are still found, and machines from
+    before a reset are still recognized as the cluster's own.
+  - Without the file, the answer comes from the identity and C(machines.json).
+  - Runs as an action plugin in Ansible's own process. The file is the controller's,
+    whatever the host.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
@@ -27,7 +27,7 @@ options:
     description: The cluster's present id.
     type: str
   cluster_file:
-    description: The C(cluster.yml) that the state is of from now on.
+    description: The C(cluster.yml) that owns this state from now on.
     type: path
   providers:
     description: Providers that the cluster uses now.
@@ -36,18 +36,18 @@ options:
     default: []
 attributes:
   check_mode:
-    description: Answers as if it had been written.
+    description: Returns what would be written.
     support: full
   diff_mode:
     description: Shows the record before and after.
     support: full
   idempotent:
-    description: What is known already is no change.
+    description: What is recorded already is not a change.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Keep which providers the cluster has ever used
+- name: Record the providers that the cluster has ever used
   kubewright.cluster.cluster_record:
     directory: "{{ kubewright_state_dir }}"
     cluster_id: "{{ kubewright_identity.cluster_id }}"
@@ -57,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 file:
-  description: The C(cluster.yml) that the state is of; empty where there has been none.
+  description: The C(cluster.yml) that owns this state; empty if there is none.
   returned: success
   type: str
 ids:

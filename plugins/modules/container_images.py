@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: container_images
-short_description: Bring a system image's container images into containerd
+short_description: Import a system image's container images into containerd
 description:
-  - Imports the container images that the active system image carries and containerd has not, and
-    pins them. kubelet's garbage collection leaves pinned images alone; a node without a registry
+  - Imports the container images of the active system image that containerd lacks, and pins
+    them. The kubelet's garbage collection keeps pinned images; a node without a registry
     could not get them back.
-  - An image whose archive is another one than the imported one is imported again.
-  - Unlike the other modules that change a node it takes a lock of its own, so that an import runs
-    beside them, as an asynchronous task for instance. Its result has to be awaited before
+  - An image whose archive differs from the imported one is imported again.
+  - Unlike the other modules that change a node, it takes its own lock, so that an import can
+    run in parallel with them, for instance as an asynchronous task. Await its result before
     M(kubewright.cluster.kubeadm).
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
@@ -36,14 +36,14 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     description:
-      - Predicts what would be imported and pinned. Where no system image is mounted or containerd
+      - Predicts what would be imported and pinned. If no system image is mounted or containerd
         does not run yet, it predicts a change.
     support: full
   diff_mode:
     description: Names the images that would be imported or pinned.
     support: full
   idempotent:
-    description: When nothing is missing it costs one call of C(ctr).
+    description: If nothing is missing, it costs one call of C(ctr).
     support: full
 """
 
@@ -60,7 +60,7 @@ imported:
   elements: str
   sample: ["registry.k8s.io/kube-proxy:v1.37.2"]
 pinned:
-  description: Names of images that were there and had lost their pin.
+  description: Names of images that were there but not pinned.
   returned: success
   type: list
   elements: str

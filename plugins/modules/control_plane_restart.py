@@ -1,34 +1,34 @@
 #!/usr/bin/python
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Restart what runs on a control plane with certificates that have been renewed."""
+"""Restart a control plane's components after their certificates were renewed."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: control_plane_restart
-short_description: Restart what runs on a control plane with certificates that have been renewed
+short_description: Restart a control plane's components after their certificates were renewed
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Where M(kubewright.cluster.certificates) has renewed certificates since, restarts the API
-    server, the controller manager and the scheduler, which read theirs when they start, and waits
-    until they run and the API server is ready. On one control plane after another, so that the
-    cluster always has an API.
-  - etcd reads its certificates at each new connection and is left alone.
-  - The node keeps a record from the renewal until the restart, so that a run that was cut is
-    finished by the next one.
+  - If M(kubewright.cluster.certificates) has renewed certificates, restarts the API server,
+    the controller manager and the scheduler, which only read them at start, and waits until
+    they run and the API server is ready. Run it on one control plane at a time, so that
+    the cluster always has an API.
+  - etcd reads its certificates for each new connection and is not restarted.
+  - The node keeps a record from the renewal until the restart, so that the next run
+    finishes an interrupted one.
 options:
   address:
     description: The node's own address, where its API server listens.
     type: str
     required: true
   timeout:
-    description: Seconds for each of them to be there again.
+    description: Seconds for each of them to be up again.
     type: int
     default: 300
   binary_directory:
-    description: Where crictl lies.
+    description: Path of crictl.
     type: path
     default: /opt/kubewright/bin
 extends_documentation_fragment:
@@ -42,7 +42,7 @@ attributes:
     description: Names what is restarted.
   idempotent:
     support: full
-    description: Where nothing was renewed since the last restart, nothing is restarted.
+    description: If nothing was renewed since the last restart, nothing is restarted.
 """
 
 EXAMPLES = r"""
@@ -53,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 restarted:
-  description: What was restarted.
+  description: The components that were restarted.
   type: list
   elements: str
   returned: success

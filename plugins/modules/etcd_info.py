@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: etcd_info
-short_description: Say who etcd's members are, and which of them are healthy
+short_description: List etcd's members and their health
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
   - Runs on a control plane whose etcd runs. Changes nothing, and takes no lock.
-  - Health is a read that more than half of etcd's members have to agree on. Where they don't,
-    nobody is healthy, or the module fails.
+  - A member is healthy if it answers a read that needs a quorum of members. Without a quorum
+    no member is healthy, or the module fails.
 options: {}
 attributes:
   check_mode:
@@ -28,7 +28,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Ask etcd who is healthy
+- name: Query the health of etcd's members
   kubewright.cluster.etcd_info:
   register: etcd
 """
@@ -36,7 +36,7 @@ EXAMPLES = r"""
 RETURN = r"""
 members:
   description:
-    - Each member's C(name) (that of its Node; before its first start its URL), C(addresses),
+    - Each member's C(name) (that of its Node; before its first start, its URL), C(addresses),
       whether it is a C(voter), and C(healthy).
   returned: success
   type: list

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: join_credentials
-short_description: Make or delete the token with which nodes join
+short_description: Create or delete a token for nodes to join
 description:
-  - Has kubeadm make a bootstrap token that expires after minutes, or deletes one. Runs on a
-    control plane that works, the actor.
-  - B(The result holds the token), since the caller needs it. Set C(no_log) on the task that makes
-    it and on those that use it.
-  - The token stands in no command line, file or log of this module.
+  - Lets kubeadm create a bootstrap token that expires after some minutes, or deletes one. Runs on
+    the control plane that acts for the cluster.
+  - B(The result contains the token), since the caller needs it. Set C(no_log) on the task that
+    creates it and on those that use it.
+  - The token appears in no command line, file or log of this module.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   state:
-    description: V(present) makes a new token each time; V(absent) deletes O(token_id).
+    description: V(present) creates a new token each time; V(absent) deletes O(token_id).
     type: str
     choices: [present, absent]
     default: present
   ttl_minutes:
-    description: Minutes after which the cluster itself forgets the token.
+    description: Minutes after which the token expires.
     type: int
     default: 15
   token_id:
-    description: The part of a token before the dot. It is no secret. For O(state=absent).
+    description: The part of a token before the dot. It is not a secret. For O(state=absent).
     type: str
   kubeadm:
     description: kubeadm on the node.
@@ -46,24 +46,24 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     description:
-      - With O(state=present) it returns a token of zeros, so that a play can go on. With
-        O(state=absent) it looks whether the token is there.
+      - With O(state=present), returns a token of zeros, so that a play can continue.
+        With O(state=absent), checks whether the token exists.
     support: full
   diff_mode:
-    description: Names the id of the token that is made or deleted.
+    description: Names the id of the token that is created or deleted.
     support: full
   idempotent:
-    description: A new token is made at each call. Deleting one that is gone changes nothing.
+    description: Each call creates a new token. Deleting a missing token changes nothing.
     support: partial
 """
 
 EXAMPLES = r"""
-- name: Let nodes join for the next minutes
+- name: Create a token for nodes to join
   kubewright.cluster.join_credentials:
   no_log: true
   register: join
 
-- name: Close the door again
+- name: Delete the token
   kubewright.cluster.join_credentials:
     state: absent
     token_id: "{{ join.token_id }}"
@@ -75,7 +75,7 @@ token:
   returned: success
   type: str
 token_id:
-  description: The part before the dot, for deleting it.
+  description: The part before the dot, needed to delete it.
   returned: success
   type: str
   sample: abcdef

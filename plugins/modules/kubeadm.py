@@ -1,26 +1,26 @@
 #!/usr/bin/python
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Start a cluster on this node, join it to one, or take it out."""
+"""Initialize a cluster on this node, join it to one, or remove it from one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubeadm
-short_description: Start a cluster on this node, join it to one, or take it out
+short_description: Initialize a cluster on this node, join it to one, or remove it from one
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Runs C(kubeadm init), C(kubeadm join) or C(kubeadm reset) where the node's own record says
+  - Runs C(kubeadm init), C(kubeadm join) or C(kubeadm reset) if the node's own record says
     that it is needed.
-  - A run that was cut is finished by the next one. An init is run again over its remains; a join
-    is reset first.
-  - Certificate authorities must lie in C(/etc/kubernetes/pki) of a control plane before.
+  - The next run finishes an interrupted one. An init is run again on top of its leftovers; a
+    join is reset first.
+  - On a control plane, the CAs must be in C(/etc/kubernetes/pki) first.
 options:
   state:
-    description: What the node is to be.
+    description: The desired state of the node.
     type: str
-    choices: [initialised, joined, absent]
+    choices: [initialized, joined, absent]
     required: true
   role:
     description: The node's role in the cluster.
@@ -32,7 +32,7 @@ options:
     type: str
     required: true
   node:
-    description: What kubeadm is told of this node. Not needed for O(state=absent).
+    description: Settings of this node for kubeadm. Not needed for O(state=absent).
     type: dict
     suboptions:
       name:
@@ -44,51 +44,52 @@ options:
         type: str
         required: true
       provider_id:
-        description: The machine's id at its provider. Kubernetes never lets it change.
+        description: The machine's id at its provider. It can't be changed later.
         type: str
       labels:
         description: Labels that the node registers with.
         type: dict
         default: {}
       ignore_preflight_errors:
-        description: kubeadm's checks that are passed over on this machine.
+        description: kubeadm's preflight checks to ignore on this machine.
         type: list
         elements: str
         default: []
       patches:
-        description: Directory of kubeadm's patches, for O(state=initialised).
+        description: Directory of kubeadm's patches, for O(state=initialized).
         type: path
   documents:
     description:
       - ClusterConfiguration, KubeletConfiguration and KubeProxyConfiguration, for
-        O(state=initialised).
+        O(state=initialized).
     type: list
     elements: dict
     default: []
   discovery:
-    description: Where the cluster is, for O(state=joined).
+    description: How to reach the cluster, for O(state=joined).
     type: dict
     suboptions:
       endpoint:
-        description: Host and port of an API server or a balancer.
+        description: Host and port of an API server or a load balancer.
         type: str
         required: true
       ca_cert_hash:
-        description: Hash of the cluster's authority, as kubeadm prints it.
+        description: Hash of the cluster's CA, as kubeadm prints it.
         type: str
         required: true
   token:
     description:
-      - Bootstrap token, for O(state=joined). It goes to a file that only root reads, for as long as
-        kubeadm runs.
+      - Bootstrap token, for O(state=joined). It is kept in a file that only root can read,
+        while kubeadm runs.
     type: str
   timeout:
     description:
-      - Limit of one kubeadm run, in seconds. kubeadm itself waits up to 480 s for any one thing.
+      - Time limit of one kubeadm run, in seconds. kubeadm itself waits up to 480 s for a single
+        step.
     type: int
     default: 580
   binary_directory:
-    description: Where kubeadm and kubelet lie.
+    description: Directory of kubeadm and kubelet.
     type: path
     default: /opt/kubewright/bin
 extends_documentation_fragment:
@@ -102,7 +103,7 @@ attributes:
     description: Shows the node's phase before and after.
   idempotent:
     support: full
-    description: A node that is what it should be is not touched.
+    description: A node that is in the desired state is not touched.
 """
 
 EXAMPLES = r"""
@@ -119,7 +120,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 phase:
-  description: What the node is now.
+  description: The node's current state.
   type: str
   returned: always
   sample: joined
@@ -209,8 +210,8 @@ class Kubeadm:
             raise KubewrightError(
                 f"kubeadm {arguments[0]} failed with status {result.rc}. Its last lines:\n"
                 + "\n".join(said.strip().splitlines()[-LAST_LINES:])
-                + "\nOn the node, `journalctl -u kubelet` and `crictl ps -a` tell more. "
-                "Mend the cause, then run the same again."
+                + "\nOn the node, see `journalctl -u kubelet` and `crictl "
+                "ps -a`. Fix the cause, then run it again."
             )
 
     def refuse_dying_kubelet(self, since: float) -> None:
@@ -219,9 +220,9 @@ class Kubeadm:
         now, monotonic = time.time(), time.monotonic_ns() // 1000
         if died := kubelet.loop(self.runner, unit, now, monotonic, since):
             raise KubewrightError(
-                f"kubeadm was stopped, since {died}. Correct the kubelet's settings "
-                "(kubelet_args in cluster.yml), then run the same again. `journalctl -u kubelet` "
-                "on the node tells more."
+                f"kubeadm was stopped, since {died}. Correct the kubelet's "
+                "settings (kubelet_args in cluster.yml), then run it again. See "
+                "`journalctl -u kubelet` on the node."
             )
 
     def restart_kubelet(self) -> None:
@@ -286,8 +287,8 @@ def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
     now = memberships.read_membership()
     if now.cluster_id is not None and now.cluster_id != params["cluster_id"]:
         raise memberships.ForeignCluster(
-            f"This node belongs to the cluster with id {now.cluster_id}, not to "
-            f"{params['cluster_id']}. Reset it first, or name another machine."
+            f"This node belongs to the cluster with id {now.cluster_id}, "
+            f"not to {params['cluster_id']}. Reset it first, or use another machine."
         )
     wanted = "none" if params["state"] == "absent" else "joined"
     if now.phase == wanted:
@@ -299,12 +300,12 @@ def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
         before.complete(claims.EPOCH_PATH.parent)
     if params["state"] == "absent":
         reset(kubeadm)
-    elif params["state"] == "initialised":
+    elif params["state"] == "initialized":
         initialise(kubeadm, again=now.phase == "partial")
     elif now.phase == "partial":
         raise KubewrightError(
-            "An earlier join of this node was cut. Its remains must be reset (state: absent) "
-            "before it joins again."
+            "An earlier join of this node was interrupted. Reset it (state: "
+            "absent) before it joins again."
         )
     else:
         join(kubeadm)
@@ -314,7 +315,7 @@ def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
 def main() -> None:
     """Read the parameters, hold the node's lock, converge."""
     argument_spec: dict[str, Any] = {
-        "state": {"type": "str", "choices": ["initialised", "joined", "absent"], "required": True},
+        "state": {"type": "str", "choices": ["initialized", "joined", "absent"], "required": True},
         "role": {"type": "str", "choices": ["control_plane", "worker"], "required": True},
         "cluster_id": {"type": "str", "required": True},
         "node": {
@@ -347,7 +348,7 @@ def main() -> None:
         argument_spec=argument_spec,
         supports_check_mode=True,
         required_if=[
-            ("state", "initialised", ["node", "documents"]),
+            ("state", "initialized", ["node", "documents"]),
             ("state", "joined", ["node", "discovery", "token"]),
         ],
     )

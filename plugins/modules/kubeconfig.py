@@ -9,13 +9,13 @@ DOCUMENTATION = r"""
 module: kubeconfig
 short_description: Keep a kubeconfig for a cluster on the controller
 description:
-  - Writes a kubeconfig, mode C(0600), with a client certificate that the cluster's authority
-    signs. Runs on localhost and asks no node.
-  - The certificate is made again when less than O(renew_days) remain, and when the authority, the
-    user or the groups are different. A different server only changes the text.
+  - Writes a kubeconfig, mode C(0600), with a client certificate signed by the cluster's
+    CA. Runs on localhost and contacts no node.
+  - The certificate is renewed when less than O(renew_days) remain, or when the CA, the
+    user or the groups differ. A different server only changes the file's text.
   - Needs the identity that M(kubewright.cluster.cluster_identity) keeps.
-  - An action plugin of the same name does it in Ansible's own process. Whatever the host, the files
-    are the controller's.
+  - Runs as an action plugin in Ansible's own process. The files are the controller's,
+    whatever the host.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 requirements:
@@ -34,15 +34,15 @@ options:
     type: str
     required: true
   server:
-    description: URL of an API server or of a balancer in front of them.
+    description: URL of an API server or of a load balancer in front of them.
     type: str
     required: true
   tls_server_name:
     description:
-      - Name that the server's certificate must have, when it is not the host in O(server).
+      - Name that the server's certificate must have, if it is not the host in O(server).
     type: str
   user:
-    description: The user that the certificate speaks for.
+    description: The certificate's user.
     type: str
     default: kubernetes-admin
   groups:
@@ -57,8 +57,8 @@ options:
     default: 365
   renew_days:
     description:
-      - The certificate is made again when fewer days remain, or less than a third of
-        O(validity_days) when that is shorter.
+      - The certificate is renewed when fewer days remain, or less than a
+        third of O(validity_days) if that is shorter.
     type: int
     default: 30
 attributes:
@@ -69,7 +69,7 @@ attributes:
     description: Shows the file before and after, without the client's certificate and key.
     support: full
   idempotent:
-    description: A file that is good is left as it is.
+    description: A valid file is not changed.
     support: full
 """
 
@@ -89,12 +89,12 @@ path:
   returned: success
   type: str
 expires_at:
-  description: End of the certificate's validity, RFC 3339.
+  description: When the certificate expires, RFC 3339.
   returned: success
   type: str
   sample: "2027-11-23T08:00:00+00:00"
 renewed:
-  description: Why a new certificate was made, empty when none was.
+  description: Why a new certificate was created; empty if none was.
   returned: success
   type: str
 """

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubelet
-short_description: Give the kubelet settings, and take back those with which it does not live
+short_description: Configure the kubelet, and roll back settings that it fails with
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Writes the files that the kubelet reads, and restarts it where they differ or are newer than its
-    start.
-  - On a node that has joined a cluster it then has to stay up, to say that it is healthy, and to
-    report to the API; and its Node has to be Ready if it was. Where it does not, the old files are
-    put back, it is restarted with these, and the module fails with the kubelet's own reason.
-  - A kubelet that systemd starts again and again is restarted and watched as well.
-  - What a run that was cut has left is taken up by the next one.
+  - Writes the files that the kubelet reads, and restarts it if they differ or are newer than
+    its start.
+  - On a node that has joined a cluster, the kubelet then must stay up, report that it is healthy,
+    and report to the API; and its Node must be Ready if it was. If not, the old files are restored,
+    the kubelet is restarted with them, and the module fails with the kubelet's own reason.
+  - A kubelet in a restart loop is restarted and watched as well.
+  - The next run finishes an interrupted one.
 options:
   files:
     description: What M(kubewright.cluster.node_files) takes, without secrets.
@@ -27,15 +27,15 @@ options:
   flags:
     description:
       - Values of flags, by name without dashes, in the file that kubeadm wrote when the node
-        joined. Those that are not named here stay.
+        joined. Flags that are not listed here are kept.
     type: dict
     default: {}
   started:
-    description: Whether it is started where somebody has stopped it.
+    description: Whether to start it if it was stopped.
     type: bool
     default: false
   node:
-    description: Name of the Node; without it the API is not asked.
+    description: Name of the Node; without it, the API is not queried.
     type: str
     default: ""
   api_servers:
@@ -48,7 +48,7 @@ options:
     type: str
     default: ""
   timeout:
-    description: Seconds within which it has to be well after its start.
+    description: Seconds within which it must be healthy after its start.
     type: int
     default: 120
 extends_documentation_fragment:
@@ -62,7 +62,7 @@ attributes:
     description: Shows each file before and after.
   idempotent:
     support: full
-    description: A kubelet that is well with its settings is left alone.
+    description: A kubelet that is healthy with its settings is left alone.
 """
 
 EXAMPLES = r"""
@@ -87,7 +87,7 @@ restarted:
   type: bool
   returned: success
 reasons:
-  description: Why it was restarted, where that is not for what was written.
+  description: Why it was restarted, if not because of changed files.
   type: list
   elements: str
   returned: success

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: machines_file
-short_description: Write down what the providers say of a cluster's machines
+short_description: Record a cluster's machines as listed by its providers
 description:
   - Checks the entries that the providers' C(list) gave, and writes C(machines.json) and, from the
     same data, ssh's C(known_hosts). Runs on the controller.
-  - Both are written beside the old ones, brought to disk and renamed over them, with mode C(0600).
-  - The time in C(machines.json) is renewed at each call; that alone is no change.
-  - An action plugin of the same name does it in Ansible's own process. Whatever the host, the files
-    are the controller's.
+  - Both are written to temporary files, synced to disk and renamed, with mode C(0600).
+  - The time in C(machines.json) is updated at each call; that alone is not a change.
+  - Runs as an action plugin in Ansible's own process. The files are the controller's,
+    whatever the host.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   directory:
-    description: The cluster's state directory. It is made, with mode C(0700), when it is not there.
+    description: The cluster's state directory. It is created with mode C(0700) if it is missing.
     type: path
     required: true
   cluster:
@@ -36,18 +36,18 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Checks the entries and says whether they differ; writes nothing.
+    description: Checks the entries and reports whether they differ; writes nothing.
     support: full
   diff_mode:
     description: Shows the machines before and after.
     support: full
   idempotent:
-    description: The same machines again are no change.
+    description: The same list of machines is not a change.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Write down the machines
+- name: Record the machines
   kubewright.cluster.machines_file:
     directory: "{{ kubewright_state_dir }}"
     cluster: "{{ kubewright_cluster_name }}"

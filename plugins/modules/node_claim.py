@@ -11,21 +11,21 @@ short_description: Claim a node for a run that is about to stop or restart its m
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Waits until nobody else is changing the node, and records the run there, so that one which it
-    has overtaken is refused. What acts on the machine from outside has no other way to do so.
-  - A machine to which no run has ever written is left as it is.
+  - Waits until no other process is changing the node, and records the run there, so
+    that older runs are refused. Needed by anything that acts on the machine from outside.
+  - A machine that no run has ever changed is left alone.
 options: {}
 extends_documentation_fragment:
   - kubewright.cluster.fence
 attributes:
   check_mode:
-    description: Nothing is recorded; a run that was overtaken is refused all the same.
+    description: Nothing is recorded; an outdated run is refused all the same.
     support: full
   diff_mode:
-    description: Shows whose the node was, and whose it is.
+    description: Shows the node's previous and new owner.
     support: full
   idempotent:
-    description: A node that is the run's already stays as it is.
+    description: A node that the run already owns is not changed.
     support: full
 """
 
@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 boot:
-  description: What this boot of the machine has, and no other one.
+  description: Id of the machine's current boot.
   returned: success
   type: str
   sample: 0b7c1e9e-6b7f-4a43-8d2d-0f3c6a0b8a11 12

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_endpoint
-short_description: Let a node's own clients ask the API by an address instead of a name
+short_description: Let a node's own clients reach the API by address instead of name
 description:
-  - For clusters made by an early version, whose kubeconfigs on the nodes named a host that
-    /etc/hosts had to hold. Where nothing names it any more, nothing is done.
-  - On a control plane, what the cluster tells new nodes and kube-proxy is changed first. The
-    kubelet is restarted where its own file was changed.
+  - For clusters created by an early version, whose kubeconfigs on the nodes used a host
+    name from /etc/hosts. Does nothing once that name is not used any more.
+  - On a control plane, the cluster's settings for new nodes and kube-proxy are changed first.
+    The kubelet is restarted if its own file was changed.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
@@ -21,7 +21,7 @@ options:
     type: str
     required: true
   address:
-    description: The address in its place. The certificates of the API servers must hold it.
+    description: The address to use instead. The API servers' certificates must contain it.
     type: str
     required: true
   api_servers:
@@ -34,17 +34,17 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says what would be changed.
+    description: Predicts what would be changed.
   diff_mode:
     support: full
-    description: Shows the files' names; they hold keys.
+    description: Shows only the files' names, since they contain keys.
   idempotent:
     support: full
-    description: Once nothing names the host, nothing is changed.
+    description: Once nothing uses the host name, nothing is changed.
 """
 
 EXAMPLES = r"""
-- name: Let the node's own clients ask the balancer by its address
+- name: Point the node's own clients at the load balancer's address
   kubewright.cluster.node_endpoint:
     name: api.demo.internal
     address: 127.0.0.1
@@ -53,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reasons:
-  description: What named the host, in words.
+  description: What used the host name.
   type: list
   elements: str
   returned: success

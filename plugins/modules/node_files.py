@@ -7,20 +7,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_files
-short_description: Keep a list of files on a node as described
+short_description: Keep files on a node as described
 description:
-  - Takes every file that something needs on a node in one call and writes the ones that differ.
-  - Compares real bytes, mode, owner and group each time; no stamp is trusted.
-  - Each file is written beside the old one, brought to disk and renamed over it. A run that is
-    killed leaves each file old or new, and the next run finishes the list.
+  - Takes a list of files in one call and writes the ones that differ.
+  - Compares the actual bytes, mode, owner and group each time.
+  - Each file is written to a temporary file, synced to disk and renamed. A killed run
+    leaves each file either old or new, and the next run finishes the list.
   - All entries are checked before the first one is written.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   files:
     description:
-      - What should be where, written in this order.
-      - Missing parent directories are made with mode C(0755).
+      - The files, written in this order.
+      - Missing parent directories are created with mode C(0755).
     type: list
     elements: dict
     required: true
@@ -31,25 +31,25 @@ options:
         required: true
       state:
         description:
-          - V(file) is a regular file with exactly the given content. A link in its place is
-            replaced, not followed.
-          - V(block) is a marked part of a text file that others own, such as C(/etc/hosts). The
-            rest of the file is left alone, and so are its mode and owner unless given. An empty
-            content removes the block.
+          - V(file) is a regular file with exactly the given content. A link in its place
+            is replaced, not followed.
+          - V(block) is a marked part of a text file with other owners, such as C(/etc/hosts).
+            The rest of the file is left alone, and so are its mode and owner unless given.
+            Empty content removes the block.
           - V(link) is a symbolic link to O(files[].src).
-          - V(directory) is a directory; what is in it is not looked at, except with
-            O(files[].exclusive). A link or a file in its place is refused, since nothing says what
-            should become of it.
-          - V(absent) removes a file, a link or an empty directory. A directory with something in
-            it is refused.
+          - V(directory) is a directory; its content is ignored,
+            except with O(files[].exclusive). A link or a file in
+            its place is refused.
+          - V(absent) removes a file, a link or an empty directory. A directory that is
+            not empty is refused.
         type: str
         choices: [file, directory, link, absent, block]
         default: file
       content:
-        description: Text of a file or a block. It is logged; a secret goes into O(secrets).
+        description: Text of a file or a block. It is logged; put secrets into O(secrets).
         type: str
       content_b64:
-        description: The same for bytes that are no text, in base64.
+        description: The same for binary content, in base64.
         type: str
       mode:
         description: Octal text. V(0644) for a file and V(0755) for a directory by default.
@@ -65,12 +65,12 @@ options:
         type: str
       exclusive:
         description:
-          - Pattern of names, such as V(*.conf). Files and links with such a name in the directory
-            or below it are removed unless they are listed.
+          - Pattern of names, such as V(*.conf). Files and links with a matching name in or
+            below the directory are removed unless they are listed.
         type: str
       marker:
         description:
-          - Name of a block. It stands between the lines C(# BEGIN kubewright <marker>) and
+          - Name of a block. The block is between the lines C(# BEGIN kubewright <marker>) and
             C(# END kubewright <marker>).
         type: str
       secret:
@@ -81,8 +81,8 @@ options:
   secrets:
     description:
       - Content of the files with O(files[].secret=true), by path.
-      - It is a separate option because Ansible hides whole options, not single entries. Nothing of
-        it reaches logs, diffs or the module's result.
+      - It is a separate option because Ansible hides whole options, not single entries. It
+        never appears in logs, diffs or the module's result.
       - It travels as the module's input. With pipelining on it is never written to a temporary
         file on the node.
     type: dict
@@ -94,7 +94,7 @@ attributes:
     description: Predicts what would be written, and writes nothing.
     support: full
   diff_mode:
-    description: Shows each path before and after. Of a secret it shows only that it differs.
+    description: Shows each path before and after. For a secret it only shows that it differs.
     support: full
   idempotent:
     description: The same list again changes nothing.
@@ -102,7 +102,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Write what the API balancer needs
+- name: Write the API load balancer's files
   kubewright.cluster.node_files:
     files:
       - path: /etc/kubewright/haproxy.cfg
@@ -121,8 +121,8 @@ EXAMPLES = r"""
 RETURN = r"""
 paths:
   description:
-    - The paths that were written, or would be in check mode. One of which only mode or owner
-      differed is not among them, since no unit has to read it again.
+    - The paths that were written, or would be in check mode. Files that only differed in
+      mode or owner are not included, since no unit has to reload them.
   returned: success
   type: list
   elements: str

@@ -9,9 +9,9 @@ DOCUMENTATION = r"""
 module: node_object
 short_description: Keep labels and taints of this node's Node object
 description:
-  - Gives the Node object of the node that it runs on the labels and taints that it lacks. What
-    others have added is left alone.
-  - A worker does it with its kubelet's credentials, a control plane with the administrator's.
+  - Adds missing labels and taints to the Node object of the node that it runs on. Other
+    labels and taints are left alone.
+  - A worker uses its kubelet's credentials, a control plane the administrator's.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
@@ -20,11 +20,11 @@ options:
     type: str
     required: true
   labels:
-    description: Labels that it has to have.
+    description: Labels that it must have.
     type: dict
     default: {}
   taints:
-    description: Taints that it has to have. Only a control plane may set them.
+    description: Taints that it must have. Only a control plane may set them.
     type: list
     elements: dict
     default: []
@@ -38,15 +38,15 @@ options:
         type: str
         default: ""
       effect:
-        description: What it does to pods without a toleration.
+        description: Its effect on pods without a toleration.
         type: str
         choices: [NoSchedule, PreferNoSchedule, NoExecute]
         required: true
   create:
     description:
-      - What a Node that is missing is made with, beside O(labels) and O(taints), so that the
-        kubelet of a machine that lives finds it again when it registers. Without it a missing Node
-        is an error. Only a control plane may make it.
+      - With what to create a missing Node, beside O(labels) and O(taints), so
+        that a running kubelet finds it when it registers. Without it, a missing Node is
+        an error. Only a control plane may create it.
     type: dict
     suboptions:
       provider_id:
@@ -55,8 +55,8 @@ options:
         default: ""
       pod_networks:
         description:
-          - Networks of which its pods have addresses. Where another Node has one of them by now, it
-            gets others from the cluster.
+          - Pod networks of its running pods. If another Node has taken one of them,
+            it gets a new one from the cluster.
         type: list
         elements: str
         default: []
@@ -71,7 +71,7 @@ attributes:
     description: Names what is added.
     support: full
   idempotent:
-    description: A Node that has everything is left alone.
+    description: A complete Node is left alone.
     support: full
 """
 
@@ -86,11 +86,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 created:
-  description: Whether the Node was made.
+  description: Whether the Node was created.
   type: bool
   returned: success
 reasons:
-  description: What the Node lacked, in words.
+  description: What the Node lacked.
   type: list
   elements: str
   returned: success
@@ -133,8 +133,8 @@ def converge(api: client.Api, params: dict[str, Any], check_mode: bool) -> list[
             continue
         if live is None:
             raise KubewrightError(
-                f"The cluster has no Node {params['name']}. Is the kubelet up? "
-                "`systemctl status kubelet` on the node."
+                f"The cluster has no Node {params['name']}. Is the kubelet "
+                "running? See `systemctl status kubelet` on the node."
             )
         reasons = node_object.reasons(live, desired, taints)
         if not reasons or check_mode:

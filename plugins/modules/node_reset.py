@@ -1,33 +1,33 @@
 #!/usr/bin/python
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Make a node the machine that it was."""
+"""Restore a machine to its state before Kubewright."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_reset
-short_description: Make a node the machine that it was
+short_description: Restore a machine to its state before Kubewright
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Ends and removes everything that this collection, and what it starts, has brought onto a
-    machine, and brings back what the first run recorded. No reboot is needed.
-  - What others have there is left as it is, and a machine that no run has written to is not
-    touched.
-  - Needs no system image, no container runtime and no API server that works. One that was killed
-    is finished by the next one.
-  - It does not take the node out of its cluster's books, see M(kubewright.cluster.cluster_member).
+  - Stops and removes everything that Kubewright and Kubernetes have put on a
+    machine, and restores what the first run recorded. No reboot is needed.
+  - Everything else on it is left alone, and a machine that no run has changed is
+    not touched.
+  - Needs no system image, no container runtime and no working API server. The next reset
+    finishes an interrupted one.
+  - It does not remove the node from its cluster, see M(kubewright.cluster.cluster_member).
 options:
   cluster_id:
     description: The cluster's id. A node of another cluster is refused. Not checked when not given.
     type: str
   state:
     description:
-      - What the node is to be. V(absent) is the machine that it was.
-      - V(leaving) is still a node, on whose record stands that it is half of one. It comes before
-        its cluster forgets it, so that a run after one that was cut there joins it anew, instead of
-        waiting for a Node that does not come back.
+      - The desired state of the node. V(absent) is the machine that it was.
+      - V(leaving) is still a node, but marked as incomplete. Set it before removing the
+        node from its cluster, so that the run after an interruption joins it again, instead
+        of waiting for a Node that does not come back.
     type: str
     choices: [absent, leaving]
     default: absent
@@ -36,28 +36,28 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     description:
-      - Says what would be removed. Directories that would be empty by then are not among it.
+      - Predicts what would be removed, except directories that would become empty.
     support: full
   diff_mode:
     description: Lists what is or would be removed.
     support: full
   idempotent:
-    description: On a machine that is no node nothing is changed.
+    description: A machine that is not a node is not changed.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Begin to take it out of its cluster
+- name: Mark it as leaving its cluster
   kubewright.cluster.node_reset:
     state: leaving
 
-- name: Make it the machine that it was
+- name: Restore the machine
   kubewright.cluster.node_reset:
 """
 
 RETURN = r"""
 removed:
-  description: What was removed, stopped or brought back, in words and in order.
+  description: What was removed, stopped or restored, in order.
   returned: success
   type: list
   elements: str
@@ -100,7 +100,7 @@ def read_membership(cluster_id: str | None, warnings: list[str]) -> memberships.
     if cluster_id and now.cluster_id not in (None, cluster_id):
         raise KubewrightError(
             f"This node belongs to the cluster with id {now.cluster_id}, not to {cluster_id}. "
-            "Nothing was changed. Name another machine, or that cluster."
+            "Nothing was changed. Use another machine, or give the id of that cluster."
         )
     return now
 
@@ -137,7 +137,7 @@ def reset(
 
 
 def main() -> None:
-    """Hold both of the node's locks, so that no import of images is under way; reset."""
+    """Hold both of the node's locks, so that no import of images is in progress; reset."""
     module = AnsibleModule(
         argument_spec={
             "cluster_id": {"type": "str"},

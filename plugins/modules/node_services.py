@@ -7,19 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_services
-short_description: Keep a list of systemd units on a node as described
+short_description: Keep systemd units on a node as described
 description:
   - Enables, masks, starts, stops and restarts systemd units of any kind (services, mounts,
     timers) in one call. An unchanged list costs one C(systemctl show).
-  - Units are handled in the given order. Neighbours that need the same action share one
-    C(systemctl) call, in which their own C(After=) decides.
-  - Restarts need no handler that could be lost with a killed run. Each run compares the files in
-    O(units[].restart_after) with the start of the unit.
+  - Units are handled in the given order. Consecutive units that need the same action share
+    one C(systemctl) call, in which C(After=) decides the order.
+  - Restarts do not depend on a handler, which a killed run would lose. Each run compares the files
+    in O(units[].restart_after) with the start of the unit.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   units:
-    description: The units, in the order in which to handle them.
+    description: The units, handled in this order.
     type: list
     elements: dict
     required: true
@@ -29,46 +29,46 @@ options:
         type: str
         required: true
       enabled:
-        description: Whether it is started at boot. Left as it is when not given.
+        description: Whether it is started at boot. Unchanged if not given.
         type: bool
       state:
         description:
-          - Whether it runs now. Left as it is when not given.
-          - A unit that does not exist counts as V(stopped), and cannot be V(started).
+          - Whether it runs now. Unchanged if not given.
+          - A missing unit counts as V(stopped), and can't be V(started).
         type: str
         choices: [started, stopped]
       masked:
         description:
-          - Whether its start is forbidden. When not given, it is left as it is, or no longer
-            forbidden where O(units[].enabled=true) or O(units[].state=started).
+          - Whether it is masked. Unchanged if not given, but unmasked
+            with O(units[].enabled=true) or O(units[].state=started).
         type: bool
       restart_after:
         description:
-          - Paths that the running unit has to be younger than. It is restarted when one of them
-            has a modification time after the unit left the inactive state. Links are not
-            followed, so that a link that was switched counts. A directory counts with those below
-            it, when a name in them came or went. A missing path is ignored.
-          - Without O(units[].state=started) a unit that does not run stays down.
+          - The unit is restarted if one of these paths was modified after the
+            unit was started. Links are not followed, so a changed link
+            counts. A directory counts with its subdirectories, when a name in
+            them was added or removed. Missing paths are ignored.
+          - A stopped unit stays stopped without O(units[].state=started).
         type: list
         elements: path
         default: []
       sysctls:
         description:
-          - Kernel settings that the running unit has brought about, by name. It is restarted when
-            the kernel has another value. A name that the kernel does not have is ignored.
+          - Kernel settings that the unit sets, by name. It is restarted
+            if the kernel has another value. Unknown names are ignored.
         type: dict
         default: {}
       read_only:
         description:
-          - Places that the running unit has mounted read-only. It is restarted when one of them can
-            be written to. One where nothing is mounted is ignored.
+          - Mount points that the unit mounts read-only. It is restarted if
+            one of them is writable. Unmounted ones are ignored.
         type: list
         elements: path
         default: []
   changed_paths:
     description:
-      - Paths that an earlier task has written, as M(kubewright.cluster.node_files) returns them.
-        A prediction counts them as newer than every unit, since in check mode they are not.
+      - Paths written by an earlier task, as M(kubewright.cluster.node_files) returns
+        them. In check mode, where they are not written, they count as newer than every unit.
     type: list
     elements: path
     default: []
@@ -81,8 +81,8 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     description:
-      - Predicts what would be done. A unit that is not known yet is predicted to be enabled and
-        started, since its file may be one that the same run would write.
+      - Predicts what would be done. An unknown unit is predicted to be
+        enabled and started, since the same run may write its file.
     support: full
   diff_mode:
     description: Shows enablement and activity of each changed unit before and after.

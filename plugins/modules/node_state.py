@@ -7,37 +7,38 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_state
-short_description: Say what a node is, and where it is not what its roles desire, in one call
+short_description: Report a node's state and its drift from its roles' desired state, in one call
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Reads the machine's facts and how far the node came in joining a cluster, and compares files,
-    units, kernel settings, images and the Node object with what the roles desire. Changes nothing.
-  - An action plugin of the same name renders the documents of O(roles) on the controller, so that a
-    node costs one call.
-  - Real bytes are compared, never stamps. Of secrets only their SHA-256 travels.
-  - Where it has joined one, says until when its certificates are valid, and does not wait for an
-    API server that can't serve with those it has.
-  - Where it has not joined a cluster, and the role preflight is among O(roles), the machine is
-    checked as well. What is found there is no drift.
-  - Waits for the end of a change that is under way on the node, so that what it says is settled.
+  - Reads the machine's facts and the node's join state, and compares files, units,
+    kernel settings, images and the Node object with the roles' desired state. Changes nothing.
+  - An action plugin of the same name renders the documents of O(roles) on the controller, so that
+    each node takes one call.
+  - Actual content is compared. For secrets only the SHA-256 is transferred.
+  - If it has joined one, reports when its certificates expire, and does not wait
+    for an API server that can't serve with them.
+  - If it has not joined a cluster, and O(roles) include preflight, the machine is
+    checked as well. Such findings are not drift.
+  - Waits until a change in progress on the node has finished, so that the result is consistent.
 options:
   roles:
     description:
-      - Roles of this collection whose C(<role>_desired) is compared, in the order in which they
-        would run. Their variables are taken from the play and the inventory, as for the role.
+      - Roles of this collection whose C(<role>_desired) is compared, in the order in which
+        they would run. Their variables come from the play and the inventory, as for the role.
     type: list
     elements: str
     default: []
   documents:
-    description: What the roles desire, by role. Set by the action plugin.
+    description: The desired state, by role. Set by the action plugin.
     type: dict
     default: {}
   address:
     description: The node's own address, where its API server listens if it has one.
     type: str
   api_servers:
-    description: Addresses of API servers, for what only the API knows. The node's own comes first.
+    description:
+      - Addresses of API servers, to query what only the API knows. The node's own comes first.
     type: list
     elements: str
     default: []
@@ -47,14 +48,14 @@ options:
     default: ""
   traffic:
     description:
-      - What this node may ask others, to see whether traffic flows through it. Empty for nothing.
-        The options of M(kubewright.cluster.node_traffic), but for its timeout.
+      - What to check the traffic of this node with; empty for no check. The
+        options of M(kubewright.cluster.node_traffic), except its timeout.
     type: dict
     default: {}
   damaged_ok:
     description:
-      - Whether a record of the membership that is damaged is no error. Its node is then one that
-        was cut on its way into a cluster, and nobody knows which. For a node that is to be reset.
+      - Whether to accept a damaged membership record. Its node then counts as one
+        whose join to an unknown cluster was interrupted. For a node that is to be reset.
     type: bool
     default: false
   wait_for_api:
@@ -62,7 +63,7 @@ options:
     type: int
     default: 0
   lock_timeout:
-    description: Seconds to wait for a change that is under way.
+    description: Seconds to wait for a change that is in progress.
     type: int
     default: 600
 attributes:
@@ -71,14 +72,15 @@ attributes:
     description: It only reads.
   diff_mode:
     support: full
-    description: Shows the files that are not as desired. Of a secret it shows only that it differs.
+    description:
+      - Shows the files that differ. For a secret it only shows that it differs.
   idempotent:
     support: full
     description: It only reads.
 """
 
 EXAMPLES = r"""
-- name: Compare the node with what it should be
+- name: Compare the node with its desired state
   kubewright.cluster.node_state:
     roles: [system_volume, load_balancer, container_runtime]
     address: 192.0.2.11
@@ -87,19 +89,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 drift:
-  description: Why the node is not as desired, in words, by role. Only roles that drifted.
+  description: The differences, by role. Only roles that drifted.
   type: dict
   returned: always
-  sample: {container_runtime: [/etc/kubewright/containerd/config.toml has another content]}
+  sample: {container_runtime: [/etc/kubewright/containerd/config.toml has other content]}
 unknown:
-  description: What could not be looked at, in words.
+  description: What could not be checked.
   type: list
   elements: str
   returned: always
 findings:
   description:
-    - What speaks against this machine as a node, of one that has not joined a cluster; of one that
-      has, what has no effect on it any more. Each has
+    - Problems that prevent this machine from becoming a node; on a node that has joined,
+      what is without effect on it. Each has
       C(check), C(severity) (fatal, warning), C(text) and C(remedy).
   type: list
   elements: dict
@@ -108,11 +110,11 @@ findings:
     - check: swap
       severity: fatal
       text: Swap is on (/dev/sda2).
-      remedy: Switch it off with `swapoff -a` and take it out of /etc/fstab.
+      remedy: Turn it off with `swapoff -a` and remove it from /etc/fstab.
 traffic:
   description:
-    - What does not work of the traffic through this node, of one that has joined a cluster. Each
-      has C(text), C(remedy) and C(about), the other nodes that it is about.
+    - Traffic problems of a node that has joined a cluster. Each has
+      C(text), C(remedy) and C(about), the other nodes concerned.
   type: list
   elements: dict
   returned: always
@@ -122,8 +124,8 @@ traffic:
       about: []
 clock:
   description:
-    - How many seconds this machine's clock is ahead of the controller's, at C(least) and at
-      C(most), since question and answer take a while; and the difference that is C(tolerated).
+    - How many seconds this machine's clock is ahead of the controller's, at C(least)
+      and at C(most), since the query takes some time; and the difference that is C(tolerated).
   type: dict
   returned: always
   sample: {least: -0.4, most: 0.3, tolerated: 1.0}
@@ -139,24 +141,24 @@ membership:
   returned: always
   sample: {phase: joined, operation: join, role: worker, cluster_id: 3f0c}
 node:
-  description: C(ready), C(unschedulable) and C(kubelet) of its Node; empty when it is not known.
+  description: C(ready), C(unschedulable) and C(kubelet) of its Node; empty if unknown.
   type: dict
   returned: always
   sample: {ready: true, unschedulable: false, kubelet: v1.37.2}
 certificates:
   description:
-    - Of a node that has joined, C(due) (whether some have to be renewed, or a renewal was cut),
-      C(serves) (whether an API server and a kubelet can run with them) and a C(list) with C(file),
-      C(holder), C(ends), C(due), C(over) and C(text) of each.
+    - For a node that has joined, C(due) (whether some must be renewed, or a renewal was
+      interrupted), C(serves) (whether an API server and a kubelet can run with them) and a
+      C(list) with C(file), C(holder), C(ends), C(due), C(over) and C(text) of each.
   type: dict
   returned: always
   sample: {due: false, serves: true, list: []}
 node_missing:
-  description: Whether the API says that there is no Node of this node, which has joined.
+  description: Whether this node has joined, but its Node does not exist.
   type: bool
   returned: always
 pod_networks:
-  description: Networks of which this node's pods have addresses by its own word, where it knows.
+  description: Pod networks that this node's pods have addresses in, if it knows them.
   type: list
   elements: str
   returned: always

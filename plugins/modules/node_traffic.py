@@ -1,17 +1,17 @@
 #!/usr/bin/python
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Wait until traffic flows through a node."""
+"""Wait until traffic passes through a node."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_traffic
-short_description: Wait until traffic flows through a node
+short_description: Wait until traffic passes through a node
 description:
-  - Asks whether the node and its pods reach every API server, the pods of other nodes, and the
-    Services of the API and of DNS. Changes nothing.
-  - Of more than eleven nodes it asks about the logarithm of their number, the same ones each time.
+  - Checks that the node and its pods reach every API server, the pods of other nodes, and
+    the Services of the API and DNS. Changes nothing.
+  - With more than eleven nodes it checks a logarithmic number of them, the same ones each time.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
@@ -28,7 +28,7 @@ options:
     type: dict
     required: true
   servers:
-    description: Addresses of those of them that have an API server, by name.
+    description: Addresses of the nodes with an API server, by name.
     type: dict
     required: true
   api_name:
@@ -46,7 +46,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Looks once and says what does not work; it does not wait, and does not fail.
+    description: Checks once and reports what does not work, without waiting or failing.
   diff_mode:
     support: none
     description: It changes nothing.
@@ -56,7 +56,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: See whether traffic flows through the node
+- name: Check traffic through the node
   kubewright.cluster.node_traffic:
     name: web-1
     address: 192.0.2.21
@@ -69,8 +69,8 @@ EXAMPLES = r"""
 RETURN = r"""
 troubles:
   description:
-    - What does not work; empty but in check mode. Each has C(text), C(remedy) and C(about), the
-      other nodes that it is about.
+    - What does not work; always empty except in check mode. Each has C(text), C(remedy) and
+      C(about), the other nodes concerned.
   type: list
   elements: dict
   returned: success
@@ -98,7 +98,7 @@ def wait(request: traffic.Request, timeout: float) -> None:
     while found := check.troubles(request):
         if time.monotonic() >= end:
             told = " ".join(f"{one.text} {one.remedy}" for one in found)
-            raise KubewrightError(f"Traffic does not flow after {timeout:g} s. {told}")
+            raise KubewrightError(f"Traffic does not pass after {timeout:g} s. {told}")
         time.sleep(POLL)
 
 

@@ -11,16 +11,16 @@ short_description: Wait until a node is back after its machine was restarted
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Runs on the node, as soon as SSH answers again. Changes nothing, and takes no lock.
-  - The machine has to run since another boot. Of a node that has joined a cluster the kubelet has
-    to run, to have reported to the API since its start, and its Node to be Ready; of a control
-    plane also the API server, and etcd's member.
-  - Of a machine that has joined none nothing more is asked.
+  - Runs on the node once SSH answers again. Changes nothing, and takes no lock.
+  - The machine must be in a new boot. On a node that has joined a cluster, the kubelet must run
+    and have reported to the API since its start, and its Node must be Ready; on a control plane,
+    the API server and the etcd member must be healthy as well.
+  - On a machine that has not joined a cluster nothing else is checked.
 options:
   boot:
     description:
-      - The boot before, as M(kubewright.cluster.node_claim) gives it. Empty where the machine did
-        not answer.
+      - The previous boot, as returned by M(kubewright.cluster.node_claim). Empty if the machine
+        did not answer.
     type: str
     default: ""
   node:
@@ -32,7 +32,7 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds within which all of that has to be so.
+    description: Time limit in seconds.
     type: int
     default: 300
 extends_documentation_fragment:
@@ -61,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 seconds:
-  description: How long it was waited for.
+  description: How long the module waited.
   returned: success
   type: float
   sample: 21.4
@@ -96,8 +96,8 @@ def run(params: dict[str, Any], command: commands.Runner) -> None:
     end = time.monotonic() + params["timeout"]
     if params["boot"] and params["boot"] == facts.boot():
         raise KubewrightError(
-            "The machine answers, and was not restarted: it still runs since the same boot. "
-            "`last -x` and `journalctl --list-boots` there tell more."
+            "The machine answers, but was not restarted: it is still in the "
+            "same boot. See `last -x` and `journalctl --list-boots` there."
         )
     membership = memberships.read_membership()
     if membership.phase != "joined":
@@ -107,9 +107,9 @@ def run(params: dict[str, Any], command: commands.Runner) -> None:
         missing = control_plane_trouble(params, command, end)
     if missing := missing or kubelet_trouble(params, command, end):
         raise KubewrightError(
-            f"{params['node']} is not back {params['timeout']} s after its machine was: {missing}. "
-            "No machine after it was touched. `journalctl -u kubelet` and `crictl ps -a` there "
-            "tell why; `kubewright status` shows when it is whole."
+            f"{params['node']} is not back {params['timeout']} s after its machine came up: "
+            f"{missing}. The remaining machines were not touched. See `journalctl -u kubelet` "
+            "and `crictl ps -a` there; `kubewright status` shows when it is healthy."
         )
 
 
@@ -122,10 +122,10 @@ def control_plane_trouble(params: dict[str, Any], command: commands.Runner, end:
             members = etcd.members(command)
             own = etcd.find(members, params["node"], params["address"])
             if own is None:
-                return "etcd has no member of it"
+                return "etcd has no member for it"
             if etcd.healthy(command).intersection(own.client_urls):
                 return ""
-            why = "etcd's member there is not healthy"
+            why = "its etcd member is not healthy"
         except commands.CommandFailed as error:
             why = str(error)
         if time.monotonic() >= end:
@@ -145,7 +145,7 @@ def kubelet_trouble(params: dict[str, Any], command: commands.Runner, end: float
     if trouble := watch.trouble(was_ready=True):
         return trouble
     # One that is well by all that can be known on the node has passed as well.
-    return "" if watch.see().ready else "no API server tells whether its Node is Ready"
+    return "" if watch.see().ready else "no API server can tell whether its Node is Ready"
 
 
 def main() -> None:

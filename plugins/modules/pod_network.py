@@ -7,26 +7,26 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pod_network
-short_description: Give a node's pods the network that its Node was given
+short_description: Keep a node's pod network in line with its Node
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Compares flannel's network and address on this node, and the bridge of its pods, with its Node.
-    Where they differ flannel's container is started again, the pods that have addresses of another
-    network are as well, and the bridge is made again. Does nothing where flannel does not run.
-  - Where the packet rules of kube-proxy or flannel are gone from nftables, as after
-    C(nft flush ruleset), their containers are started again, which write them.
+  - Compares flannel's network and address on this node, and the bridge of its pods, with
+    its Node. If they differ, restarts flannel's container and the pods with addresses
+    of another network, and recreates the bridge. Does nothing if flannel does not run.
+  - If the packet rules of kube-proxy or flannel are missing from nftables, for
+    instance after C(nft flush ruleset), restarts their containers, which write them.
 options:
   node:
     description: Name of the Node.
     type: str
     required: true
   address:
-    description: The node's own IP address, under which the others have to know it.
+    description: The node's own IP address, which the other nodes must have for it.
     type: str
     required: true
   timeout:
-    description: Seconds that flannel, or kube-proxy, may take to start again.
+    description: Seconds that flannel or kube-proxy may take to restart.
     type: int
     default: 120
 extends_documentation_fragment:
@@ -35,13 +35,13 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says what differs, and changes nothing.
+    description: Reports what differs; changes nothing.
   diff_mode:
     support: full
     description: Names what differs.
   idempotent:
     support: full
-    description: A network that is as the Node says is left alone.
+    description: A network that matches the Node is left alone.
 """
 
 EXAMPLES = r"""
@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reasons:
-  description: What differed, in words.
+  description: What differed.
   type: list
   elements: str
   returned: success
@@ -84,7 +84,7 @@ def read(api: client.Api, name: str) -> Mapping[str, Any]:
     """The Node."""
     node = api.get(client.node_path(name))
     if node is None:
-        raise KubewrightError(f"The cluster has no Node {name}. Run the same again.")
+        raise KubewrightError(f"The cluster has no Node {name}. Run it again.")
     return node
 
 

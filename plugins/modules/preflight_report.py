@@ -7,18 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight_report
-short_description: Say all that speaks against the machines of a cluster, before anything is written
+short_description: List all problems of a cluster's machines before anything is changed
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Takes what M(kubewright.cluster.node_state) found on each machine, adds what shows only beside
-    the others (copies, clocks, packet sizes, other clusters) and who does not answer, and fails
-    with a table of it where a finding is fatal. In check mode it never fails.
+  - Takes what M(kubewright.cluster.node_state) found on each machine, adds what only shows in
+    comparison (clones, clocks, packet sizes, other clusters) and the machines that do not answer,
+    and fails with a table of all problems if one is fatal. In check mode it never fails.
   - What is fatal for a new node is a warning for one that has joined.
-  - A machine that does not answer is left out with a warning where the cluster has begun; until
-    then it is fatal, unless O(skip_unreachable) is set and more than half of the control planes
-    answer.
-  - An action plugin of the same name does it in Ansible's own process. It needs no connection.
+  - A machine that does not answer is left out with a warning if the cluster is initialized;
+    until then it is fatal, unless O(skip_unreachable) is set and more than half of the control
+    planes answer.
+  - Runs as an action plugin in Ansible's own process, without a connection.
 options:
   answers:
     description:
@@ -27,7 +27,7 @@ options:
     type: dict
     required: true
   control_planes:
-    description: Which of all hosts are control planes.
+    description: The hosts that are control planes.
     type: list
     elements: str
     default: []
@@ -36,41 +36,41 @@ options:
     type: str
     default: ""
   cluster_id:
-    description: The cluster's id. Empty where nodes of another cluster are not looked for.
+    description: The cluster's id. Empty to skip the check for nodes of other clusters.
     type: str
     default: ""
   state_dir:
-    description: Where the id is from, for the message.
+    description: Where the id comes from, for the message.
     type: str
     default: ""
   begun:
-    description: Whether the cluster has been whole once.
+    description: Whether the cluster is initialized.
     type: bool
     default: false
   nodes:
     description:
-      - What M(kubewright.cluster.cluster_inventory) says of each host. Its C(provider) decides how
-        a machine that is off is switched on.
+      - What M(kubewright.cluster.cluster_inventory) returned for each host. Its C(provider)
+        decides how a machine is powered on.
     type: dict
     default: {}
   skip_unreachable:
-    description: Begin the cluster without the machines that do not answer.
+    description: Initialize the cluster without the machines that do not answer.
     type: bool
     default: false
   in_no_pool:
-    description: Machines of the cluster that no pool has, as entries of C(machines.json).
+    description: Machines of the cluster that are in no pool, as entries of C(machines.json).
     type: list
     elements: dict
     default: []
   claimed:
-    description: Names of machines that had no cluster's id until this run.
+    description: Names of machines that had no cluster id until this run.
     type: list
     elements: str
     default: []
 attributes:
   check_mode:
     support: full
-    description: The same findings, and it does not fail.
+    description: Returns the same findings without failing.
   diff_mode:
     support: none
     description: It changes nothing.
@@ -90,7 +90,7 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description:
-    - What was found, fatal ones first. Each has C(host), C(check), C(severity) (fatal, warning),
+    - The findings, fatal ones first. Each has C(host), C(check), C(severity) (fatal, warning),
       C(text) and C(remedy).
   type: list
   elements: dict
@@ -100,15 +100,15 @@ findings:
       check: swap
       severity: fatal
       text: Swap is on (/dev/sda2).
-      remedy: Switch it off with `swapoff -a` and take it out of /etc/fstab.
+      remedy: Turn it off with `swapoff -a` and remove it from /etc/fstab.
 left_out:
-  description: Hosts that did not answer, and what is known of why, by host.
+  description: Hosts that did not answer, with the reason if known, by host.
   type: dict
   returned: always
   sample: {web-2: It does not answer at its address (timed out). It is left out.}
 incomplete:
   description:
-    - Whether any of them is left out without O(skip_unreachable), or answered and failed.
+    - Whether a host was left out without O(skip_unreachable), or answered and failed.
   type: bool
   returned: always
 msg:
@@ -161,10 +161,10 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if not findings:
         return result
     heading = (
-        f"{len(fatal)} finding{'s' if len(fatal) > 1 else ''} on {named(refused)} must be "
-        "fixed first. Nothing has been changed on any machine."
+        f"{len(fatal)} finding{'s' if len(fatal) > 1 else ''} on {named(refused)} must "
+        "be fixed first. No machine was changed."
         if fatal
-        else "Nothing here stops the machines from being nodes."
+        else "No problems found."
     )
     return {
         **result,

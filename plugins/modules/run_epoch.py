@@ -9,55 +9,55 @@ DOCUMENTATION = r"""
 module: run_epoch
 short_description: Take or confirm the epoch of a run
 description:
-  - Gives the number that all modules of a run take as C(epoch), and the id that they take as
-    C(run). The number is higher than that of every earlier run, and nodes refuse a lower one than
-    they know. Two controllers that do not share O(path) may come to the same number; of them the
-    nodes obey the one that came first.
-  - C(kubewright) takes it before it starts a playbook. This module then makes sure that no other
-    command has overtaken, and that no node knows a higher one.
-  - In a plain run of C(ansible-playbook) it takes the number, and with it the cluster's lock for
-    the process of C(ansible-playbook). A process in the background renews it for as long as that
-    one runs; where it was stopped for more than 30 seconds, another run may overtake. A run that
-    finds another one at work fails and says which.
+  - Returns the number that all modules of a run take as C(epoch), and the id that they
+    take as C(run). The number is higher than that of every earlier run, and nodes refuse
+    lower ones. Two controllers that do not share O(path) may get the same number; nodes
+    then obey the one that came first.
+  - C(kubewright) takes the number before it starts a playbook. This module then makes sure that no
+    other command has taken over, and that no node knows a higher one.
+  - In a plain run of C(ansible-playbook) it takes the number, and the cluster's lock for
+    the C(ansible-playbook) process. A background process renews the lock while that process
+    runs; if it was stopped for more than 30 seconds, another run may take over. The module
+    fails if another run is in progress, and names it.
   - In a job of AWX, which keeps no O(path), the number is at least the job's (C(awx_job_id)), so
     that the later of two jobs has the higher one.
-  - Works on the controller alone, in an action plugin of the same name, whatever host it runs for.
+  - Runs as an action plugin on the controller, whatever the host.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   path:
     description:
-      - The file with the number that was taken last. A relative one is beside the playbook.
-      - Its directory is made when it is missing, with mode V(0700).
+      - The file with the last number taken. A relative path is relative to the playbook.
+      - Its directory is created with mode V(0700) if it is missing.
     type: path
     required: true
   lock:
-    description: The lock's file. The file C(lock) beside O(path) when it is not given.
+    description: The lock file. By default the file C(lock) next to O(path).
     type: path
   epoch:
     description:
-      - What C(kubewright) took for this run. Without it the run takes a number of its own.
+      - Number that C(kubewright) took for this run. Without it, the run takes its own number.
     type: int
   run:
     description:
-      - What C(kubewright) calls this run. Without it, and without O(epoch), the run takes an id of
-        its own.
+      - Id that C(kubewright) gave this run. Without it and O(epoch), the run takes
+        its own id.
     type: str
   seen:
     description:
       - C(epoch) and C(run) that each node knows, as C(fence) of M(kubewright.cluster.node_state)
         says.
-      - A number that is higher than the run's, or the same of another run, shows that O(path) was
-        lost or restored, or that another controller does not use it. The run then goes on with a
-        number above it.
+      - If a node knows a higher number than the run's, or the same number of another run, then
+        O(path) was lost or restored, or another controller does not use it. The run then continues
+        with a higher number.
     type: list
     elements: dict
     default: []
 attributes:
   check_mode:
     description:
-      - Says what the number would be, and takes neither number nor lock. Another run at work is no
-        obstacle then.
+      - Predicts the number, without taking it or the lock, even if another
+        run is in progress.
     support: full
   diff_mode:
     description: There is nothing to show.
@@ -68,7 +68,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Take the run's number
+- name: Take the run's epoch
   kubewright.cluster.run_epoch:
     path: "{{ kubewright_state_dir }}/store.json"
     seen: >-
@@ -107,8 +107,9 @@ def main() -> None:
     """Refuse: the action plugin does the work and never comes here."""
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     module.fail_json(
-        msg="run_epoch works in its action plugin alone. Call it as kubewright.cluster.run_epoch, "
-        "from a collection that is installed whole."
+        msg="run_epoch only works through its action plugin. Call it as "
+        "kubewright.cluster.run_epoch, "
+        "with the complete collection installed."
     )
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: static_machines
-short_description: List machines that nobody has to make
+short_description: List your own machines
 description:
-  - Gives each machine as an entry of C(machines.json), with its SSH host keys. Runs on the
-    controller.
-  - Keys that are not given come from the known_hosts of whoever runs Ansible, also from hashed
-    names, and those of authorities that sign host keys (C(@cert-authority)). No machine is ever
-    asked for its own key. One without any is listed without, and ssh refuses to log in to it.
-  - An action plugin of the same name does it in Ansible's own process.
+  - Returns each machine as an entry of C(machines.json), with its SSH host keys. Runs on
+    the controller.
+  - Missing keys are looked up in the known_hosts file of the user who runs Ansible, including
+    hashed names and CAs that sign host keys (C(@cert-authority)). No machine is ever asked
+    for its own key. A machine without keys is listed without, and ssh refuses to log in to it.
+  - Runs as an action plugin in Ansible's own process.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
@@ -37,22 +37,22 @@ options:
         type: str
         required: true
       port:
-        description: Port of SSH.
+        description: SSH port.
         type: int
         default: 22
       host_keys:
         description:
-          - Its public host keys. An empty list has them looked up.
-          - C(@cert-authority NAME KEY) stands for a key that is signed. C(KEY) is that of who
-            signs, C(NAME) is in the machine's certificate.
-          - Without it nothing is looked up, and ssh checks the host by itself.
+          - Its public host keys. With an empty list they are looked up.
+          - C(@cert-authority NAME KEY) stands for signed host keys. C(KEY) is the CA's
+            public key, C(NAME) is in the machine's certificate.
+          - Without it, nothing is looked up, and ssh checks the host itself.
         type: list
         elements: str
       provider:
-        description: Its provider; of no account here.
+        description: Its provider; ignored here.
         type: str
   known_hosts:
-    description: Files of the format of ssh's known_hosts. Those that are not there are passed over.
+    description: Files in known_hosts format. Missing files are skipped.
     type: list
     elements: path
     default:

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: system_image
-short_description: Install, activate, roll back and collect system images on a node
+short_description: Install, activate, roll back and remove system images on a node
 description:
-  - Brings a squashfs image to the node's system volume and makes it the active generation.
-  - An action plugin of the same name asks the node first. Only an image that is not there is
-    brought, straight to the volume. The controller sends it, or the node fetches it from O(url).
-  - The image is known by its digest. What arrived is read back from the disk and hashed before
-    it gets its name; anything else is removed and refused. So is an image for another
-    architecture or role than the node's, as its own manifest says.
-  - What a transfer that was cut has brought is kept, and the next run goes on from there.
-  - An image that the node itself has found damaged (see the role C(system_volume)) is brought again
-    beside the damaged one, which whoever runs from it keeps, and becomes a new generation.
-  - The active generation is switched by one rename. A run that is killed at any moment leaves the
-    old one or the new one, whole.
+  - Installs a squashfs image on the node's system volume and makes it the active generation.
+  - An action plugin of the same name asks the node first. Only a missing image is transferred,
+    straight to the volume. The controller sends it, or the node downloads it from O(url).
+  - An image is identified by its digest. The transferred file is read back from disk and
+    hashed before it is accepted; anything else is removed and refused. So is an image
+    whose manifest has another architecture or role than the node's.
+  - The data of an interrupted transfer is kept, and the next run resumes it.
+  - An image that the node has found damaged (see the role C(system_volume)) is installed again
+    beside the damaged one, which its processes keep using, and becomes a new generation.
+  - The active generation is switched by one rename. A run killed at any moment leaves either the
+    old one or the new one, complete.
   - Mounts are not touched. Restart them with
     M(kubewright.cluster.node_services) after C(<volume>/active).
 version_added: 0.1.0
@@ -27,40 +27,40 @@ author: The Kubewright authors (@kubewright)
 options:
   state:
     description:
-      - V(present) brings the image and touches nothing that runs, so that it is there later.
+      - V(present) installs the image without touching anything that runs.
       - V(active) makes it the active generation too.
-      - V(rolled_back) makes the generation before the active one active again, whole as it was.
-        It is done once. Called again, it changes nothing until another image was activated.
-      - V(collected) removes the images that are neither active nor previous, and that no process
-        runs from.
+      - V(rolled_back) activates the previous generation again, exactly as it
+        was. Called again, it changes nothing until another image is activated.
+      - V(collected) removes images that are neither active nor previous
+        nor in use.
     type: str
     choices: [present, active, rolled_back, collected]
     default: active
   digest:
     description:
-      - SHA-256 of the image in hex. It must come from where the image was made.
+      - SHA-256 of the image in hex. It must come from where the image was built.
       - Required for O(state=present) and O(state=active).
     type: str
   path:
     description:
-      - The image on the controller. Not needed when the node has it already, or with O(url).
+      - The image on the controller. Not needed if the node has it already, or with O(url).
     type: path
   url:
     description:
       - Address of an HTTP or HTTPS server that has the image as C(<url>/<digest>.squashfs), and
-        its signature as C(<url>/<digest>.squashfs.sig). The node fetches it from there.
-      - Neither user nor password may be in it. It stands in logs.
+        its signature as C(<url>/<digest>.squashfs.sig). The node downloads it from there.
+      - It must not contain a user or password, since it appears in logs.
     type: str
     default: ""
   signers:
     description:
-      - SSH public keys, one of which has signed the image, with C(kubewright image sign) or with
-        C(ssh-keygen -Y sign -n kubewright-image). Required with O(url).
+      - SSH public keys, one of which must have signed the image, with C(kubewright image sign) or
+        with C(ssh-keygen -Y sign -n kubewright-image). Required with O(url).
     type: list
     elements: str
     default: []
   role:
-    description: The node's role. Without it, the image's role is not looked at.
+    description: The node's role. Without it, the image's role is not checked.
     type: str
     choices: [control_plane, worker]
   volume:
@@ -69,7 +69,7 @@ options:
     default: /var/lib/kubewright/system
   again:
     description:
-      - Whether an image that this node has tried, and has gone back from, is tried once more.
+      - Whether to retry an image that this node tried and rolled back from.
     type: bool
     default: false
   size:
@@ -80,7 +80,7 @@ options:
     type: path
   transfer_owner:
     description:
-      - The user who transfers, empty for the one who has become root. Set by the action plugin.
+      - The user that transfers the file; empty for root. Set by the action plugin.
     type: str
 extends_documentation_fragment:
   - kubewright.cluster.fence
@@ -92,7 +92,7 @@ attributes:
     description: Shows the active image before and after, and what is installed and removed.
     support: full
   idempotent:
-    description: An image that is active already costs one call and is not read again.
+    description: An image that is already active costs one call and is not read again.
     support: full
 """
 
@@ -102,33 +102,33 @@ EXAMPLES = r"""
     digest: "{{ system_volume_image_digest }}"
     path: "{{ system_volume_image_path }}"
 
-- name: Let the node fetch the next one
+- name: Let the node download the next one
   kubewright.cluster.system_image:
     state: present
     digest: "{{ next_digest }}"
     url: https://images.example.com/kubewright
     signers: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBuilder builder"]
 
-- name: Go back to the generation before
+- name: Roll back to the previous generation
   kubewright.cluster.system_image:
     state: rolled_back
 """
 
 RETURN = r"""
 digest:
-  description: The image that was asked for; of a rollback, the one that is active now.
+  description: The requested image; for a rollback, the one that is active now.
   returned: success, but not for O(state=collected)
   type: str
 installed:
-  description: Whether the image was brought to the node.
+  description: Whether the image was transferred to the node.
   returned: success
   type: bool
 activated:
-  description: Whether the active generation was switched.
+  description: Whether the active generation changed.
   returned: success
   type: bool
 generation:
-  description: The active generation's number, null when there is none.
+  description: The active generation's number; null if there is none.
   returned: success
   type: int
   sample: 1
@@ -190,8 +190,9 @@ class Bringing:
             return  # nothing can be read of a damaged one, and another one is its repair
         if own.kubernetes != kubernetes:
             raise KubewrightError(
-                f"The image is of Kubernetes {kubernetes}, and this node of a cluster runs "
-                f"{own.kubernetes}: Kubewright can't upgrade a cluster yet. Activate an image of "
+                f"The image has Kubernetes {kubernetes}, but this node's cluster "
+                f"runs {own.kubernetes}: Kubewright can't upgrade a cluster yet. Activate an image "
+                "of "
                 f"{own.kubernetes} (kubewright image build {own.kubernetes})."
             )
 
@@ -207,8 +208,8 @@ class Bringing:
             signature = download.small(address + image_format.SUFFIX, signatures.LIMIT_BYTES)
         except download.NotThere as error:
             raise KubewrightError(
-                f"{error} An image that comes by an address must be signed: put the image and its "
-                "signature there (kubewright image sign, kubewright image serve)."
+                f"{error} An image that is downloaded from a URL must be signed: put the "
+                "image and its signature there (kubewright image sign, kubewright image serve)."
             ) from error
         for attempt in ("first", "last"):
             file = self.store.prepare_transfer(self.digest, None, None)
@@ -236,8 +237,8 @@ def transfer_owner(params: dict[str, Any]) -> str | None:
         return owner
     if not (owner := os.environ.get("SUDO_USER")):
         raise KubewrightError(
-            "Who logs in to this node is not known, and only he can write the image here. Set "
-            "ansible_user for it in the inventory."
+            "The user that logs in to this node is unknown, but must own the transferred "
+            "image. Set ansible_user for it in the inventory."
         )
     return owner
 
@@ -280,16 +281,17 @@ def bring(
             return {**result, "changed": False, "generation": number, **told}
         else:
             raise KubewrightError(
-                f"This node has no sound image {digest}, and neither `path` names a file on the "
-                "controller to bring it from nor `url` a server. Install it first: kubewright "
-                "node image install."
+                f"This node has no intact image {digest}, and neither `path` "
+                "nor `url` says where to get it. Install it first: "
+                "kubewright node image install."
             )
     if renews:
         if (reason := store.condemned(digest)) and not params["again"]:
             raise KubewrightError(
-                f"This node has tried the system image {digest} and gone back: {reason}. It is not "
-                "tried again by itself. Build another revision, or, if the image was not at fault, "
-                f"say so: kubewright node image activate {digest[:12]}."
+                f"This node tried the system image {digest} and rolled back: {reason}. It is not "
+                "tried again automatically. Build another revision; or, if the image was not the "
+                "cause, "
+                f"activate it again: kubewright node image activate {digest[:12]}."
             )
         if not result["installed"]:
             bringing.fits(store.image(digest))
@@ -300,7 +302,7 @@ def bring(
 
 
 def roll_back(store: images.Store, check_mode: bool) -> dict[str, Any]:
-    """Go back to the generation before, unless that was done already."""
+    """Roll back to the previous generation, unless that was done already."""
     store.require_mounted()
     target = store.roll_back(predict=check_mode)
     now = target or store.active()

@@ -9,9 +9,9 @@ DOCUMENTATION = r"""
 module: system_image_info
 short_description: List the system images on a node
 description:
-  - Tells of each image on the node's system volume what it is for and how it is used.
-  - What an image is for is read from its own manifest, for which it is mounted for a moment where
-    nobody else sees it.
+  - Lists the images on the node's system volume, what each is for and how it is used.
+  - What an image is for is read from its manifest. The image is mounted briefly for that, in a
+    private mount namespace.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
@@ -20,7 +20,7 @@ options:
     type: path
     default: /var/lib/kubewright/system
   manifests:
-    description: Whether to look into the images.
+    description: Whether to read the images' manifests.
     type: bool
     default: true
   lock_timeout:
@@ -47,22 +47,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 cluster_id:
-  description: Id of the cluster that this machine is a node of; empty for none that is known.
+  description: Id of the cluster that this machine is a node of; empty if none is known.
   returned: success
   type: str
   sample: 5b0e6f0a-0000-4000-8000-000000000001
 fence:
-  description: C(epoch) and C(run) of the last run that wrote to this node; 0 and empty for none.
+  description: C(epoch) and C(run) of the last run that changed this node; 0 and empty for none.
   returned: success
   type: dict
   sample: {epoch: 7, run: 20260102T030405-1a2b3c4d}
 images:
   description:
-    - The images, the active one first. Of each C(digest), C(size) in bytes, C(generations) that
-      name it, and whether it is C(active), C(previous) (a rollback goes there), C(staged) (it was
-      never active), C(bad) (a rollback has left it) and C(in_use) (something is mounted or runs
-      from it).
-    - C(kubernetes), C(revision), C(arch) and C(role) are from its manifest, null when C(problem)
+    - The images, the active one first. Each has C(digest), C(size) in bytes, C(generations)
+      that use it, and whether it is C(active), C(previous) (the target of a rollback),
+      C(staged) (never active), C(bad) (rolled back from) and C(in_use) (mounted
+      or running).
+    - C(kubernetes), C(revision), C(arch) and C(role) come from its manifest; null if C(problem)
       says why not.
   returned: success
   type: list

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: volume
-short_description: Make the file system of a node's system volume, in a file or on a device
+short_description: Create the file system of a node's system volume, in a file or on a device
 description:
-  - Makes a file with an ext4 file system for a loop mount, or an ext4 file system on a device. It
-    does not mount it.
-  - A file is made under a temporary name and renamed when it is complete. A device is labelled when
-    its file system is complete; without the label it is made anew.
-  - A file or a device with anything else in it is refused, and so is a device that is in use.
-  - A larger size, or a larger device, grows the file system, also while it is mounted. A size below
+  - Creates a file with an ext4 file system for a loop mount, or an ext4 file system on a device.
+    It does not mount it.
+  - A file is created under a temporary name and renamed when it is complete. A device is labeled
+    when its file system is complete; without the label it is formatted again.
+  - A file or device with other data is refused, and so is a device that is in use.
+  - A larger size or device grows the file system, even while it is mounted. A size below
     that of the file is refused.
-  - A volume that is not mounted is checked, and repaired where that takes no decision. One that is
-    mounted and read-only, full or met by errors is refused, with what to do.
+  - An unmounted volume is checked, and repaired if that needs no decision. A mounted
+    volume that is read-only, full or has errors is refused, with a remedy.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
@@ -26,12 +26,13 @@ options:
     type: path
     required: true
   type:
-    description: Whether O(path) is a file (V(local)) or a device (V(block)), all of which is taken.
+    description:
+      - Whether O(path) is a file (V(local)) or a device (V(block)), which is used entirely.
     type: str
     choices: [local, block]
     default: local
   size_bytes:
-    description: Size in bytes, 20 GB (20 000 000 000) or more. A device has at least that.
+    description: Size in bytes, 20 GB (20 000 000 000) or more. A device must have at least that.
     type: int
     required: true
   mount_point:
@@ -40,35 +41,35 @@ options:
     default: /var/lib/kubewright/system
   sparse:
     description:
-      - Whether the space of a file is taken only when it is written to. For hosts that are a test.
-      - Otherwise it is set aside at once, and again if the file has lost some of it.
+      - Whether a file takes up space only as it is written. For test hosts.
+      - Otherwise it is allocated at once, and again if the file has lost some of it.
     type: bool
     default: false
   label:
-    description: Label of the file system, 15 bytes at most. By it the volume is known as ours.
+    description: Label of the file system, 15 bytes at most. It identifies the volume.
     type: str
     default: kubewright
 extends_documentation_fragment:
   - kubewright.cluster.fence
 attributes:
   check_mode:
-    description: Predicts what would be done; what is refused is refused as well.
+    description: Predicts what would be done; errors are reported as well.
     support: full
   diff_mode:
     description: Shows what would be done.
     support: full
   idempotent:
-    description: A volume of this size and label is left alone, whatever is stored on it.
+    description: A volume of this size and label is left alone, whatever it contains.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Make the system volume
+- name: Create the system volume
   kubewright.cluster.volume:
     path: /var/lib/kubewright/volume.ext4
     size_bytes: 20000000000
 
-- name: Make it on a disk of its own
+- name: Create it on a separate disk
   kubewright.cluster.volume:
     path: /dev/disk/by-id/virtio-system
     type: block
@@ -102,9 +103,9 @@ def parse(params: dict[str, Any]) -> plan.Wanted:
     """The volume that the options ask for. Raises `KubewrightError` for one that is too small."""
     if params["size_bytes"] < rules.MIN_VOLUME_BYTES:
         raise KubewrightError(
-            f"size_bytes is {params['size_bytes']}, and a system volume has at least "
-            f"{rules.MIN_VOLUME_BYTES} bytes: the images of two releases and room to change. Ask "
-            "for that or more."
+            f"size_bytes is {params['size_bytes']}, but a system volume needs at "
+            f"least {rules.MIN_VOLUME_BYTES} bytes: room for the images of two releases and to "
+            "change them. Set that or more."
         )
     return plan.parse(params)
 

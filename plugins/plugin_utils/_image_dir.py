@@ -45,12 +45,12 @@ class Images:
 
     def _find(self, role: str) -> dict[str, str]:
         how = (
-            f"Build the images with `kubewright image build {self._version}` on any machine and "
-            "copy its directory ~/.cache/kubewright/images here"
+            f"Build the images with `kubewright image build {self._version}` on any machine "
+            "and copy its directory ~/.cache/kubewright/images here"
         )
         if not self._directory:
             raise KubewrightError(
-                f"No system image is named for the role {role}. {how}, then set "
+                f"No system image is set for the role {role}. {how}, then set "
                 "kubewright_image_dir to it."
             )
         place = Path(str(self._directory)).expanduser()
@@ -68,7 +68,8 @@ class Images:
         path = place / newest["file"]
         if not path.is_file() or path.stat().st_size != newest["size"]:
             raise KubewrightError(
-                f"{path} is missing or has not the {newest['size']} bytes that {INDEX} says. {how}."
+                f"{path} is missing or does not have the {newest['size']} bytes that {INDEX} says. "
+                f"{how}."
             )
         return {"digest": newest["digest"], "path": str(path.absolute())}
 

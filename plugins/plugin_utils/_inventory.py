@@ -142,8 +142,8 @@ def _state_dir(given: Any) -> list[str]:
     if given is None or Path(str(given)).is_absolute():
         return []
     return [
-        f"kubewright_state_dir: {given} is no absolute path, and as an extra variable it stays as "
-        f"it is. Write {_whole(given)}."
+        f"kubewright_state_dir: {given} is not an absolute path, and extra variables are "
+        f"not expanded. Write {_whole(given)}."
     ]
 
 

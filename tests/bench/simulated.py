@@ -109,4 +109,4 @@ def answers(known: Inventory) -> dict[str, dict[str, Any]]:
 def _drift(number: int) -> dict[str, list[str]]:
     if number % DRIFTED:
         return {}
-    return {"container_runtime": ["/etc/kubewright/containerd/config.toml has another content"]}
+    return {"container_runtime": ["/etc/kubewright/containerd/config.toml has other content"]}

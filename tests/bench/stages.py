@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 COMMAND = "command and Ansible start, end"
 MACHINES = "machines"
-LOOK = "look at the nodes, decide"
-BEGIN = "prepare the nodes, start the cluster"
+LOOK = "probe the nodes, decide"
+BEGIN = "prepare the nodes, initialize the cluster"
 JOIN = "join"
 READY = "wait until ready"
 OTHER = "other"
@@ -23,10 +23,10 @@ STAGES = (COMMAND, MACHINES, LOOK, BEGIN, JOIN, READY, OTHER)
 _WORDS = (
     ("outside the plays", COMMAND),
     ("machines", MACHINES),
-    ("look at", LOOK),
+    ("probe", LOOK),
     ("identity", LOOK),
     ("decide", LOOK),
-    ("right to write", LOOK),
+    ("to write", LOOK),
     ("control_planes", JOIN),
     ("workers", JOIN),
     ("join", JOIN),

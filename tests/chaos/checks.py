@@ -28,7 +28,7 @@ _TEMPORARY = (
     *("(", "-name", "*.kubewright-tmp", "-o", "-path", "*/generations/.new-*", ")", "-print"),
 )
 #: The line that tells the end of the probe, with the time since the command began.
-_PROBED = re.compile(r"^\[ *(\d+):(\d\d)\] Look at the nodes: ", re.MULTILINE)
+_PROBED = re.compile(r"^\[ *(\d+):(\d\d)\] Probe the nodes: ", re.MULTILINE)
 
 
 def repaired(ended: Ended, run: str) -> None:

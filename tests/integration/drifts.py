@@ -121,7 +121,7 @@ def disabled(name: str, node: str, role: str, unit: str) -> Drift:
     )
 
 
-def labelled(
+def labeled(
     name: str, node: str, role: str, label: str, change: str, selects: str = "local"
 ) -> Drift:
     """A Node's label was changed (``=value``) or removed (``-``); ``selects`` is its own value."""
@@ -153,7 +153,7 @@ CONFIGURATION = (
     mode("key-readable", "cp-1", CONTROL_PLANE, f"{PKI}/etcd/ca.key", "644"),
     edited("haproxy-edited", "cp-1", BALANCER, f"{BALANCER_FILES}/haproxy.cfg", BALANCER_UNIT),
     removed("key-removed", "cp-2", CONTROL_PLANE, f"{PKI}/ca.key"),
-    labelled("role-label-removed", "cp-2", CONTROL_PLANE, _ROLE_KEY, "-", selects=""),
+    labeled("role-label-removed", "cp-2", CONTROL_PLANE, _ROLE_KEY, "-", selects=""),
     edited("sysctl-file-edited", "cp-2", RUNTIME, SYSCTLS, SYSCTL_UNIT),
     edited("kubelet-unit-edited", "cp-2", RUNTIME, f"{UNITS}/{KUBELET}", KUBELET),
     edited("public-key-edited", "cp-3", CONTROL_PLANE, f"{PKI}/sa.pub"),
@@ -169,9 +169,9 @@ CONFIGURATION = (
     mode("config-writable", "cp-3", RUNTIME, CONFIG, "666"),
     edited("volume-unit-edited", "cp-3", VOLUME, f"{UNITS}/var-lib-kubewright-system.mount"),
     edited("config-edited", "web-1", RUNTIME, CONFIG, CONTAINERD),
-    labelled("pool-label-removed", "web-1", WORKER, "kubewright.io/pool", "-", selects="web"),
+    labeled("pool-label-removed", "web-1", WORKER, "kubewright.io/pool", "-", selects="web"),
     # On a node whose kubelet keeps running: one that starts mends this label by itself.
-    labelled(
+    labeled(
         "zone-changed",
         "web-1",
         WORKER,
@@ -228,7 +228,7 @@ SERVICES = (
         "place-made-writable",
         "web-2",
         VOLUME,
-        "/etc/kubernetes can be written to",
+        "/etc/kubernetes is writable",
         "mount -o remount,bind,rw /etc/kubernetes",
         "! touch /etc/kubernetes/foreign",
         restarts=(SEAL,),
@@ -275,7 +275,7 @@ SERVICES = (
     stopped("balancer-stopped", "web-1", BALANCER, BALANCER_UNIT),
     disabled("containerd-disabled", "web-1", RUNTIME, CONTAINERD),
     image("image-removed", "web-1", f"rm {PROXY}"),
-    labelled("region-removed", "web-1", WORKER, "topology.kubernetes.io/region", "-"),
+    labeled("region-removed", "web-1", WORKER, "topology.kubernetes.io/region", "-"),
     # As a restart of nftables.service does. Whose rules they were does not notice.
     Drift(
         "packet-rules-flushed",

@@ -95,7 +95,7 @@ def power_off(*machines: str) -> None:
 
 
 def power_on(*machines: str) -> None:
-    """Switch machines on that are off."""
+    """Power on machines that are off."""
     _podman("start", *map(container, machines))
 
 

@@ -66,7 +66,7 @@ def main(directory: Path, name: str, port: int, rate: float, count: int) -> None
     context.load_cert_chain(directory / "client.crt", directory / "client.key")
     print("ready", flush=True)
     first = float(sys.stdin.readline())
-    # Twice as many threads as probes can be under way, so that none waits for a thread.
+    # Twice as many threads as probes can be in progress, so that none waits for a thread.
     with ThreadPoolExecutor(max_workers=int(2 * rate * LIMIT) + 1) as pool:
         moments = [first + index / rate for index in range(count)]
         futures = [pool.submit(probe, context, name, port, moment) for moment in moments]

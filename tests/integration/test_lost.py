@@ -79,7 +79,7 @@ def test_a_reset_that_was_cut_between_the_books_and_the_node(
 ) -> None:
     """Its Node is deleted, which its kubelet does not make anew, and everything else is there."""
     node = (cluster.control_planes if role == "control_plane" else cluster.workers)[-1]
-    kill = Kill("node", "Make it the machine that it was", "", node, 1, "before", 0, 0)
+    kill = Kill("node", "Restore the machine", "", node, 1, "before", 0, 0)
     lab.killed_run(*lab.killed_reset(cluster, kill))
     there = frozenset(cluster.nodes)
     known = {item.metadata.name for item in connect().core.list_node().items}
@@ -101,7 +101,7 @@ def test_a_machine_that_podman_takes_for_running_is_off_and_comes_back(
     lost = cluster.workers[0]
     machines.lose_monitor(lost)
     nodes = {node["name"]: node for node in cluster.plan().succeeded().document["nodes"]}
-    assert nodes[lost]["reason"] == "its machine is off; apply switches it on", nodes[lost]
+    assert nodes[lost]["reason"] == "its machine is off; apply powers it on", nodes[lost]
     cluster.apply().succeeded()
     until("Ready", api.all_ready(connect(), frozenset(cluster.nodes)), limit=60)
 
@@ -122,7 +122,7 @@ def test_control_planes_are_restarted_in_turn_and_never_too_many(
         ended = cluster.begin_playbook(playbook, "-e", f"kubewright_target={target}").ended(300)
         assert ended.status != 0, ended
         assert "2 of etcd's 3 members are healthy" in ended.stdout, ended
-        assert f"First switch on or repair {off}" in ended.stdout, ended
+        assert f"First power on or repair {off}" in ended.stdout, ended
         assert {name: machines.started(name) for name in started} == started
 
     probers = Probers(

@@ -28,7 +28,7 @@ from kubewright.image.paths import cache_dir
 
 #: Headers and signatures.
 SMALL = 256 << 10
-#: What was under way when a connection was cut: a part that was not whole, and the sockets'.
+#: What was in progress when a connection was cut: a part that was not whole, and the sockets'.
 UNDER_WAY = 4 << 20
 #: Modules of Ansible and their answers, for a few tasks.
 TALK = 8 << 20
@@ -175,11 +175,11 @@ def test_what_nobody_vouches_for_is_refused(
         next(one for one in served.images.directory.glob("*.sig") if one != signature),
     )
     signature.write_bytes(others.read_bytes())
-    is_refused(served, digest, node, "The image's signature is not good, so the image was removed")
+    is_refused(served, digest, node, "The image's signature is not valid, so the image was removed")
     served.sign(make_key(tmp_path / "stranger"))
-    is_refused(served, digest, node, "none of the signers in system_volume_image_signers has")
+    is_refused(served, digest, node, "no key in system_volume_image_signers has")
     signature.unlink()
-    is_refused(served, digest, node, "An image that comes by an address must be signed")
+    is_refused(served, digest, node, "An image that is downloaded from a URL must be signed")
     signature.write_bytes(good)
     nobody = "0123456789abcdef" * 4
     words = ["node", "image", "install", nobody, "--node", node, "-o", "json"]
@@ -219,8 +219,8 @@ def test_two_controllers_install_at_once_on_one_node(
         gate.open()
         refused = second.ended(180)
     assert refused.status != ExitCode.OK, refused.stdout
-    assert "Another run has this node since" in refused.stdout, refused.stdout
-    assert "start again, which takes a higher epoch" in refused.stdout, refused.stdout
+    assert "Another run owns this node since" in refused.stdout, refused.stdout
+    assert "run it again, which takes a higher epoch" in refused.stdout, refused.stdout
     twin.begin_playbook(*words).ended(180).succeeded()
     assert hash_on(node, digest) == digest
     size = served.file(digest).stat().st_size

@@ -25,7 +25,7 @@ from kubewright.cli.exits import ExitCode
 
 #: The first play, which changes nothing; and the one after the nodes were asked.
 FIRST_PLAY = "List the machines"
-DECIDES = "Decide what has to be done"
+DECIDES = "Decide what to do"
 
 
 def test_of_two_at_once_one_runs(cluster: Cluster) -> None:
@@ -114,8 +114,8 @@ def test_of_two_controllers_with_one_number_the_second_is_refused(
         assert refused.status == ExitCode.FAILED, said
         assert refused.document["epoch"] == epoch, said
         told = " ".join(refused.stderr.split())
-        assert re.search(rf"Another run has this node since 20\S+ \S+ UTC: .*{run}", told), said
-        assert "start again, which takes a higher epoch" in told, said
+        assert re.search(rf"Another run owns this node since 20\S+ \S+ UTC: .*{run}", told), said
+        assert "run it again, which takes a higher epoch" in told, said
         assert refused.document["host_tasks"]["changed"] == 0, said
         is_untouched(written, fingerprints.look_at(cluster.nodes))
         assert claims(cluster) == {(epoch, run)}
@@ -140,7 +140,9 @@ def test_whoever_lost_the_state_has_no_machine(cluster: Cluster, tmp_path: Path)
     for ended in (stranger.plan(), stranger.apply(), stranger.destroy()):
         assert ended.status != 0, ended
         (owner,) = machines.owners(cluster.name)
-        assert f"also called {cluster.name} (id {owner}) has this here: " in ended.stderr, ended
+        assert (
+            f"also called {cluster.name} (id {owner}) has these objects here: " in ended.stderr
+        ), ended
         assert f"kubewright destroy --cluster-id {owner}" in ended.stderr, ended
     is_untouched(before, fingerprints.look_at(cluster.nodes))
     assert cluster.apply().succeeded().document["host_tasks"]["changed"] == 0

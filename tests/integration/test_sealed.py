@@ -32,7 +32,7 @@ KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 BOOTSTRAP_CONF = "/etc/kubernetes/bootstrap-kubelet.conf"
 MOMENTS = 50
 
-#: Runs on the node: begins a maintenance again and again, and kills it under way with all that it
+#: Runs on the node: begins a maintenance again and again, and kills it midway with all that it
 #: has started, after the given parts of the time that a whole one takes, until it has done so often
 #: enough. Each time it looks whether anybody may write where nobody should.
 _KILL = """
@@ -88,7 +88,7 @@ def test_killed_at_any_moment_it_leaves_nothing_open(
     command = [MAINTENANCE, KUBEADM, "certs", "renew", "all"]
     order = json.dumps([MOMENTS, parts, sealed.PLACES, command])
     seen = json.loads(run_on(node, ["python3", "-c", _KILL, order], limit=300))
-    measured("a maintenance that was killed under way takes", seen["whole"])
+    measured("a maintenance that was killed midway takes", seen["whole"])
     assert seen["accepted"] == []
     assert seen["killed"] == MOMENTS
     # Whoever was killed while he wrote a certificate writes it again.

@@ -172,7 +172,7 @@ def test_a_job_of_awx_finds_nothing_to_do(
         )
         ended = awx_job.run(job, tmp_path / template)
         assert ended.status == 0, ended.output
-        states = [ended.result("Compare the node with what it should be", name) for name in NAMES]
+        states = [ended.result("Compare the node with its desired state", name) for name in NAMES]
         assert [state["drift"] for state in states] == [{}] * len(NAMES)
 
 

@@ -25,7 +25,7 @@ WRONG = {
     "early": ("clock", "ahead of this machine's"),
     "other": ("architecture", "The machine is i686"),
     "guest": ("root", "Ansible is not root here"),
-    "terminal": ("sudo", "sudo wants a terminal"),
+    "terminal": ("sudo", "sudo requires a terminal"),
     "loop": ("resolver", "/etc/resolv.conf names a DNS server on loopback (127.0.0.1)"),
     "mute": ("resolver", "/etc/resolv.conf names no DNS server"),
     "full": ("disk", "are free on /var/lib/kubewright"),

@@ -76,7 +76,7 @@ def test_a_broken_image_is_given_up_by_the_node(
     ended = by(cluster, bad, node)
     assert ended.status != 0, ended.stdout
     if change is broken_images.hangs:  # all else went well
-        assert "has gone back from" in words(ended), ended.stderr
+        assert "rolled back from" in words(ended), ended.stderr
     until(
         "back", lambda: runs(node, images.of(role)["digest"]), limit=cut + BACK - time.monotonic()
     )
@@ -87,7 +87,7 @@ def test_a_broken_image_is_given_up_by_the_node(
     (told,) = [one for one in listed(cluster, node) if one["digest"] == bad]
     assert told["bad"] is True and told["active"] is False
     again = activate_by_apply(cluster, bad, node)
-    assert again.status != 0 and "gone back" in words(again) and reason in words(again)
+    assert again.status != 0 and "rolled back" in words(again) and reason in words(again)
     # Nothing on any node: the kubeconfig may name another control plane by now.
     assert cluster.apply().succeeded().document["host_tasks"]["changed"] == 0
 

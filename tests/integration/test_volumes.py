@@ -35,7 +35,7 @@ def test_a_device_that_is_missing_is_refused_by_the_preflight(volumes: Volumes) 
     (told,) = refused(volumes.apply())
     assert (told["host"], told["check"]) == (volumes.on_device, "volume")
     assert told["text"] == f"The device {DEVICE} of the system volume is missing."
-    assert "Attach it, or name another device" in told["remedy"]
+    assert "Attach it, or use another device" in told["remedy"]
     assert all(untouched(node) for node in volumes.nodes)
 
 
@@ -45,8 +45,8 @@ def test_foreign_data_is_refused_before_anything_is_touched(volumes: Volumes) ->
     before = beginning(volumes)
     (told,) = refused(volumes.apply())
     assert (told["host"], told["check"]) == (volumes.on_device, "volume")
-    held = "an ext4 file system labelled 'theirs', not 'kubewright'"
-    assert told["text"] == f"{DEVICE} holds {held}. It is left as it is."
+    held = "an ext4 file system labeled 'theirs', not 'kubewright'"
+    assert told["text"] == f"{DEVICE} contains {held}. It was not touched."
     assert f"`wipefs --all {DEVICE}`" in told["remedy"]
     assert beginning(volumes) == before
     assert all(untouched(node) for node in volumes.nodes)
@@ -77,8 +77,8 @@ def test_it_grows_and_never_shrinks(volumes: Volumes, whole: Kube) -> None:
     volumes.write()
     smaller = volumes.apply()
     assert smaller.status != 0
-    assert "20000000000 were asked for: a volume does not shrink" in smaller.stderr, smaller.stderr
-    assert "Ask for that or more (size_gb: 22)" in smaller.stderr, smaller.stderr
+    assert "20000000000 are set: a volume can't shrink" in smaller.stderr, smaller.stderr
+    assert "Set that size or more (size_gb: 22)" in smaller.stderr, smaller.stderr
     assert size_of(node) > before + GB
     volumes.write(web={"system_volume": {"size_gb": 22}})
     assert volumes.apply().succeeded().document["changed"] is False
@@ -110,12 +110,14 @@ def test_a_node_whose_superblock_is_gone_does_not_run(volumes: Volumes, whole: K
     host("dd", "if=/dev/zero", f"of={disk}", "bs=1024", "seek=1", "count=1", "conv=notrunc,fsync")
     start(node)
     (told,) = volumes.troubles(node)
-    assert told.startswith(f"{DEVICE} is damaged, and repairing it takes decisions. Run `e2fsck -f")
+    assert told.startswith(
+        f"{DEVICE} is damaged, and can't be repaired without decisions. Run `e2fsck -f"
+    )
     stopped(node)
     held = beginning(volumes)
     blank = volumes.apply()
     assert blank.status != 0
-    assert f"{DEVICE} was the system volume, and is blank" in blank.stderr, blank.stderr
+    assert f"{DEVICE} was the system volume, but is blank" in blank.stderr, blank.stderr
     assert beginning(volumes) == held, "it is not made anew"
     # As it is told.
     run_on(node, ["sh", "-c", f"e2fsck -f -y {DEVICE} || test $? -lt 4"], limit=120)
@@ -148,7 +150,7 @@ def test_a_full_volume_is_told_and_the_node_runs(volumes: Volumes, whole: Kube) 
     maintain(node, f"fallocate --length {room} {VOLUME}/kwtest-fill")
     try:
         (told,) = volumes.troubles(node)
-        assert told.startswith(f"{VOLUME} is full. Remove images that nobody needs")
+        assert told.startswith(f"{VOLUME} is full. Remove unused images")
         assert f"`du -xh {VOLUME} | sort -h | tail`" in told
         assert containers(whole, node) == pods, "the pods went on"
         full = volumes.apply()
@@ -185,11 +187,11 @@ def test_a_volume_that_errors_made_read_only(volumes: Volumes, whole: Kube) -> N
     node, pods = volumes.on_file, containers(whole, volumes.on_file)
     host("sh", "-c", f"echo kwtest >/sys/fs/ext4/{device_of(node)}/trigger_fs_error")
     (told,) = volumes.troubles(node)
-    assert told.startswith(f"{VOLUME} is read-only, which errors of its disk make it. Drain this")
+    assert told.startswith(f"{VOLUME} is read-only, because of disk errors. Drain this")
     assert containers(whole, node) == pods, "the pods went on"
     ended = volumes.apply()
     assert ended.status != 0
-    assert f"{VOLUME} is read-only, which errors of its disk make it" in ended.stderr, ended.stderr
+    assert f"{VOLUME} is read-only, because of disk errors" in ended.stderr, ended.stderr
     run_on(node, ["sh", "-c", "systemctl restart kubelet.service || true"])
     assert state(node, "kubelet.service") != "active", "it is not started again"
     reboot(volumes, whole, node)

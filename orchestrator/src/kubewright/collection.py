@@ -53,7 +53,7 @@ def make_importable() -> None:
         place = Path(str(release.__file__)).parents[3]
         raise CollectionError(
             f"the collection kubewright.cluster is {found} ({place}), and the package kubewright "
-            f"is {__version__} ({Path(__file__).parent}). Install both of one version."
+            f"is {__version__} ({Path(__file__).parent}). Install both in the same version."
         )
 
 

@@ -118,7 +118,7 @@ class SystemRunner:
             )
         except FileNotFoundError as error:
             raise KubewrightError(
-                f"{argv[0]} is not on this machine; install the package that has it."
+                f"{argv[0]} is not installed on this machine; install the package that contains it."
             ) from error
         except OSError as error:
             raise KubewrightError(f"{argv[0]} could not be started: {error}.") from error
@@ -127,7 +127,7 @@ class SystemRunner:
         except subprocess.TimeoutExpired as error:
             raise KubewrightError(
                 f"`{shlex.join(argv)}` did not end within {timeout:g} s and was stopped"
-                f"{'' if self._kill(process) else ', but the kernel does not let it end'}."
+                f"{'' if self._kill(process) else ', but the kernel does not let it exit'}."
             ) from error
         except BaseException:
             self._kill(process)

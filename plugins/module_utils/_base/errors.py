@@ -28,8 +28,8 @@ def message(error: KubewrightError | OSError) -> str:
     path = error.filename2 or error.filename
     said = error.strerror or str(error) or type(error).__name__
     return (
-        f"{f'{path}: ' if path else ''}{said}. Mend the cause on that machine (`df -h`, `df -i`, "
-        "`findmnt` and `dmesg` tell more), then run the same again."
+        f"{f'{path}: ' if path else ''}{said}. Fix the cause on that machine (see `df "
+        "-h`, `df -i`, `findmnt` and `dmesg`), then run it again."
     )
 
 

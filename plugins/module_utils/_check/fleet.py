@@ -105,9 +105,10 @@ def _in_no_pool(fleet: Fleet) -> Iterator[HostFinding]:
             Finding(
                 "machine",
                 WARNING,
-                f"It exists at the provider {provider}, and is in no pool. It stays as it is.",
-                "If it is not needed: drain it, delete its Node, and remove it at its provider; "
-                "`kubewright destroy` removes it with the cluster. Else put its pool back.",
+                f"It exists at the provider {provider}, but is in no pool. It was not touched.",
+                "If it is not needed: drain it, delete its Node, and remove it at its "
+                "provider; `kubewright destroy` removes it with the cluster. Otherwise restore its "
+                "pool.",
             ),
         )
 
@@ -120,9 +121,9 @@ def _claimed(fleet: Fleet) -> Iterator[HostFinding]:
             Finding(
                 "machine",
                 WARNING,
-                "It was made before machines carried their cluster's id, and now carries that of "
-                f"{fleet.cluster_name} ({fleet.cluster_id}).",
-                "Nothing has to be done.",
+                "It was created before machines carried a cluster id, and now carries "
+                f"that of {fleet.cluster_name} ({fleet.cluster_id}).",
+                "Nothing to do.",
             ),
         )
 
@@ -140,13 +141,13 @@ def _silent(fleet: Fleet) -> Iterator[HostFinding]:
             pass
         elif not majority:
             more = (
-                f" A cluster begins only where more than half of the control planes answer, and "
-                f"{answering} of {total} do."
+                f" A cluster can only be initialized when more than half of the control "
+                f"planes answer; {answering} of {total} do."
             )
         elif not without:
             more = (
-                " To begin without it: `kubewright apply --skip-unreachable`, or the extra "
-                "variable kubewright_skip_unreachable=true; a later apply adds it."
+                " To start without it: `kubewright apply --skip-unreachable`, or "
+                "the extra variable kubewright_skip_unreachable=true; a later apply adds it."
             )
         text = f"{why.text} It is left out." if without else why.text
         severity = WARNING if without else FATAL
@@ -157,8 +158,8 @@ def _reason(answer: Mapping[str, Any]) -> refusals.Refusal:
     if not answer:
         return refusals.Refusal(
             "machine",
-            "Its machine is not there, is off, or could not be made.",
-            "If it is on, look at what failed before this.",
+            "Its machine does not exist, is off, or could not be created.",
+            "If it is on, see what failed before this.",
             off=True,
         )
     parts = (answer.get(key) for key in ("msg", "module_stderr", "module_stdout", "stderr"))
@@ -180,12 +181,12 @@ def _foreign(fleet: Fleet) -> Iterator[HostFinding]:
             Finding(
                 "cluster",
                 FATAL,
-                f"It is part of another cluster ({member['cluster_id']}), not of "
-                f"{fleet.cluster_name} as {fleet.state_dir} knows it ({fleet.cluster_id}). "
-                "Nothing was changed there.",
-                "If its state is elsewhere, say so (KUBEWRIGHT_STATE_DIR); if it was lost, bring "
-                "it back from a copy. To make a new cluster of these machines, reset or replace "
-                "them first.",
+                f"It is part of another cluster ({member['cluster_id']}), "
+                f"not of {fleet.cluster_name} as recorded in {fleet.state_dir} "
+                f"({fleet.cluster_id}). It was not changed.",
+                "If its state is elsewhere, set KUBEWRIGHT_STATE_DIR; if it was lost, "
+                "restore it from a backup. To create a new cluster from these machines, "
+                "reset or replace them first.",
             ),
         )
 
@@ -198,7 +199,7 @@ def _copies(fleet: Fleet) -> Iterator[HostFinding]:
             Finding(
                 "machine-id",
                 _severity(fleet, host),
-                f"It has the same machine-id as {others}: one is a copy of the other.",
+                f"It has the same machine-id as {others}: one is a clone of the other.",
                 "Give one of them a new one: `rm /etc/machine-id /var/lib/dbus/machine-id`, "
                 "`systemd-machine-id-setup`, then reboot it.",
             ),
@@ -214,8 +215,8 @@ def _names(fleet: Fleet) -> Iterator[HostFinding]:
             Finding(
                 "hostname",
                 WARNING,
-                f"It has the same hostname ({name}) as {others}; the nodes are told "
-                "apart all the same, by their names in the inventory.",
+                f"It has the same hostname ({name}) as {others}; the nodes "
+                "are still told apart by their inventory names.",
                 f"`hostnamectl set-hostname {host}` there.",
             ),
         )
@@ -240,9 +241,9 @@ def _packets(fleet: Fleet) -> Iterator[HostFinding]:
                 Finding(
                     "mtu",
                     WARNING,
-                    f"The largest packet of {link} is {size} bytes, on others (such as {example}) "
-                    f"it is {usual}: between them large packets may be lost.",
-                    f"Make them the same, if the network carries it: `ip link set {link} mtu "
+                    f"The MTU of {link} is {size}, but {usual} on others "
+                    f"(such as {example}): large packets between them may be lost.",
+                    f"Make them the same, if the network supports it: `ip link set {link} mtu "
                     f"{usual}`, and in the network's configuration.",
                 ),
             )
@@ -262,8 +263,9 @@ def _clocks(fleet: Fleet) -> Iterator[HostFinding]:
             Finding(
                 "clock",
                 FATAL if FATAL in severities else WARNING,
-                f"All machines agree on the time, and this one's clock is {_told(some, -1)}.",
-                "Set this machine's clock (`timedatectl set-ntp true`): it makes the certificates.",
+                f"All machines agree on the time, but this machine's clock is {_told(some, -1)}.",
+                "Set this machine's clock (`timedatectl set-ntp true`): it issues the "
+                "certificates.",
             ),
         )
         return
@@ -283,9 +285,9 @@ def _clock(fleet: Fleet, host: str, text: str) -> Finding:
     return Finding(
         "clock",
         _severity(fleet, host),
-        f"{text} etcd and certificates need clocks that agree.",
-        "Let it keep time (`timedatectl set-ntp true`, or install chrony), and see with "
-        "`timedatectl` that it does.",
+        f"{text} etcd and certificates need synchronized clocks.",
+        "Turn on time synchronization (`timedatectl set-ntp true`, or install chrony), "
+        "and check it with `timedatectl`.",
     )
 
 

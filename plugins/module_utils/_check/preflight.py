@@ -23,7 +23,7 @@ Facts = Mapping[str, Any]
 Found = Iterator[Finding]
 MIB = 1 << 20
 GB = 1_000_000_000
-TAKE_ANOTHER = "or take another machine"
+TAKE_ANOTHER = "or use another machine"
 
 
 def judge(desired: Facts, facts: Facts, address: str | None = None) -> list[Finding]:
@@ -48,11 +48,12 @@ def moved(role: str | None, joined_with: str | None, address: str | None) -> lis
         Finding(
             "address",
             FATAL,
-            f"This control plane joined with the address {joined_with}, and is to have {address}: "
-            "its certificates, its etcd member and its static pods hold the old one.",
-            f"Give the machine {joined_with} back. Or, where most of the other control planes are "
-            "healthy, reset this node (`kubewright reset --node NAME`) and apply, so that it joins "
-            "with the new one; one control plane at a time.",
+            f"This control plane joined with the address {joined_with}, and now has "
+            f"{address}: its certificates, its etcd member and its static pods use the old one.",
+            f"Give the machine its address {joined_with} back. Or, if most of the other control "
+            "planes are healthy, reset this node (`kubewright reset --node NAME`) and apply, so "
+            "that it "
+            "joins with the new address; one control plane at a time.",
         )
     ]
 
@@ -72,7 +73,7 @@ def _systemd(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "systemd",
             FATAL,
-            "systemd does not run this machine.",
+            "This machine does not run systemd.",
             "Use a distribution that boots with systemd.",
         )
 
@@ -83,8 +84,8 @@ def _python(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "python",
             FATAL,
-            f"Ansible runs here in Python {has}; at least {needed} is needed.",
-            f"Install a newer Python, and name it for this host: ansible_python_interpreter: "
+            f"Ansible uses Python {has} here; {needed} or newer required.",
+            f"Install a newer Python, and set it for this host: ansible_python_interpreter: "
             f"/usr/bin/python{needed}.",
         )
 
@@ -95,7 +96,7 @@ def _architecture(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "architecture",
             FATAL,
-            f"The machine is {has}, the system image is for {', '.join(able)}.",
+            f"The machine is {has}, but the system image is for {', '.join(able)}.",
             f"Build an image for it, {TAKE_ANOTHER}.",
         )
 
@@ -107,7 +108,7 @@ def _image(desired: Facts, facts: Facts) -> Found:
             "image",
             FATAL,
             f"There is no system image of Kubernetes {version} for this node.",
-            f"Make it with `kubewright image build {version}`.",
+            f"Build it with `kubewright image build {version}`.",
         )
 
 
@@ -117,7 +118,7 @@ def _cgroup(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "cgroup",
             FATAL,
-            f"The machine runs cgroup v{has}, needed is v{' or v'.join(map(str, able))}.",
+            f"The machine runs cgroup v{has}; v{' or v'.join(map(str, able))} required.",
             "Boot it with systemd.unified_cgroup_hierarchy=1.",
         )
 
@@ -129,7 +130,7 @@ def _swap(desired: Facts, facts: Facts) -> Found:
             "swap",
             FATAL,
             f"Swap is on ({', '.join(swap)}).",
-            "Switch it off with `swapoff -a` and take it out of /etc/fstab.",
+            "Turn it off with `swapoff -a` and remove it from /etc/fstab.",
         )
 
 
@@ -139,7 +140,7 @@ def _cpus(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "cpus",
             FATAL,
-            f"The machine has {has} CPU(s), a {_role(desired)} needs {needed}.",
+            f"The machine has {has} CPU(s); a {_role(desired)} needs {needed}.",
             f"Give it {needed} CPUs, {TAKE_ANOTHER}.",
         )
 
@@ -150,7 +151,7 @@ def _memory(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "memory",
             FATAL,
-            f"The machine has {has} MiB of memory, a {_role(desired)} needs {needed}.",
+            f"The machine has {has} MiB of memory; a {_role(desired)} needs {needed}.",
             f"Give it more memory, {TAKE_ANOTHER}.",
         )
 
@@ -160,7 +161,8 @@ def _machine_id(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "machine-id",
             FATAL,
-            "/etc/machine-id is missing or empty, so nothing tells this machine from its copies.",
+            "/etc/machine-id is missing or empty, so this machine can't be told apart from its "
+            "clones.",
             "Run `systemd-machine-id-setup` there, and reboot it.",
         )
 
@@ -174,9 +176,10 @@ def _address(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "address",
             FATAL,
-            f"The node's address is {address!r}, which is a name: etcd and the kubelet want an IP.",
+            f"The node's address is {address!r}, which is a name: etcd and the kubelet need an IP "
+            "address.",
             "Give the machine's IP address as address (in kubewright_machine, or in cluster.yml); "
-            "Ansible may go on connecting by the name (ansible_host).",
+            "Ansible can still connect by name (ansible_host).",
         )
     # The kubelet refuses a node address that no interface has, and etcd cannot listen on it. So
     # behind a NAT it has to be the inner one.
@@ -185,11 +188,11 @@ def _address(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "address",
             FATAL,
-            f"No interface here has the node's address {address}; it may be one outside of a NAT. "
-            f"It has {', '.join(inner) or 'none but loopback'}.",
-            "Give the address by which the nodes reach each other as address (in "
-            "kubewright_machine, or in cluster.yml); Ansible may go on connecting to the other one "
-            "(ansible_host).",
+            f"No interface here has the node's address {address}; it may be an address "
+            f"outside a NAT. It has {', '.join(inner) or 'none but loopback'}.",
+            "Set address (in kubewright_machine, or in cluster.yml) to "
+            "the one at which the nodes reach each other; Ansible can still connect to the "
+            "other one (ansible_host).",
         )
 
 
@@ -200,9 +203,9 @@ def _mtu(desired: Facts, facts: Facts) -> Found:
             "mtu",
             WARNING,
             f"The largest packet of {facts['machine']['interface']} is {has} bytes, less than "
-            f"{needed}: the pod network takes 50 of them for itself.",
+            f"{needed}: the pod network needs 50 of them itself.",
             f"Raise it (`ip link set {facts['machine']['interface']} mtu 1500`, and in the "
-            "network's configuration), if what lies between the nodes carries that.",
+            "network's configuration), if the network between the nodes supports it.",
         )
 
 
@@ -211,16 +214,16 @@ def _ports(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "ports",
             FATAL,
-            f"Port {one['port']} is taken by {one['process']}; Kubernetes needs it.",
-            f"Stop what listens there (`ss -tlnp 'sport = {one['port']}'` shows it), and keep it "
-            "from starting again.",
+            f"Port {one['port']} is in use by {one['process']}, but Kubernetes needs it.",
+            f"Stop the process that listens there (`ss -tlnp 'sport = {one['port']}'` shows "
+            "it), and keep it from starting again.",
         )
 
 
 def _kernel(desired: Facts, facts: Facts) -> Found:
     for name, reason in facts["modules"].items():
-        if "switched off" in reason:
-            remedy = f"Take {name} out of that file, then `modprobe {name}`."
+        if "disabled in" in reason:
+            remedy = f"Remove {name} from that file, then `modprobe {name}`."
         elif "missing" in reason:
             remedy = (
                 "Reboot it if its kernel was upgraded (`ls /lib/modules`, `uname -r`). If it is a "
@@ -249,9 +252,9 @@ def _disks(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "disk",
             FATAL if too_full else WARNING,
-            f"{_gb(disk['free'])} are free on {disk['mount']}; wanted are {', '.join(wants)}.",
-            f"Make room (`du -xh {disk['mount']} | sort -h | tail` shows what is large), or mount "
-            "a larger disk there.",
+            f"{_gb(disk['free'])} are free on {disk['mount']}; required: {', '.join(wants)}.",
+            f"Free some space (`du -xh {disk['mount']} | sort -h | tail` shows what is "
+            "large), or mount a larger disk there.",
         )
 
 
@@ -263,21 +266,21 @@ def _volume(desired: Facts, facts: Facts) -> Found:
 def _resolver(desired: Facts, facts: Facts) -> Found:
     one = facts["resolver"]
     instead = (
-        "in a file of its own, and its path as resolvConf among the kubelet's settings "
+        "in a separate file, and set its path as resolvConf in the kubelet's settings "
         "(kubelet_args in cluster.yml, container_runtime_kubelet_configuration without it)"
     )
     if one["missing"]:
         yield Finding(
             "resolver",
             FATAL,
-            f"{one['file']} is missing, from which the kubelet takes the DNS servers for pods.",
+            f"{one['file']} is missing; the kubelet reads the DNS servers for pods from it.",
             f"Write `nameserver ADDRESS` into it, or {instead}.",
         )
     elif one["empty"]:
         # CoreDNS forwards what is not the cluster's to these: "no valid upstream addresses found".
         who, write = f"{one['file']} names", "Write `nameserver ADDRESS` into it"
         if one["file"] == survey.RESOLVED_CONF:
-            who = "systemd-resolved knows"
+            who = "systemd-resolved has"
             write = (
                 "Write `DNS=ADDRESS` below [Resolve] in /etc/systemd/resolved.conf, then "
                 "`systemctl restart systemd-resolved`"
@@ -285,17 +288,17 @@ def _resolver(desired: Facts, facts: Facts) -> Found:
         yield Finding(
             "resolver",
             FATAL,
-            f"{who} no DNS server, and the cluster's DNS does not start without one.",
-            f"{write}, or {instead}. Where there is none, any address will do: names outside "
-            "the cluster then have no answer.",
+            f"{who} no DNS server, but the cluster's DNS does not start without one.",
+            f"{write}, or {instead}. If there is none, use any address: only names "
+            "outside the cluster then fail to resolve.",
         )
     elif one["loopback"]:
         yield Finding(
             "resolver",
             FATAL,
-            f"{one['file']} names a DNS server on loopback ({', '.join(one['loopback'])}). A pod's "
-            "loopback is its own: the cluster's DNS would ask itself, and stop.",
-            f"Name the servers that it asks in turn: there, or {instead}.",
+            f"{one['file']} names a DNS server on loopback ({', '.join(one['loopback'])}). Every "
+            "pod has its own loopback: the cluster's DNS would query itself, and exit.",
+            f"Put the servers that it forwards to there, or {instead}.",
         )
 
 
@@ -305,38 +308,38 @@ LEFT: dict[str, tuple[str, str, str, str]] = {
         FATAL,
         FATAL,
         "{where} exist, but Kubewright has no record of having joined this machine to a cluster.",
-        "Take it out of that cluster (`kubectl drain`, `kubectl delete node`), then run "
-        "`kubeadm reset` there; or name another machine.",
+        "Remove it from that cluster (`kubectl drain`, `kubectl delete node`), "
+        "then run `kubeadm reset` there; or use another machine.",
     ),
     "authority": (
         FATAL,
         FATAL,
-        "{where} is the certificate of another cluster's authority.",
-        "If nothing needs it any more: `rm -r /etc/kubernetes/pki`.",
+        "{where} is the CA certificate of another cluster.",
+        "If nothing needs it anymore: `rm -r /etc/kubernetes/pki`.",
     ),
     "etcd": (
         FATAL,
         FATAL,
-        "{where} holds the data of an etcd that is no member of this cluster.",
-        "Keep a copy if somebody may need it, then `rm -r {where}`.",
+        "{where} contains the data of an etcd that is not a member of this cluster.",
+        "Back it up if it may still be needed, then `rm -r {where}`.",
     ),
     "process": (
         FATAL,
         FATAL,
-        "{where} runs here, which is not Kubewright's.",
-        "Take what installed it off this machine (`systemctl status PROCESS` tells its unit), or "
-        "take another one: a node's container runtime and Kubernetes belong to the node alone.",
+        "{where} runs here and was not started by Kubewright.",
+        "Uninstall it from this machine (`systemctl status PROCESS` shows its unit), "
+        "or use another machine: a node must have no other container runtime or Kubernetes.",
     ),
     "links": (
         FATAL,
         WARNING,
-        "Network interfaces of an earlier pod network are left ({where}).",
+        "Network interfaces of an earlier pod network are still there ({where}).",
         "Remove each with `ip link delete NAME`, or reboot the machine.",
     ),
     "network": (
         FATAL,
         WARNING,
-        "Another pod network is configured in {where}; pods would come up in it.",
+        "Another pod network is configured in {where}; pods would use it.",
         "Move these files away from /etc/cni/net.d.",
     ),
     "k3s": (FATAL, FATAL, "k3s is installed here ({where}).", "Run `k3s-uninstall.sh` there."),
@@ -347,7 +350,12 @@ LEFT: dict[str, tuple[str, str, str, str]] = {
         "MicroK8s is installed here ({where}).",
         "Run `snap remove --purge microk8s` there.",
     ),
-    "k0s": (FATAL, FATAL, "k0s is installed here ({where}).", "Run `k0s reset` there, reboot it."),
+    "k0s": (
+        FATAL,
+        FATAL,
+        "k0s is installed here ({where}).",
+        "Run `k0s reset` there, then reboot it.",
+    ),
 }
 
 

@@ -36,11 +36,11 @@ class Refusal(NamedTuple):
             return self
         ways = {
             "": "Power it on.",
-            inventory.STATIC: "If it is off, switch it on yourself: by its button, its BMC or what "
-            "it is a virtual machine of.",
+            inventory.STATIC: "If it is off, power it on yourself: with its power "
+            "button, its BMC or its hypervisor.",
         }
         made = (
-            f"If it is off, the next `kubewright apply` switches it on, and so does the playbook "
+            f"If it is off, the next `kubewright apply` powers it on, and so does the playbook "
             f"kubewright.cluster.power_on with -e kubewright_target={host}."
         )
         return self._replace(remedy=f"{ways.get(provider, made)} {self.remedy}")
@@ -69,9 +69,7 @@ def explain(said: str) -> Refusal | None:
 def unexplained(said: str, unreachable: bool) -> Refusal:
     """The last words themselves."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    last = " ".join(lines[-LAST_LINES:]) or "it said nothing"
+    last = " ".join(lines[-LAST_LINES:]) or "it gave no reason"
     if unreachable:
         return Refusal("ssh", f"It does not answer: {last}", "Try `ssh ADDRESS` by hand.")
-    return Refusal(
-        PROBE, f"It could not be looked at: {last}", "Mend that, then run the same again."
-    )
+    return Refusal(PROBE, f"It could not be checked: {last}", "Fix that, then run it again.")

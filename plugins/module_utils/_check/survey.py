@@ -41,7 +41,7 @@ def survey(
     return {
         "prepared": leftovers.is_prepared(root),
         "listeners": [
-            {"port": port, "process": str(process or "a process that is not known")}
+            {"port": port, "process": str(process or "an unknown process")}
             for port, process in processes.listeners(ports, root).items()
             if process is None or not processes.is_ours(process, root)
         ],

@@ -40,25 +40,25 @@ def read(path: Path) -> tuple[Identity, dict[str, str]]:
         require_pairs,
     )
 
-    remedy = "Take what `kubewright identity export` printed, unchanged."
+    remedy = "Use the unchanged output of `kubewright identity export`."
     try:
         bundle = json.loads(path.read_bytes())
     except ValueError:
         # The error's own text would show what is around the fault.
-        raise KubewrightError(f"{path} is no identity: it is not JSON. {remedy}") from None
+        raise KubewrightError(f"{path} is not an identity: it is not JSON. {remedy}") from None
     if not isinstance(bundle, dict) or bundle.get("kubewright_identity") != FORM:
-        raise KubewrightError(f"{path} is no identity of form {FORM}. {remedy}")
+        raise KubewrightError(f"{path} is not an identity of format {FORM}. {remedy}")
     try:
         identity = from_document(bundle["cluster"])
         pki = {name: str(bundle["pki"][name]) for name in file_names()}
     except (KeyError, TypeError, AttributeError) as error:
         missing = error.args[0] if isinstance(error, KeyError) else "cluster or pki"
-        raise KubewrightError(f"{path} is not whole: it lacks {missing}. {remedy}") from None
+        raise KubewrightError(f"{path} is incomplete: it lacks {missing}. {remedy}") from None
     if not identity.initial_node and not identity.begun:
         # Whoever takes it keeps no files: each of them could begin a cluster on a node of its own.
         raise KubewrightError(
-            f"{path} does not say which node begins the cluster. Where it was made, run "
-            "`kubewright identity make`, then export it again."
+            f"{path} does not say which node initializes the cluster. Run `kubewright "
+            "identity make` where it was created, then export it again."
         )
     try:
         require_pairs(pki)

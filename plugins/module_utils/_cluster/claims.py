@@ -49,8 +49,8 @@ class Claim:
         run = params["run"] or ""
         if run and not _RUN.fullmatch(run):
             raise KubewrightError(
-                f"run: {run!r} is no id of a run. Write letters, digits, dots, dashes and "
-                "underscores, 64 at most, or leave it out."
+                f"run: {run!r} is not a valid run id. Use at most 64 letters, "
+                "digits, dots, dashes and underscores, or omit it."
             )
         return cls(params["epoch"], run)
 
@@ -86,13 +86,13 @@ def read(path: Path) -> Claim:
     except FileNotFoundError:
         return Claim()
     except UnicodeDecodeError:
-        text = "what is no text"
+        text = "something that is not text"
     try:
         return Claim.parse(text)
     except ValueError as error:
         raise KubewrightError(
-            f"{path} holds {text[:40]!r} instead of a number; write the epoch of the last run "
-            f"into it (or remove it when no other run can be under way) and run again."
+            f"{path} contains {text[:40]!r} instead of a number; write the epoch of the "
+            f"last run into it (or remove it if no other run can be in progress) and run it again."
         ) from error
 
 
@@ -111,11 +111,12 @@ def refusal(path: Path, known: Claim, claim: Claim) -> str:
         since = ""
     if claim.epoch < known.epoch:
         return (
-            f"This run has {claim}, but {known} has written to this node{since}: it was overtaken. "
-            "Nothing was changed. Start again to take a new epoch."
+            f"This run has {claim}, but {known} has written to this node{since}: a newer run "
+            "took over. Nothing was changed. Run it again to take a new epoch."
         )
     return (
-        f"Another run has this node{since}: {known}. This one has {claim}: it was started with "
-        "another state directory. Nothing was changed. Wait until that run has ended, then start "
-        "again, which takes a higher epoch; better, use one state directory."
+        f"Another run owns this node{since}: {known}. This one has {claim}: it was started with "
+        "another state directory. Nothing was changed. Wait until that run has finished, then run "
+        "it "
+        "again, which takes a higher epoch. Better: always use the same state directory."
     )

@@ -60,9 +60,9 @@ def check(place: Place, own: Claim, seen: Sequence[Claim], *, check_mode: bool) 
         stored = read(place.store, seen)
         if own.epoch not in (stored.number, stored.taken):
             raise KubewrightError(
-                f"This run has epoch {own.epoch}, but {place.store} has epoch {stored.number} by "
-                f"now: {_holder(place.lock, fd) or 'another run'} has taken over. Nothing was "
-                "changed. Start again when it has ended."
+                f"This run has epoch {own.epoch}, but {place.store} has epoch {stored.number} now: "
+                f"{_holder(place.lock, fd) or 'another run'} has taken over. Nothing was "
+                "changed. Run it again when that run has finished."
             )
         run = own.run or stored.run or claims.new_run_id()
         number = _above(Claim(stored.number, run), seen)
@@ -93,8 +93,8 @@ def take(place: Place, pid: int, seen: Sequence[Claim], *, check_mode: bool, job
             mine = replace(mine, since=found.since)
         elif found is not None and found.is_held():
             raise KubewrightError(
-                f"Another operation runs on this cluster: {found}. Nothing was changed. "
-                f"Wait until it has ended; it holds {place.lock}."
+                f"Another operation is running on this cluster: {found}. Nothing was changed. "
+                f"Wait until it has finished; it holds {place.lock}."
             )
         else:
             claim = fresh
@@ -113,10 +113,10 @@ def read(path: Path, seen: Sequence[Claim] = ()) -> Epoch:
     know, as far as they were asked.
     """
     newest = max((one.epoch for one in seen), default=0)
-    asked = f" (those that this run has asked: {newest})" if seen else ""
+    asked = f" (of those this run has queried: {newest})" if seen else ""
     remedy = (
-        'No node was changed. Write {"schema": 1, "epoch": N} into it, N being the largest number '
-        f"in {claims.EPOCH_PATH} of the nodes{asked}, then run the same again."
+        'No node was changed. Write {"schema": 1, "epoch": N} into it, where N is the '
+        f"largest number in {claims.EPOCH_PATH} on the nodes{asked}, then run it again."
     )
     try:
         data = json.loads(path.read_bytes())
@@ -165,8 +165,9 @@ def _exclusive(path: Path, check_mode: bool) -> Iterator[int]:
             fd = stack.enter_context(lease.exclusive(path))
         except TimeoutError as error:
             raise KubewrightError(
-                f"{path} was kept locked by another process for {lease.FILE_SECONDS:g} s, which "
-                "takes well below one. Find the process with fuser(1), end it, and run again."
+                f"{path} was kept locked by another process for {lease.FILE_SECONDS:g} s, "
+                "although it should take less than one. Find the process with fuser(1), stop it, "
+                "and run it again."
             ) from error
         yield fd
 
@@ -186,5 +187,5 @@ def _lease_of(pid: int) -> Lease:
         return Lease.of(pid, OPERATION, lease.TTL_SECONDS)
     except ProcessLookupError as error:
         raise KubewrightError(
-            f"ansible-playbook (pid {pid}) has ended; its run writes nothing."
+            f"ansible-playbook (pid {pid}) has exited; its run writes nothing."
         ) from error

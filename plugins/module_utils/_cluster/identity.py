@@ -51,8 +51,8 @@ def read(path: Path) -> tuple[Identity, dict[str, str]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise KubewrightError(
             f"{path} is not a complete cluster identity ({type(error).__name__}: {error}). "
-            "Restore it from a backup: new CAs would not be trusted by the cluster. For a "
-            "new cluster name an empty directory."
+            "Restore it from a backup: the cluster would not trust new CAs. "
+            "For a new cluster use an empty directory."
         ) from error
     return identity, pki
 

@@ -73,7 +73,7 @@ def ensure(
             pki = control_plane_pki(now)
             if not check_mode:
                 _write(path, identity, pki)
-            return Outcome(identity, pki, ["made the cluster's identity"])
+            return Outcome(identity, pki, ["created the cluster's identity"])
         identity, pki = brought if missing and brought is not None else read(path)
         done = ["unpacked the cluster's identity"] if missing else []
         source = "What was given" if missing else str(path)
@@ -84,15 +84,16 @@ def ensure(
         if identity.cluster_name != cluster_name:
             other = "identity" if missing else "directory"
             raise KubewrightError(
-                f"{source} is the identity of cluster {identity.cluster_name!r}, not of "
-                f"{cluster_name!r}. Name another {other}; a cluster keeps its name."
+                f"{source} is the identity of cluster {identity.cluster_name!r}, "
+                f"not of {cluster_name!r}. Give another {other}; a cluster can't be renamed."
             )
         if initial_node and held.initial_node not in ("", initial_node):
             raise KubewrightError(
-                f"{held.initial_node} is recorded in {path} as the node that starts cluster "
-                f"{cluster_name!r}, and now {initial_node} was named. Two nodes that start would "
-                f"be two clusters: go on with {held.initial_node}. If it is lost and the "
-                f"cluster never came up, remove {path} and every node's part of it."
+                f"{held.initial_node} is recorded in {path} as the node that initializes "
+                f"cluster {cluster_name!r}, but now {initial_node} was named. Initializing two "
+                "nodes would "
+                f"create two clusters: continue with {held.initial_node}. If that node "
+                f"is lost and the cluster never came up, remove {path} and reset every node."
             )
         known = _with_records(held, initial_node, begun, fixed)
         done += _recorded(identity, known)
@@ -111,23 +112,23 @@ def _require_same(
     """Refuse an identity that was given beside another one: which of the two counts is unknown."""
     if brought.cluster_id != here.cluster_id:
         raise KubewrightError(
-            f"{path} is cluster {here.cluster_id}, and the identity that was given is "
-            f"cluster {brought.cluster_id}. Give the one of this cluster, or none; or name "
-            "another state directory."
+            f"{path} is cluster {here.cluster_id}, but the given identity is "
+            f"cluster {brought.cluster_id}. Give this cluster's identity, or none; "
+            "or use another state directory."
         )
     differing = sorted(name for name in pki if pki[name].split() != files[name].split())
     if differing:
         raise KubewrightError(
-            f"The identity that was given has the id of the cluster in {path}, but other keys "
-            f"({', '.join(differing)}). The nodes trust one of the two: compare ca.crt with a "
-            "control plane's /etc/kubernetes/pki/ca.crt, and give the right one, alone."
+            f"The given identity has the id of the cluster in {path}, but other keys "
+            f"({', '.join(differing)}). The nodes trust only one of the two: compare ca.crt with "
+            "/etc/kubernetes/pki/ca.crt on a control plane, and give only the right one."
         )
     if here.initial_node and brought.initial_node not in ("", here.initial_node):
         raise KubewrightError(
-            f"{here.initial_node} is recorded in {path} as the node that starts cluster "
-            f"{here.cluster_name!r}, and {brought.initial_node} in the identity that was given. "
-            "Two nodes that start would be two clusters: give the one that names the node that "
-            "did, or that is to."
+            f"{here.initial_node} is recorded in {path} as the node that initializes "
+            f"cluster {here.cluster_name!r}, but the given identity names {brought.initial_node}. "
+            "Initializing two nodes would create two clusters: give the identity "
+            "that names the right node."
         )
 
 
@@ -150,9 +151,9 @@ def _with_records(
         old = identity.fixed.get(name, value)
         if identity.begun and old != value:
             raise KubewrightError(
-                f"{name} was {old} when cluster {identity.cluster_name!r} was made, and now it is "
-                f"{value}. A cluster that is there keeps it: write {old} again, or make "
-                "another one."
+                f"{name} was {old} when cluster {identity.cluster_name!r} was created, but "
+                f"now it is {value}. It can't be changed later: set it back to {old}, "
+                "or create another cluster."
             )
     return replace(
         identity,
@@ -168,7 +169,7 @@ def _recorded(identity: Identity, known: Identity) -> list[str]:
     if known.initial_node != identity.initial_node:
         done.append(f"recorded {known.initial_node} as the initial node")
     if known.begun != identity.begun:
-        done.append("recorded that the cluster has begun")
+        done.append("recorded that the cluster is initialized")
     if known.fixed != identity.fixed:
         done.append(f"recorded {', '.join(sorted(known.fixed))}")
     return done

@@ -18,7 +18,7 @@ MAX = 63
 MAX_PREFIX = 253
 VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-WRITE = "letters, digits, - _ and ., at most 63 of them, the first and the last a letter or digit"
+WRITE = "at most 63 letters, digits and - _ . that start and end with a letter or digit"
 
 
 def is_value(text: Any) -> bool:
@@ -38,7 +38,7 @@ def is_name(text: Any) -> bool:
 
 def check(labels: Mapping[str, Any]) -> None:
     """Raise a KubewrightError that names every label that a Node can't have."""
-    wrong = [f"{name!r} is no name of a label" for name in labels if not is_name(name)]
+    wrong = [f"{name!r} is not a valid label name" for name in labels if not is_name(name)]
     wrong += [
         f"{value!r} can't be the value of {name}"
         for name, value in labels.items()

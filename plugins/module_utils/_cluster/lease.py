@@ -185,8 +185,8 @@ def _flock(fd: int, path: Path) -> None:
     if not _Waiting(fd).taken_within(FILE_SECONDS):
         raise TimeoutError(
             errno.ETIMEDOUT,
-            f"another process has kept it locked for {FILE_SECONDS:g} s, which takes well below "
-            "one; find the process with fuser(1) and end it",
+            f"another process has kept it locked for {FILE_SECONDS:g} s, although it should "
+            "take less than one; find the process with fuser(1) and stop it",
             str(path),
         )
 

@@ -87,7 +87,7 @@ def validated(machines: Sequence[Any]) -> list[dict[str, Any]]:
     problems += _duplicates([machine for machine in machines if isinstance(machine, Mapping)])
     if problems:
         raise KubewrightError(
-            "What the providers say of the machines can't be used: " + "; ".join(problems) + "."
+            "The providers' list of machines is not usable: " + "; ".join(problems) + "."
         )
     return sorted((dict(machine) for machine in machines), key=lambda machine: machine["name"])
 
@@ -107,9 +107,11 @@ def parse(text: str, cluster: str) -> Listing:
     """What a file's text says. Raises ValueError with what is wrong with it."""
     document = json.loads(text)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise ValueError(f"it is not of schema {SCHEMA}")
+        raise ValueError(f"it does not have schema {SCHEMA}")
     if document.get("cluster") != cluster:
-        raise ValueError(f"it is of the cluster {document.get('cluster')!r}, not of {cluster!r}")
+        raise ValueError(
+            f"it belongs to the cluster {document.get('cluster')!r}, not to {cluster!r}"
+        )
     written, machines = document.get("written_at"), document.get("machines")
     if not isinstance(written, str) or not isinstance(machines, list):
         raise ValueError("it lacks written_at or machines")
@@ -122,14 +124,14 @@ def machine(entry: Any) -> Machine:
     Raises ValueError when a field is missing, or of another kind.
     """
     if not isinstance(entry, Mapping):
-        raise ValueError("a machine is no mapping")
+        raise ValueError("a machine is not a mapping")
     missing = sorted(FIELDS - set(entry))
     if missing:
         raise ValueError(f"machine {entry.get('name')!r} has no {missing[0]}")
     keys = entry["host_keys"]
     texts = [entry[name] for name in TEXT_FIELDS]
     if not isinstance(keys, list) or not all(isinstance(value, str) for value in (*keys, *texts)):
-        raise ValueError(f"machine {entry['name']!r} has a field of the wrong kind")
+        raise ValueError(f"machine {entry['name']!r} has a field of the wrong type")
     return Machine(**{name: entry[name] for name in TEXT_FIELDS}, host_keys=tuple(keys))
 
 
@@ -163,7 +165,7 @@ def _problems(machine: Any) -> list[str]:
         for field in TEXT_FIELDS
         if field in machine and not (isinstance(machine[field], str) and machine[field])
     ]
-    problems += [f"{field} is not a text, or empty" for field in empty]
+    problems += [f"{field} is not a string, or is empty" for field in empty]
     label = (labels.is_value, f"can't be a label of its Node: write {labels.WRITE}")
     rules: dict[str, tuple[Callable[[Any], object], str]] = {
         "id": (ID.fullmatch, "is not <provider>://<id>"),
@@ -181,7 +183,7 @@ def _problems(machine: Any) -> list[str]:
         return [*problems, "host_keys is not a list"]
     return [
         *problems,
-        *(f"host key {key!r} is not one of ssh" for key in keys if not is_host_key(key)),
+        *(f"host key {key!r} is not a valid SSH key" for key in keys if not is_host_key(key)),
     ]
 
 
@@ -190,7 +192,7 @@ def _duplicates(machines: Sequence[Mapping[str, Any]]) -> list[str]:
     for field in ("id", "name", "address"):
         values = [str(machine[field]) for machine in machines if field in machine]
         twice = sorted({value for value in values if values.count(value) > 1})
-        problems += [f"two machines have the {field} {value}" for value in twice]
+        problems += [f"two machines have the same {field} {value}" for value in twice]
     return problems
 
 

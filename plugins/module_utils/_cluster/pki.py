@@ -60,8 +60,8 @@ def require_cryptography() -> None:
     if not HAVE_CRYPTOGRAPHY:
         raise KubewrightError(
             f"The Python that runs this module lacks cryptography >= {MINIMUM_CRYPTOGRAPHY}. "
-            "Install it there (pip install cryptography), or point ansible_python_interpreter of "
-            "localhost to {{ ansible_playbook_python }} when that one has it."
+            "Install it there (pip install cryptography), or set ansible_python_interpreter "
+            "of localhost to {{ ansible_playbook_python }} if that one has it."
         )
 
 
@@ -121,9 +121,9 @@ def why_renew(
     except KubewrightError:
         return "it cannot be read"
     except Exception:  # InvalidSignature, ValueError, TypeError: all say "not by this one"
-        return "another authority signed it"
+        return "another CA signed it"
     if key.public_key() != certificate.public_key():
-        return "its key is not its own"
+        return "its key does not match"
     if certificate.subject != _name(subject):
         return "it is for another user or other groups"
     if certificate.not_valid_after_utc - now < datetime.timedelta(days=days_left):
@@ -219,7 +219,7 @@ def _load_key(key: str) -> ec.EllipticCurvePrivateKey:
     except (ValueError, TypeError) as error:
         raise KubewrightError("A private key cannot be read; is it encrypted?") from error
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-        raise KubewrightError("A private key is not ECDSA; Kubewright makes only such keys.")
+        raise KubewrightError("A private key is not ECDSA; Kubewright only creates ECDSA keys.")
     return loaded
 
 

@@ -19,8 +19,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.rules 
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 _SET_ADDRESS = (
-    "Set ansible_host, or kubewright_address where SSH needs another one, to the address by which "
-    "the other nodes reach the host."
+    "Set ansible_host, or kubewright_address where SSH needs another one, to the address at "
+    "which the other nodes reach the host."
 )
 
 
@@ -73,8 +73,8 @@ def problems(cluster: Cluster) -> list[str]:
 def insecure(cluster: Cluster) -> list[str]:
     """Who could be another machine than the one that is meant: SSH would not notice."""
     return [
-        f"{node.name}: {node.unchecked} switches the check of SSH host keys off. Take it away, "
-        "and put the host's key into ~/.ssh/known_hosts."
+        f"{node.name}: {node.unchecked} disables the check of SSH host keys. Remove "
+        "it, and add the host's key to ~/.ssh/known_hosts."
         for node in cluster.nodes
         if node.unchecked
     ]
@@ -120,16 +120,16 @@ def _names(nodes: Sequence[Node]) -> Iterator[str]:
     for node in nodes:
         if not names.is_label(node.name):
             yield (
-                f"'{node.name}' is not a DNS label, and the host's name becomes its Node's. Name "
-                "it with lower-case letters, digits and inner hyphens, and its address in "
-                "ansible_host."
+                f"'{node.name}' is not a DNS label, but the host name becomes the name of "
+                "its Node. Use lower-case letters, digits and inner hyphens, and put its "
+                "address into ansible_host."
             )
         else:
             yield from _told("The name of the host", rules.machine_name(node.name))
         if len(node.groups) > 1:
             yield (
-                f"{node.name} is in {' and in '.join(node.groups)}. A node has one role and one "
-                "pool: take it out of the others."
+                f"{node.name} is in {' and in '.join(node.groups)}. A node has one role "
+                "and one pool: remove it from the others."
             )
 
 
@@ -186,18 +186,18 @@ def _machines(cluster: Cluster) -> Iterator[str]:
         if not isinstance(size, int) or isinstance(size, bool) or size < rules.MIN_VOLUME_BYTES:
             yield (
                 f"{node.name}: system_volume_size_bytes: {size} is not allowed. Write "
-                f"{rules.MIN_VOLUME_BYTES} or more, the 20 GB that images need."
+                f"{rules.MIN_VOLUME_BYTES} or more, the 20 GB that the images need."
             )
         device = node.volume_device
         if node.volume_type == "block" and not (
             isinstance(device, str) and rules.DEVICE.fullmatch(device)
         ):
             yield (
-                f"{node.name}: system_volume_device: {device} is not the path of a device, which a "
-                "volume of type block needs. Write one, such as /dev/disk/by-id/virtio-system."
+                f"{node.name}: system_volume_device: {device} is not the path of a "
+                "device; a volume of type block needs one, such as /dev/disk/by-id/virtio-system."
             )
         elif node.volume_type != "block" and device:
             yield (
-                f"{node.name}: system_volume_device is set, and the volume is of type "
+                f"{node.name}: system_volume_device is set, but the volume is of type "
                 f"{node.volume_type}. Remove it, or write system_volume_type: block."
             )

@@ -60,9 +60,9 @@ def read(directory: Path) -> Record | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise KubewrightError(
-            f"{path} is damaged ({type(error).__name__}: {error}). It says at which providers "
-            "machines of this cluster may be. Bring it back from a copy; or remove it, if the "
-            "cluster's file still names all of its providers."
+            f"{path} is damaged ({type(error).__name__}: {error}). It records which providers "
+            "may have machines of this cluster. Restore it from a backup; or remove it, "
+            "if the cluster file still names every provider in use."
         ) from error
 
 
@@ -83,5 +83,5 @@ def older(directory: Path) -> Record:
 
 def _texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r} is no list of texts")
+        raise TypeError(f"{values!r} is not a list of strings")
     return tuple(values)

@@ -67,7 +67,7 @@ def address(text: object, seen: dict[IPv4Address, str], whose: str) -> IPv4Addre
         if found in IPv4Network(reserved):
             return Fault(
                 f"{found} is in {reserved} ({use})",
-                "write the address by which the other nodes reach the machine",
+                "write the address at which the other nodes reach the machine",
             )
     if found in seen:
         return Fault(f"{found} is also the address of {seen[found]}", "write its own address")
@@ -79,7 +79,9 @@ def inside(found: IPv4Address, networks: Mapping[str, IPv4Network]) -> Iterator[
     """Of a machine's address and the *networks* of pods and services, by their names."""
     for name, inner in networks.items():
         if found in inner:
-            yield Fault(f"{found} is in {name} {inner}", f"choose a {name} that no machine is in")
+            yield Fault(
+                f"{found} is in {name} {inner}", f"choose a {name} that contains no machine"
+            )
 
 
 def quorum(size: int) -> Fault | None:
@@ -96,7 +98,7 @@ def machine_name(name: str) -> Fault | None:
     """Of a name that is a DNS label."""
     if name not in names.RESERVED:
         return None
-    return Fault(f"'{name}' has a meaning of its own in Ansible", "choose another name")
+    return Fault(f"'{name}' is reserved in Ansible", "choose another name")
 
 
 def network(text: object) -> IPv4Network | Fault:
@@ -138,7 +140,7 @@ def pod_network(pods: IPv4Network, machines: int) -> Fault | None:
         return None
     needed = max(WIDEST_POD_PREFIX, NODE_PREFIX - (max(machines, 1) - 1).bit_length())
     return Fault(
-        f"{pods} has room for {room} nodes (a /{NODE_PREFIX} each) of {machines}",
+        f"{pods} has room for {room} nodes (a /{NODE_PREFIX} each), but there are {machines}",
         f"write a prefix length of {needed} or less",
     )
 
@@ -167,8 +169,8 @@ def max_pods(value: int, name: str) -> Fault | None:
     if value <= MAX_PODS:
         return None
     return Fault(
-        f"{value} is more than a node has addresses for: its /{NODE_PREFIX} of {name} has "
-        f"{NODE_ADDRESSES}, of which the bridge takes one",
+        f"{value} is more than a node has addresses for: its /{NODE_PREFIX} of "
+        f"{name} has {NODE_ADDRESSES}, one of which the bridge uses",
         f"write {MAX_PODS} or less",
     )
 
@@ -176,4 +178,4 @@ def max_pods(value: int, name: str) -> Fault | None:
 def provider(name: str, known: Iterable[str]) -> Fault:
     """Of a provider that is none of the *known* ones."""
     listed = ", ".join(sorted(known)) or "none"
-    return Fault(f"there is no provider '{name}'", f"the providers here are: {listed}")
+    return Fault(f"there is no provider '{name}'", f"known providers: {listed}")

@@ -56,14 +56,14 @@ class Make:
         except (OSError, ValueError, KeyError, TypeError) as error:
             mine = json.dumps({"schema": self.newest, "kubewright": VERSION})
             raise KubewrightError(
-                f"{path} is damaged ({type(error).__name__}: {error}). It says which Kubewright "
-                f"can use {self.name}. Nothing was changed. Bring it back from a copy; or, if no "
-                f"newer one than {VERSION} has worked here, write {mine} into it."
+                f"{path} is damaged ({type(error).__name__}: {error}). It records which Kubewright "
+                f"can use {self.name}. Nothing was changed. Restore it from a backup; or, if "
+                f"no version newer than {VERSION} was used here, write {mine} into it."
             ) from error
         if schema > self.newest:
             raise KubewrightError(
-                f"{directory}, {self.name}, is of schema {schema}, and this Kubewright {VERSION} "
-                f"knows schema {self.newest} at most. Nothing was changed. Use Kubewright {writer} "
+                f"{directory}, {self.name}, has schema {schema}, but this Kubewright {VERSION} "
+                f"only supports schema {self.newest}. Nothing was changed. Use Kubewright {writer} "
                 "or newer."
             )
         return schema

@@ -57,8 +57,9 @@ def locked(directory: Path, check_mode: bool) -> Iterator[None]:
     try:
         if not flock.take(fd, LOCK_SECONDS):
             raise KubewrightError(
-                f"{directory} was locked by another process for more than {LOCK_SECONDS:g} s. "
-                "Another run is writing what is known of this cluster: run again when it is done."
+                f"{directory} was locked by another process for more than {LOCK_SECONDS:g} "
+                "s. Another run is writing this cluster's state: run it again when that run has "
+                "finished."
             )
         schema.CLUSTER.bring_up(directory)
         yield

@@ -21,8 +21,8 @@ def actor(situation: Situation) -> str:
     initial_node = situation.initial_node
     if not nodes:
         raise KubewrightError(
-            "No control plane answers. Power one on, or check SSH to it; where there is a --limit, "
-            "it has to contain one, since one acts for the cluster."
+            "No control plane answers. Power one on, or check SSH to it. With --limit, "
+            "include a control plane: one of them acts for the cluster."
         )
     joined = [node for node in nodes if node.joined]
     if ready := [node.name for node in joined if node.api_ready]:
@@ -31,15 +31,15 @@ def actor(situation: Situation) -> str:
         return expired[0]
     if joined:
         raise KubewrightError(
-            f"No API server is ready on {', '.join(node.name for node in joined)}. Most of the "
-            "control planes must be powered on: check the others, then look at `crictl ps -a` and "
-            "`journalctl -u kubelet` there."
+            f"No API server is ready on {', '.join(node.name for node in joined)}. More than "
+            "half of the control planes must be on: check the others, then see `crictl ps "
+            "-a` and `journalctl -u kubelet` there."
         )
     if situation.begun:
         raise KubewrightError(
-            f"The cluster is there, and {names} is no part of it any more: the machine was lost or "
-            "reinstalled. Bring back another control plane, or restore etcd from a backup. To "
-            "start over, destroy the cluster."
+            f"The cluster exists, but no longer includes {names}, which "
+            "was lost or reinstalled. Repair another control plane, or restore etcd from a "
+            "backup. To start over, destroy the cluster."
         )
     if not initial_node:
         return nodes[0].name

@@ -158,7 +158,7 @@ class Comparison:
             "grow": "has room to grow"
             if wanted.is_device
             else f"is smaller than {wanted.size} bytes",
-            "preallocate": "has space that is not set aside",
+            "preallocate": "has space that is not allocated",
         }
         steps = plan.steps(wanted, self.run)
         wrong = [] if "create" in steps else guard.troubles(wanted.mount_point)
@@ -173,7 +173,7 @@ class Comparison:
             self._changed_paths.add(str(store.volume / "active"))
             old = f"{active.digest[:12]} is active" if active else "none is active"
             if active and (reason := store.condemned(digest)):
-                old += f", since the node has tried it and gone back: {reason}"
+                old += f", since the node tried it and rolled back: {reason}"
             return [f"system image {digest[:12] or 'that is not built yet'}: {old}"]
         verdict = store.verdict(digest)
         if verdict is None or verdict.age() > VERIFIED_SECONDS:
@@ -186,9 +186,9 @@ class Comparison:
             self._image_changes = True
             self._changed_paths.add(str(store.volume / "active"))
             return [
-                f"system image {digest[:12]} is damaged on the disk, as the node found at "
-                f"{verdict.at} ({verdict.found[:80]}): it is brought again. "
-                "If this comes back, check the disk and the memory of the node"
+                f"system image {digest[:12]} is damaged on disk, as the node found at "
+                f"{verdict.at} ({verdict.found[:80]}); it will be installed "
+                "again. If this happens again, check the node's disk and memory"
             ]
         mounted = facts.loop_file(IMAGE_ROOT)
         if mounted != store.image(digest).name:
@@ -238,7 +238,7 @@ class Comparison:
                 for name in names
             ),
             *(
-                f"{name}: systemd has not read its changed unit file"
+                f"{name}: systemd has not reloaded its changed unit file"
                 for name, unit in report.before.items()
                 if unit.needs_reload
             ),
@@ -266,7 +266,7 @@ class Comparison:
     def _node(self, desired: Mapping[str, Any]) -> list[str]:
         if certificates.over(self.certificates, self.now, certificates.KUBELET_CLIENT):
             self.found.unknown.append(
-                f"Node {desired['name']}: the kubelet's certificate has to be renewed first"
+                f"Node {desired['name']}: the kubelet's certificate must be renewed first"
             )
             return []
         try:
@@ -277,7 +277,7 @@ class Comparison:
             return []
         if live is None:
             self.found.node_missing = True
-            return [f"Node {desired['name']} is missing: it is registered again"]
+            return [f"Node {desired['name']} is missing and will be registered again"]
         self.found.node = {
             "ready": client.conditions(live).get("Ready") == "True",
             "unschedulable": bool(live["spec"].get("unschedulable")),
@@ -300,7 +300,7 @@ class Comparison:
 
     def _objects(self, desired: Sequence[Mapping[str, Any]]) -> list[str]:
         if self.membership.phase != "joined":
-            return ["the cluster is not there yet"]
+            return ["the cluster does not exist yet"]
         try:
             with client.as_administrator(self.api_servers, self.api_name) as api:
                 return objects.reasons(api, desired)
@@ -315,7 +315,7 @@ def _membership_reasons(now: memberships.Membership, wanted: Mapping[str, Any]) 
     if now.phase == "none":
         return ["it is not in the cluster"]
     if now.phase == "partial":
-        return [f"its {now.operation}, or a reset, was cut"]
+        return [f"its {now.operation}, or a reset, was interrupted"]
     if now.role != wanted["role"]:
         return [f"it joined as {now.role} and should be {wanted['role']}; reset it first"]
     return []
@@ -329,7 +329,7 @@ def _undone(wanted: Sequence[systemd.Wanted]) -> list[str]:
         for want in wanted
         for name in systemd.foreign_sysctls(want, clock)
     ] + [
-        f"{path} can be written to"
+        f"{path} is writable"
         for want in wanted
         for path in want.read_only
         if path in clock.writable

@@ -51,8 +51,8 @@ class LockTimeout(KubewrightError):
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(
-            f"{path} is held by {holder}. Another run is at work on this node: wait for it, or end "
-            "that process, then run again."
+            f"{path} is held by {holder}. Another run is working on this node: wait for it, "
+            "or stop that process, then run it again."
         )
         self.marked = holder
 
@@ -214,7 +214,7 @@ def _refuse_hanging(path: Path, own_fd: int) -> None:
             if late > limits.MARGIN and int(taker) in flock.holders(path):
                 raise HolderHangs(
                     f"{limits.hung(float(limit))}: process {taker} ({_name(int(taker))}), "
-                    f"which has {path}, should have ended {late:.0f} s ago"
+                    f"which has {path}, should have exited {late:.0f} s ago"
                 )
 
 
@@ -227,4 +227,4 @@ def _name(pid: int) -> str:
     try:
         return Path("/proc", str(pid), "comm").read_text("utf-8", "replace").strip()
     except OSError:
-        return "gone by now"
+        return "gone"

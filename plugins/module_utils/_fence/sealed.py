@@ -66,12 +66,12 @@ def open_for_this_process(mountinfo: Path | None = None) -> list[str]:
         return []
     if "ro" in closed[0].options:
         raise KubewrightError(
-            f"The file system of {VOLUME} has become read-only: the kernel does that where it "
-            "finds errors. Nothing was changed. Look for the cause (`dmesg`, the disk), then "
-            "reboot the node, which checks the volume."
+            f"The file system of {VOLUME} has become read-only: the kernel does that when "
+            "it finds errors. Nothing was changed. Find the cause (`dmesg`, the disk), "
+            "then reboot the node, which checks the volume."
         )
     libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.unshare(CLONE_NEWNS), "a mount namespace could not be made")
+    _check(libc.unshare(CLONE_NEWNS), "a mount namespace could not be created")
     # Mounts that systemd makes from now on are seen here; ours are seen nowhere else.
     _check(libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None), "/ could not be set apart")
     for mount in closed:

@@ -10,7 +10,9 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors im
 def render(marker: str, content: bytes) -> bytes:
     """*content* between its marker lines; nothing when *content* is empty (the block goes)."""
     if not marker.isprintable() or marker != marker.strip():
-        raise KubewrightError(f"marker {marker!r} must be one line without spaces around it.")
+        raise KubewrightError(
+            f"marker {marker!r} must be one line without leading or trailing spaces."
+        )
     if not content:
         return b""
     begin, end = _lines(marker)
@@ -36,9 +38,9 @@ def merge(path: str, text: bytes, marker: str, block: bytes) -> bytes:
         return text + (b"" if not text or text.endswith(b"\n") else b"\n") + block
     if len(begins) != 1 or len(ends) != 1 or begins[0] > ends[0]:
         raise KubewrightError(
-            f"{path}: the lines {begin.decode()!r} and {end.decode()!r} must be there once each, "
-            f"in this order, but are there {len(begins)} and {len(ends)} times. Mend the file by "
-            "hand: leave one pair, or none."
+            f"{path}: the lines {begin.decode()!r} and {end.decode()!r} must appear once each, "
+            f"in this order, but appear {len(begins)} and {len(ends)} times. Fix the file "
+            "by hand: leave one pair, or none."
         )
     return b"".join(lines[: begins[0]]) + block + b"".join(lines[ends[0] + 1 :])
 

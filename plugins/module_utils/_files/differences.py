@@ -54,7 +54,7 @@ class Change:
     def _content(self) -> str:
         """What differs in what the file has."""
         if self.desired.state != "block":
-            return "has another content"
+            return "has other content"
         block = f"block {self.desired.marker}"
         if not self.desired.data:
             return f"has the {block}, which should not be there"
@@ -173,8 +173,8 @@ def _refuse_wrong_kind(desired: Desired, found: int, gone: frozenset[Path]) -> N
     if state == "absent":
         if stat.S_ISDIR(found) and not gone.issuperset(path.iterdir()):
             raise KubewrightError(
-                f"{path} is a directory that is not empty; list what is in it as absent "
-                "before it, or remove it by hand."
+                f"{path} is a directory that is not empty; list its content "
+                "as absent before it, or remove it by hand."
             )
     elif state == "directory":
         if found and not stat.S_ISDIR(found):
@@ -195,8 +195,8 @@ def apply(changes: Iterable[Change]) -> None:
                 _apply_one(current)
         except OSError as error:
             raise KubewrightError(
-                f"{desired.path} could not be made: {error.strerror or error}. What was written "
-                "before it stays; run again when the cause is gone."
+                f"{desired.path} could not be created: {error.strerror or error}. "
+                "Files written before it stay; fix the cause and run it again."
             ) from error
         touched.append(_target(desired).parent)
     atomic.fsync_directories(touched)

@@ -60,17 +60,17 @@ def parse(
     for entry in entries:
         key = (entry.path, entry.marker)
         if key in seen or entry.path in whole:
-            raise KubewrightError(f"{entry.path} is listed twice; say once what it should be.")
+            raise KubewrightError(f"{entry.path} is listed twice; list it once.")
         seen.add(key)
         if entry.state != "block":
             if any(path == entry.path for path, _marker in seen - {key}):
-                raise KubewrightError(f"{entry.path} is listed twice; say once what it should be.")
+                raise KubewrightError(f"{entry.path} is listed twice; list it once.")
             whole.add(entry.path)
     unused = set(map(str, secrets)) - {str(entry.path) for entry in entries if entry.secret}
     if unused:
         raise KubewrightError(
-            f"secrets has {', '.join(sorted(unused))}, but no entry of files with that path and "
-            "secret: true."
+            f"secrets has {', '.join(sorted(unused))}, but no entry of files has that "
+            "path and secret: true."
         )
     return entries
 
@@ -90,8 +90,8 @@ def _parse_one(
             known = str(path) in secrets or str(path) in digests
             if given or state == "block" or not known:
                 raise KubewrightError(
-                    f"{path}: a secret is a file whose text is in secrets[{str(path)!r}]; "
-                    "content, content_b64 and state: block are logged and not for it."
+                    f"{path}: put the text of a secret into "
+                    f"secrets[{str(path)!r}]; content, content_b64 and state: block are logged."
                 )
             data = str(secrets.get(str(path), "")).encode()
         elif len(given) != 1:
@@ -107,7 +107,7 @@ def _parse_one(
     if (state == "block") != bool(marker):
         raise KubewrightError(f"{path}: marker is for state block, and a block needs it.")
     if state != "directory" and item.get("exclusive"):
-        raise KubewrightError(f"{path}: exclusive is for state directory, not {state}.")
+        raise KubewrightError(f"{path}: exclusive is only for state directory, not {state}.")
     if state == "block":
         data = blocks.render(marker, data)
     plain = state in ("file", "directory")
@@ -150,11 +150,15 @@ def _user(path: Path, name: str) -> int:
     try:
         return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
     except KeyError as error:
-        raise KubewrightError(f"{path}: this node has no user {name!r}; make it first.") from error
+        raise KubewrightError(
+            f"{path}: this node has no user {name!r}; create it first."
+        ) from error
 
 
 def _group(path: Path, name: str) -> int:
     try:
         return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
     except KeyError as error:
-        raise KubewrightError(f"{path}: this node has no group {name!r}; make it first.") from error
+        raise KubewrightError(
+            f"{path}: this node has no group {name!r}; create it first."
+        ) from error

@@ -2,7 +2,7 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Container images of a system image, brought into containerd.
 
-An image is as it should be when containerd has it under its name with two labels: the one that
+An image is up to date when containerd has it under its name with two labels: the one that
 keeps kubelet's garbage collection away from it, and the hash of the archive that it came from. The
 second one is set when the import has ended and is on disk, so an import that was cut counts as
 missing; and so does an image whose archive was rebuilt under the same name (a revision of the
@@ -68,8 +68,8 @@ def read_manifest(root: Path) -> list[Image]:
         ]
     except FileNotFoundError as error:
         raise KubewrightError(
-            f"{path} is not there: no system image is mounted at {root}. Activate one "
-            "(kubewright.cluster.system_image) and start opt-kubewright.mount."
+            f"{path} is missing: no system image is mounted at {root}. Activate "
+            "one (kubewright.cluster.system_image) and start opt-kubewright.mount."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise KubewrightError(
@@ -121,8 +121,9 @@ class Containerd:
         if left != Missing((), ()):
             names = [*(image.name for image in left.to_import), *left.to_pin]
             raise KubewrightError(
-                f"containerd does not list {', '.join(names)} after the import. Does the archive "
-                "hold this name? `ctr -n k8s.io images ls` on the node shows what is there."
+                f"containerd does not list {', '.join(names)} after the import. Does "
+                "the archive contain this name? `ctr -n k8s.io images ls` on the node lists what "
+                "is there."
             )
 
     def _import(self, image: Image) -> commands.Result:
@@ -138,7 +139,7 @@ class Containerd:
         if result.rc != 0 and not self.listens():
             raise KubewrightError(
                 f"containerd does not listen on {self.address}. Start it first; "
-                "`systemctl status containerd` and `journalctl -u containerd` say more."
+                "See `systemctl status containerd` and `journalctl -u containerd`."
             )
         commands.check(result, "containerd's images could not be listed")
         return set(result.stdout.split())

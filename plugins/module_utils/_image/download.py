@@ -56,8 +56,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         scheme = urllib.parse.urlsplit(newurl).scheme
         if scheme not in ("https", req.type):
             raise KubewrightError(
-                f"{shown(req.full_url)} leads on to {shown(newurl)}, which is refused: from "
-                f"{req.type} only to https or {req.type}. Name the server that has the images."
+                f"{shown(req.full_url)} redirects to {shown(newurl)}, which is refused: "
+                f"{req.type} may redirect only to https or {req.type}. Give the URL of the server "
+                "that has the images."
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -76,9 +77,9 @@ def check_url(base: str) -> str:
         good, secret = None, None
     if not good or secret:
         raise KubewrightError(
-            "The address of the images' server must be http://HOST[:PORT]/PATH or https://..., "
-            "without user, password, query and fragment: addresses stand in logs. The images are "
-            "no secret; their signatures say whose they are."
+            "The image server's URL must be http://HOST[:PORT]/PATH or https://..., "
+            "without user, password, query and fragment, since URLs appear in logs. "
+            "Images are not secret; their signatures protect them."
         )
     return base.rstrip("/")
 
@@ -95,7 +96,7 @@ def small(url: str, limit: int) -> bytes:
         with _open(url, 0) as response:
             found = _read(response, limit + 1)
     except _Cut as cut:
-        raise KubewrightError(f"{shown(url)} was cut: {cut}. Run the same again.") from cut
+        raise KubewrightError(f"{shown(url)} was interrupted: {cut}. Run it again.") from cut
     if len(found) > limit:
         raise KubewrightError(f"{shown(url)} has more than {limit} bytes: it is something else.")
     return found
@@ -116,8 +117,8 @@ def into(url: str, path: Path, room: Callable[[int], None]) -> int:
             there = path.stat().st_size
             if there - before < PROGRESS_BYTES:
                 raise KubewrightError(
-                    f"The transfer of {shown(url)} was cut after {there} bytes: {cut}. They are "
-                    "kept: run the same again, and it goes on from there."
+                    f"The transfer of {shown(url)} was interrupted after {there} "
+                    f"bytes: {cut}. They are kept: run it again, and the download resumes."
                 ) from cut
 
 
@@ -135,7 +136,7 @@ def _stream(url: str, path: Path, room: Callable[[int], None]) -> int:
     finally:
         os.close(fd)
     if done < whole:
-        raise _Cut(f"the server ended it, and {whole} were to come")
+        raise _Cut(f"the server closed the connection, but {whole} bytes were expected")
     return whole
 
 
@@ -147,9 +148,9 @@ def _write(fd: int, chunk: bytes, path: Path, left: int) -> None:
             error.filename = error.filename or str(path)
             raise
         raise KubewrightError(
-            f"The disk is full: {path.parent} has no room for the last {left} bytes of the image. "
-            "What has come is kept. Remove images that nobody needs (kubewright node image gc), or "
-            "make the volume larger; then run the same again, and it goes on from there."
+            f"The disk is full: {path.parent} has no room for the last {left} bytes of the "
+            "image. What has arrived is kept. Remove unused images (kubewright node image "
+            "gc), or make the volume larger; then run it again, and the download resumes."
         ) from error
 
 
@@ -162,8 +163,8 @@ def _place(response: Any, url: str, asked: int) -> tuple[int, int]:
     elif (length := response.headers.get("Content-Length") or "").isdigit():
         return 0, int(length)
     raise KubewrightError(
-        f"{shown(url)}: the server does not say how long the file is, or sends another part than "
-        "was asked for. Use one that serves plain files."
+        f"{shown(url)}: the server does not report the file's size, or sends a different "
+        "part than requested. Use a server of plain files."
     )
 
 
@@ -199,7 +200,7 @@ def _read(response: Any, size: int) -> bytes:
     try:
         chunk: bytes = response.read(size)
     except TimeoutError as error:
-        raise _Cut(f"the server has said nothing for {SILENCE_SECONDS:g} s") from error
+        raise _Cut(f"the server has been silent for {SILENCE_SECONDS:g} s") from error
     except (OSError, http.client.HTTPException) as error:
         raise _Cut(str(error) or type(error).__name__) from error
     return chunk
@@ -209,7 +210,7 @@ def _refusal(url: str, code: int) -> KubewrightError:
     where = f"{shown(url)}: the server answers {code} ({http.client.responses.get(code, '?')})"
     if code in (http.client.NOT_FOUND, http.client.GONE):
         return NotThere(f"{where}: it does not have the file.")
-    return KubewrightError(f"{where}. Its own log says why.")
+    return KubewrightError(f"{where}. See the server's log.")
 
 
 def _unreachable(url: str, error: OSError | http.client.HTTPException) -> KubewrightError:
@@ -217,11 +218,11 @@ def _unreachable(url: str, error: OSError | http.client.HTTPException) -> Kubewr
     if isinstance(reason, ssl.SSLCertVerificationError):
         return KubewrightError(
             f"{shown(url)}: the server's certificate is not trusted: {reason.verify_message}. Add "
-            "its authority to those that the node trusts, or mend the certificate."
+            "its CA to the node's trust store, or fix the certificate."
         )
     if isinstance(reason, TimeoutError):
-        reason = f"nothing was said for {SILENCE_SECONDS:g} s"
+        reason = f"the server was silent for {SILENCE_SECONDS:g} s"
     return KubewrightError(
-        f"{shown(url)} can't be reached from the node: {reason}. Check the address, the server, "
-        "and the firewalls in between."
+        f"{shown(url)} can't be reached from the node: {reason}. Check the URL, the "
+        "server, and the firewalls in between."
     )

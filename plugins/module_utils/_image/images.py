@@ -5,7 +5,7 @@
 Layout::
 
     images/<sha256>.squashfs      never changed once it has this name
-    incoming/<sha256>.<random>    a transfer under way, or what one that was cut has brought
+    incoming/<sha256>.<random>    a transfer in progress, or what one that was cut has brought
     generations/<n>/              image.squashfs -> ../../images/<sha256>.squashfs, generation.json,
                                   configuration/: what was written for this image
     active -> generations/<n>     switched by one rename
@@ -63,7 +63,7 @@ class Store:
 
     @property
     def incoming(self) -> Path:
-        """Transfers under way."""
+        """Transfers in progress."""
         return self.volume / "incoming"
 
     @property
@@ -152,7 +152,7 @@ class Store:
         if size + RESERVE_BYTES > free:
             raise KubewrightError(
                 f"The image needs {size} bytes more and {self.volume} has {free} free. Remove "
-                "images that nobody needs (kubewright node image gc), or make the volume larger."
+                "unused images (kubewright node image gc), or make the volume larger."
             )
 
     def prepare_transfer(self, digest: str, size: int | None, owner: str | None) -> Path:
@@ -217,16 +217,16 @@ class Store:
             got = arrived.lstat().st_size
         except FileNotFoundError as error:
             raise KubewrightError(
-                f"{arrived} is gone: another run removed the transfer. Run again."
+                f"{arrived} is gone: another run removed the transfer. Run it again."
             ) from error
         found = verify.digest_of(arrived) if got == size else f"{got} bytes"
         if found != digest:
             arrived.unlink()
             wanted = digest if got == size else f"{size} bytes"
             raise NotTheImage(
-                f"What arrived is not the image: {found} instead of {wanted}. It was removed. "
-                "Run again; if it happens again, compare the image where it comes from with its "
-                "digest (sha256sum) and check the node's disk and memory."
+                f"The transferred file is not the image: {found} instead of {wanted}. "
+                "It was removed. Run it again; if it happens again, compare the source image "
+                "with its digest (sha256sum) and check the node's disk and memory."
             )
         try:
             check(arrived)
@@ -330,9 +330,10 @@ class Store:
         target = self.previous()
         if active is None or target is None:
             raise KubewrightError(
-                f"There is nothing to go back to in {self.volume}: "
+                f"{self.volume} has nothing to roll back to: "
                 + (
-                    f"generation {active.generation} is the first one, or the one before is gone. "
+                    f"generation {active.generation} is the first one, or the one before it is "
+                    "gone. "
                     if active
                     else "no image is active. "
                 )
@@ -340,8 +341,8 @@ class Store:
             )
         if self.is_damaged(target.digest):
             raise KubewrightError(
-                f"The image {target.digest} of generation {target.generation} is damaged: nothing "
-                "was switched. Install it again (kubewright node image install)."
+                f"The image {target.digest} of generation {target.generation} is damaged; the "
+                "active image was not changed. Install it again (kubewright node image install)."
             )
         if not predict:
             self.acquit(target.digest)

@@ -47,9 +47,10 @@ def parse(text: str) -> Manifest:
     except (ValueError, KeyError, TypeError):
         pass
     raise KubewrightError(
-        f"Its manifest.json is missing or not of schema {image_format.SCHEMA}: it is no system "
-        "image, or one of another version of Kubewright. Build it with this one (kubewright image "
-        "build)."
+        f"Its manifest.json is missing or not of schema {image_format.SCHEMA}: it is not a system "
+        "image, or was built by another version of Kubewright. Build it with this version "
+        "(kubewright "
+        "image build)."
     )
 
 
@@ -60,8 +61,8 @@ def read(image: Path, place: Path, run: commands.Runner) -> Manifest:
     if result.rc != 0 and "manifest.json" not in result.stderr:
         said = (result.stderr.strip() or "nothing").splitlines()[-1]
         raise KubewrightError(
-            f"{image.name} can't be mounted, so it is no system image or this machine has no loop "
-            f"device and squashfs (mount says: {said})."
+            f"{image.name} can't be mounted: it is not a system image, or this machine has "
+            f"no loop device or no squashfs (mount says: {said})."
         )
     return parse(result.stdout)
 
@@ -76,10 +77,10 @@ def require(manifest: Manifest, role: str | None, machine: str | None = None) ->
     what = f"a {manifest.role} of Kubernetes {manifest.kubernetes} on {manifest.arch}"
     if manifest.arch != here:
         raise KubewrightError(
-            f"The image is for {what}, and this machine is {here}. Build the images on a machine "
-            "of its architecture, or name another one."
+            f"The image is for {what}, and this machine is {here}. Build the images on a "
+            "machine of that architecture, or use another machine."
         )
     if role and manifest.role != role:
         raise KubewrightError(
-            f"The image is for {what}, and this node is a {role}. Name the image of its role."
+            f"The image is for {what}, and this node is a {role}. Give an image for its role."
         )

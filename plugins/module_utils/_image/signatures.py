@@ -32,14 +32,14 @@ def allowed(signers: Sequence[str]) -> str:
     for number, signer in enumerate(signers, 1):
         if not _KEY.fullmatch(signer.strip()):
             raise KubewrightError(
-                f"Signer {number} ({signer.strip()[:40]!r}) is no public key of SSH. Write one "
-                "line of a .pub file for each, such as 'ssh-ed25519 AAAA... builder'."
+                f"Signer {number} ({signer.strip()[:40]!r}) is not a public SSH key. "
+                "Write one line of a .pub file for each, such as 'ssh-ed25519 AAAA... builder'."
             )
         lines.append(f'{SIGNER} namespaces="{image_format.NAMESPACE}" {signer.strip()}\n')
     if not lines:
         raise KubewrightError(
-            "Images that come by an address must be signed, and no signers are named. Set "
-            "system_volume_image_signers to the public keys of those who may sign."
+            "Images that are downloaded from a URL must be signed, but no signers are "
+            "set. Set system_volume_image_signers to the public keys of those who may sign."
         )
     return "".join(lines)
 
@@ -56,11 +56,11 @@ def verify(image: Path, signature: bytes, signers: Sequence[str], run: commands.
     said = (result.stderr.strip() or result.stdout.strip() or "nothing").splitlines()[-1]
     if "not found" in said and result.rc == 127:
         raise KubewrightError(
-            "There is no ssh-keygen on this machine, which verifies images. Install OpenSSH 8.2 or "
-            "newer, or bring images over SSH: leave system_volume_image_url out."
+            "This machine has no ssh-keygen, which verifies images. Install OpenSSH 8.2 "
+            "or newer, or omit system_volume_image_url to transfer images over SSH."
         )
     raise KubewrightError(
-        "The image's signature is not good, so the image was removed: none of the signers in "
+        "The image's signature is not valid, so the image was removed: no key in "
         f"system_volume_image_signers has signed it (ssh-keygen says: {said}). Sign it again "
-        "(kubewright image sign), or name who signed it."
+        "(kubewright image sign), or add the signer's key."
     )

@@ -39,11 +39,12 @@ class Tokens:
             failed = commands.Result(
                 result.argv, result.rc, "", TOKEN.sub("(token)", result.stderr)
             )
-            raise commands.CommandFailed("A join token could not be made", failed)
+            raise commands.CommandFailed("A join token could not be created", failed)
         match = TOKEN.search(result.stdout)
         if match is None:
             raise KubewrightError(
-                f"`{result.command}` printed no token. Is {self.kubeadm} of the cluster's version?"
+                f"`{result.command}` printed no token. Does {self.kubeadm} have the cluster's "
+                "version?"
             )
         return match[0]
 
@@ -69,8 +70,8 @@ class Tokens:
     def _kubeadm(self, *arguments: str) -> commands.Result:
         if not self.kubeconfig.is_file():
             raise KubewrightError(
-                f"{self.kubeconfig} is not there: this node is no working control plane. Run the "
-                "task on one that is."
+                f"{self.kubeconfig} is missing: this node is not a working control "
+                "plane. Run the task on one that is."
             )
         command = [str(self.kubeadm), "token", f"--kubeconfig={self.kubeconfig}", *arguments]
         return self.run(command, timeout=self.timeout)

@@ -83,7 +83,7 @@ class Api:
         try:
             answer: dict[str, Any] = json.loads(text)
         except ValueError as error:
-            raise ApiError(method, path, response.status, "what came is no JSON") from error
+            raise ApiError(method, path, response.status, "the answer is not JSON") from error
         return answer
 
     def _connect(self) -> http.client.HTTPSConnection:
@@ -123,7 +123,7 @@ def as_administrator(servers: Sequence[str], name: str) -> Iterator[Api]:
     except OSError as error:
         raise ApiUnreachable(f"{ADMINISTRATOR} can't be read: {error.strerror}") from error
     if client is None:
-        raise ApiUnreachable(f"{ADMINISTRATOR} holds no client certificate")
+        raise ApiUnreachable(f"{ADMINISTRATOR} contains no client certificate")
     # ssl takes files alone; this one lives in memory, and nobody else can open it.
     fd = os.memfd_create("kubewright-client")
     try:

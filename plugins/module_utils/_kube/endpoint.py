@@ -45,8 +45,7 @@ def by_name(name: str) -> list[str]:
 def reasons(name: str) -> list[str]:
     """`by_name` in words."""
     return [
-        f"/{one} leads to the API by the name {name}, which /etc/hosts must hold"
-        for one in by_name(name)
+        f"/{one} uses the API's name {name}, which must be in /etc/hosts" for one in by_name(name)
     ]
 
 

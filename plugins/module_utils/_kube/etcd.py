@@ -64,7 +64,7 @@ class Member:
 def members(run: commands.Runner) -> list[Member]:
     """All members, learners too."""
     result = run([*CTL, "member", "list", "--write-out=json"])
-    listed = json.loads(commands.check(result, "List etcd's members").stdout)["members"]
+    listed = json.loads(commands.check(result, "Listing etcd's members").stdout)["members"]
     return [Member.of(one) for one in listed]
 
 
@@ -86,7 +86,7 @@ def healthy(run: commands.Runner) -> frozenset[str]:
     try:
         answers = json.loads(result.stdout)
     except ValueError as error:
-        raise commands.CommandFailed("Ask etcd's members for their health", result) from error
+        raise commands.CommandFailed("Checking the health of etcd's members", result) from error
     return frozenset(answer["endpoint"] for answer in answers if answer.get("health"))
 
 

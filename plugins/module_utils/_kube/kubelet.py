@@ -147,9 +147,7 @@ class Watch:
                 unit.active == "failed"
                 or unit.restarts - first.restarts >= kubelet_died.LOOP_RESTARTS
             ):
-                return (
-                    kubelet_died.reason(journal(self.run, start)) or "it ends, and does not say why"
-                )
+                return kubelet_died.reason(journal(self.run, start)) or "it exits without a reason"
             missing = self._missing(unit, was_ready)
             now = self.clock()
             if missing is None:  # all that can be known is well
@@ -202,7 +200,7 @@ def sight(node: Mapping[str, Any] | None, lease: Mapping[str, Any] | None) -> Si
         registered=registered(node),
         reported=stamp(ready.get("lastHeartbeatTime")),
         renewed=stamp(spec.get("renewTime")),
-        why=ready.get("message", "") if node else "the Node is not there",
+        why=ready.get("message", "") if node else "the Node does not exist",
     )
 
 

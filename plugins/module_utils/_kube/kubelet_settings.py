@@ -27,7 +27,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import 
 from ansible_collections.kubewright.cluster.plugins.module_utils._services import systemctl, systemd
 
 RECORD = Path("/var/lib/kubewright/kubelet.json")
-UNPROVEN = "its kubelet was given other settings by a run that was cut before it was seen to live"
+UNPROVEN = "an interrupted run changed its kubelet's settings, and did not see it healthy again"
 
 
 @dataclass(frozen=True)
@@ -218,9 +218,9 @@ class Settings:
         """Put the old settings back; what to tell."""
         if not self.record.exists():
             return (
-                f"The kubelet does not run: {trouble}. Nothing was changed on this node that could "
-                f"be taken back. `journalctl -u {want.name}` tells more; fix the cause and run "
-                "the same again."
+                f"The kubelet does not run: {trouble}. There is no change on this "
+                f"node to roll back. See `journalctl -u {want.name}`, fix the "
+                "cause, and run it again."
             )
         ready = self.record.was_ready()
         self.record.put_back()
@@ -233,12 +233,12 @@ class Settings:
         if left:
             # The settings of the run are not what it dies of, or not alone.
             return (
-                f"{told} It has the old ones back and does not run with them either: {left}. "
-                f"`journalctl -u {want.name}` on the node tells more: fix what it dies of there, "
-                "then run the same again."
+                f"{told} The old ones were restored, but it does not run with "
+                f"them either: {left}. See `journalctl -u {want.name}` on the node, "
+                "fix the cause, then run it again."
             )
         return (
-            f"{told} It has the old ones back and is well with them. Correct the settings "
-            "(kubelet_args in cluster.yml), then run the same again. "
-            f"`journalctl -u {want.name}` on the node tells more."
+            f"{told} The old ones were restored, and it is healthy with them. Correct "
+            "the settings (kubelet_args in cluster.yml), then run "
+            f"it again. See `journalctl -u {want.name}` on the node."
         )

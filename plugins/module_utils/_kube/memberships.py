@@ -66,23 +66,23 @@ def read_membership(record: Path = RECORD, kubelet_conf: Path = KUBELET_CONF) ->
         if kubelet_conf.exists():
             raise ForeignCluster(
                 f"{kubelet_conf} exists, but Kubewright has no record of having joined "
-                "this node to a cluster. Take the node out of that cluster first (kubeadm reset), "
-                "or name another machine."
+                "this node to a cluster. Remove the node from that cluster first (kubeadm "
+                "reset), or use another machine."
             ) from None
         return Membership("none")
     try:
         data = json.loads(content)
         wrong = _trouble(data)
     except ValueError as error:
-        wrong = f"it is no JSON ({error})" if content.strip() else "it is empty"
+        wrong = f"it is not JSON ({error})" if content.strip() else "it is empty"
     if wrong:
         raise DamagedRecord(
             f"{record} is damaged: {wrong}. Nothing was changed on this node. If "
             "`kubectl get node` shows it Ready, copy the file from a Ready node of the same role "
             'in the same cluster, or write {"phase": "finished", "operation": "join", "role": '
-            '"control_plane" or "worker", "cluster_id": "..."} into it, with the cluster_id that '
-            "other nodes have there. If the node is not in the cluster, run `kubeadm reset` on it "
-            f"and remove {record}. Then run the same again."
+            '"control_plane" or "worker", "cluster_id": "..."} into it, with the cluster_id '
+            "that the other nodes have. If the node is not in the cluster, run `kubeadm reset` "
+            f"on it and remove {record}. Then run it again."
         )
     phase = "joined" if data["phase"] == "finished" else "partial"
     return Membership(phase, data["operation"], data["role"], data["cluster_id"])
@@ -91,7 +91,7 @@ def read_membership(record: Path = RECORD, kubelet_conf: Path = KUBELET_CONF) ->
 def _trouble(data: Any) -> str:
     """What is wrong with a record, "" when it is as `write_membership` writes it."""
     if not isinstance(data, dict):
-        return "it holds no mapping"
+        return "it is not a mapping"
     for key, known in WRITTEN.items():
         if key not in data:
             return f"it has no {key}"

@@ -83,10 +83,11 @@ def unregistered(live: Mapping[str, Any], taints: Sequence[Taint]) -> list[Findi
         Finding(
             "taints",
             WARNING,
-            f"It lacks the taint {_words(taint)}: registerWithTaints counts when a node joins, and "
-            "this one has joined.",
-            f"Give it the taint yourself (`kubectl taint node {name} {_words(taint)}`), or take it "
-            "out of registerWithTaints.",
+            f"It lacks the taint {_words(taint)}: registerWithTaints only applies when a node "
+            "joins, "
+            "and this one has joined already.",
+            f"Add the taint yourself (`kubectl taint node {name} {_words(taint)}`), or "
+            "remove it from registerWithTaints.",
         )
         for taint in missing_taints(live, taints)
     ]

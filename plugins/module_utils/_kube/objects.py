@@ -3,7 +3,7 @@
 """Whether objects of the API are as they were applied.
 
 What is desired says only some fields of an object; the API server and its controllers fill in the
-rest. So an object is as it should be when all that is desired is found in it.
+rest. So an object is up to date when all that is desired is found in it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def _label(item: Mapping[str, Any]) -> str:
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     if not (name and item.get("kind") and item.get("apiVersion")):
         raise KubewrightError(
-            f"An object has no apiVersion, kind or metadata.name: {str(dict(item))[:100]}. Each "
-            "has to have all three."
+            f"An object has no apiVersion, kind or metadata.name: {str(dict(item))[:100]}. All "
+            "three are required."
         )
     return f"{item['kind']} {name}"
 

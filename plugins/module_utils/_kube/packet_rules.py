@@ -69,7 +69,7 @@ class PacketRules:
         if not check_mode:
             self._restart(gone)
         return [
-            f"the packet rules of {owner.container} are gone: it is started again and writes them"
+            f"the packet rules of {owner.container} are missing; it will be restarted to write them"
             for owner in gone
         ]
 
@@ -117,8 +117,7 @@ def _still_gone(left: Sequence[Owner], seconds: float) -> str:
         for owner in left
     )
     return (
-        f"The packet rules of {names} are still gone {seconds:g} s after a restart. {logs} tells "
-        "why."
+        f"The packet rules of {names} are still missing {seconds:g} s after a restart. See {logs}."
     )
 
 

@@ -44,7 +44,7 @@ def flannel_reasons(node: Mapping[str, Any], address: str) -> list[str]:
     if told.get(f"{ANNOTATION}kube-subnet-manager") != "true":
         return ["flannel has not announced this node to the others"]
     found = [
-        f"flannel has {one}, and the Node's pod network is {', '.join(wanted)}"
+        f"flannel has {one}, but the Node's pod network is {', '.join(wanted)}"
         for one in here
         if one not in wanted
     ]
@@ -60,7 +60,7 @@ def bridge_reasons(node: Mapping[str, Any]) -> list[str]:
     if not (flannel.announced() and wanted):
         return []
     return [
-        f"{flannel.BRIDGE} has {one}, and the Node's pod network is {', '.join(wanted)}"
+        f"{flannel.BRIDGE} has {one}, but the Node's pod network is {', '.join(wanted)}"
         for one in flannel.strangers(wanted)
     ]
 
@@ -112,9 +112,9 @@ class PodNetwork:
         while left := flannel_reasons(self.see(), self.address):
             if self.clock() >= end:
                 raise KubewrightError(
-                    f"flannel was started again, and after {self.seconds:g} s still: "
-                    f"{'; '.join(left)}. `kubectl --namespace kube-flannel logs` of its pod on "
-                    "this node tells why."
+                    f"flannel was restarted, but after {self.seconds:g} s "
+                    f"still: {'; '.join(left)}. See `kubectl --namespace kube-flannel "
+                    "logs` of its pod on this node."
                 )
             self.sleep(POLL)
 

@@ -203,7 +203,7 @@ def _key(name: str) -> str:
 def _embedded(kubeconfig: str, field: str) -> str:
     match = re.search(rf"^\s*client-{field}-data:\s*(\S+)\s*$", kubeconfig, re.MULTILINE)
     if match is None:
-        raise KubewrightError("kubeadm printed no kubeconfig with a client's certificate.")
+        raise KubewrightError("kubeadm printed no kubeconfig with a client certificate.")
     return base64.b64decode(match[1]).decode("ascii")
 
 
@@ -244,8 +244,8 @@ def _await_certificate(node: Node) -> None:
         if time.monotonic() >= end:
             why = kubelet_died.reason(kubelet.journal(node.run, began))
             raise KubewrightError(
-                f"The kubelet has no new certificate after {node.timeout:g} s. It asks an API "
-                "server for it, and a controller manager has to sign it: see that both run. The "
+                f"The kubelet has no new certificate after {node.timeout:g} s. An API server "
+                "receives the request and a controller manager signs it: check that both run. The "
                 f"kubelet says: {why or 'nothing'}"
             )
         time.sleep(POLL)

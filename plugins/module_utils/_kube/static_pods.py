@@ -49,9 +49,9 @@ class StaticPods:
         self._await_new(API_SERVER, old[API_SERVER])
         if not apiserver.wait_for_api(self.address, self.ca, self.timeout):
             raise KubewrightError(
-                f"The API server of this node is not ready {self.timeout:g} s after it was "
-                "restarted. `crictl ps -a` and `crictl logs` there tell why; then run the same "
-                "again. No other control plane was restarted."
+                f"The API server of this node is not ready {self.timeout:g} s after "
+                "it was restarted. See `crictl ps -a` and `crictl logs` there, then run "
+                "it again. No other control plane was restarted."
             )
         for name in OTHERS:
             self.crictl.stop(old[name] & self._running(name), GRACE_SECONDS)
@@ -63,8 +63,9 @@ class StaticPods:
         while not self._running(name) - old:
             if time.monotonic() >= end:
                 raise KubewrightError(
-                    f"{name} does not run again {self.timeout:g} s after it was stopped. The "
-                    "kubelet starts it: `journalctl -u kubelet` and `crictl ps -a` there tell why."
+                    f"{name} is not running {self.timeout:g} s after it was stopped. "
+                    "The kubelet should start it: see `journalctl -u kubelet` and `crictl ps -a` "
+                    "there."
                 )
             time.sleep(POLL)
 

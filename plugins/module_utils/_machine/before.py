@@ -117,9 +117,9 @@ def read(directory: Path) -> Before | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise KubewrightError(
-            f"{record} is damaged ({type(error).__name__}: {error}). It says what the machine was "
-            "before, so nothing was guessed. Bring it back from a copy, or remove it: then kernel "
-            "settings stay as they are now."
+            f"{record} is damaged ({type(error).__name__}: {error}). It records the machine's "
+            "state before Kubewright. Restore it from a backup, or remove it: kernel "
+            "settings then stay as they are now."
         ) from error
     return Before(**known)
 

@@ -32,7 +32,7 @@ def missing_modules(names: Iterable[str], root: Path, release: str) -> dict[str,
         if directory is None:
             found[name] = f"is not loaded, and /lib/modules/{release} is missing"
         elif name in refused:
-            found[name] = f"is switched off in {refused[name]}"
+            found[name] = f"is disabled in {refused[name]}"
         elif name not in loadable:
             found[name] = f"is not part of this kernel ({release})"
     return found

@@ -2,7 +2,7 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """What another cluster has left on a machine.
 
-Only for machines without a record of ours. Roles that were cut before kubeadm began have left
+Only for machines without a record of ours. Roles that were interrupted before kubeadm ran left
 authorities and services of this very cluster, which are none.
 """
 

@@ -1,3 +1,3 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Scripts that lie on each node and run there alone. For every room."""
+"""Scripts that run on a node on their own. For every room."""

@@ -61,7 +61,7 @@ NAMED = 3
 _PEM = re.compile("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 _EMBEDDED = re.compile(r"^\s*client-certificate-data:\s*(\S+)\s*$", re.MULTILINE)
 _SEQUENCE, _VERSION, _UTC_TIME, _GENERAL_TIME = 0x30, 0xA0, 0x17, 0x18
-_DAMAGED = "it holds a damaged certificate"
+_DAMAGED = "it contains a damaged certificate"
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def reasons(found: Iterable[Certificate], now: datetime, record: Path = RENEWAL)
         groups.setdefault((one.name in OF_KUBEADM, one.state(now)), []).append(one)
     told = [_sentence(group, now, kubeadms) for (kubeadms, _), group in groups.items()]
     if record.exists():
-        told.append("the renewal of its certificates was cut: it is finished")
+        told.append("the renewal of its certificates was interrupted, and will be finished")
     return told
 
 
@@ -174,7 +174,7 @@ def validity(pem: str) -> tuple[datetime, datetime]:
     """Beginning and end of the first certificate in *pem*; `ValueError` where there is none."""
     match = _PEM.search(pem)
     if match is None:
-        raise ValueError("it holds no certificate")
+        raise ValueError("it contains no certificate")
     try:
         (certificate,) = _elements(base64.b64decode("".join(match[1].split()), validate=True))
         signed = next(_elements(_content(certificate, _SEQUENCE)))
@@ -197,7 +197,7 @@ def _read(name: str, path: Path, holder: str) -> Certificate:
     except ValueError as error:
         return Certificate(name, path, holder, wrong=f"can't be used: {error}")
     if path.suffix == ".crt" and not _belongs(path, path.with_suffix(".key")):
-        return Certificate(name, path, holder, wrong="can't be used: its key is another's")
+        return Certificate(name, path, holder, wrong="can't be used: its key does not match")
     return Certificate(name, path, holder, begins, ends)
 
 
@@ -220,10 +220,10 @@ def _sentence(group: Sequence[Certificate], now: datetime, kubeadms: bool) -> st
     named = ", ".join(f"{one.holder} ({one.path})" for one in group[:NAMED])
     more = f" and {len(group) - NAMED} more" if len(group) > NAMED else ""
     then = (
-        "all that kubeadm made here is renewed; then API server, controller manager and scheduler "
-        "restart, one control plane after another"
+        "apply renews all certificates on this node, then restarts API server, controller "
+        "manager and scheduler, one control plane at a time"
         if kubeadms
-        else "the kubelet gets a new one and restarts; pods run on"
+        else "apply gets the kubelet a new one and restarts it; pods keep running"
     )
     state = group[0].state(now, several)
     return f"the certificate{'s' if several else ''} of {named}{more} {state}: {then}"

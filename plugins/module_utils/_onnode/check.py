@@ -255,7 +255,7 @@ def resolves(place: tuple[str, int], name: str = NAME) -> Ask:
                 continue
             code, count = answer[3] & 15, struct.unpack_from("!H", answer, 6)[0]
             if answer[:2] != number or code or not count:
-                return f"it does not know {name} (code {code})"
+                return f"it can't resolve {name} (code {code})"
             return ""
         return SILENT
 

@@ -41,7 +41,7 @@ def containerd(path: Path = CONTAINERD, seconds: float = SECONDS) -> str:
     except OSError as error:
         return f"containerd does not answer: {error.strerror or error}"
     if len(said) < FRAME_HEADER or said[3] != SETTINGS:
-        return f"what answers at {path} is not containerd"
+        return f"the service at {path} is not containerd"
     return ""
 
 

@@ -35,9 +35,9 @@ LAST_GROUP_BYTES = 16 << 20
 # Of e2fsck(8): 0 nothing to do, 1 errors were corrected.
 SOUND = (0, 1)
 REBOOT = (
-    "Drain this node and reboot it: the check before the mount repairs what can be repaired. "
-    "`dmesg | grep -i ext4` tells what happened; where the disk is failing, replace it, reset the "
-    "node and apply."
+    "Drain this node and reboot it: the check before mounting repairs what it "
+    "can. See `dmesg | grep -i ext4`. If the disk is failing, replace it, reset "
+    "the node and apply."
 )
 
 
@@ -107,21 +107,21 @@ def lost(place: Path) -> str:
     """What to say where nothing is at *place*, and a volume was."""
     kind, back = ("file", "Put") if MOUNT_POINT.parent in place.parents else ("device", "Attach")
     return (
-        f"The {kind} {place} of the system volume is missing. {back} it there and apply. Where it "
-        "is lost, reset the node and apply: all that was on it can be made again."
+        f"The {kind} {place} of the system volume is missing. {back} it there and apply. If "
+        "it is lost, reset the node and apply: everything on it can be recreated."
     )
 
 
 def _unmounted(point: Path) -> str:
     place = source()
     if place is None:
-        return f"{point} is not mounted; apply makes and mounts it."
+        return f"{point} is not mounted; apply creates and mounts it."
     if not place.exists():
         return lost(place)
     if _run(["systemctl", "is-failed", "--quiet", CHECK_UNIT]).returncode == 0:
         return foreign(place) or f"{damaged(place)}."
-    why = f"`systemctl status {UNIT.name} {CHECK_UNIT}` tells why"
-    return f"{point} is not mounted, and {place} is there. Apply mounts it; {why} it was not."
+    why = f"`systemctl status {UNIT.name} {CHECK_UNIT}` shows why"
+    return f"{point} is not mounted, although {place} exists. Apply mounts it; {why} it was not."
 
 
 def troubles(point: Path) -> list[str]:
@@ -136,11 +136,11 @@ def unreliable(point: Path) -> list[str]:
         return [_unmounted(point)]
     # A kernel from 6.13 on leaves "rw" there after an error, and says emergency_ro as well.
     if mount.options & {"ro", "emergency_ro"}:
-        return [f"{point} is read-only, which errors of its disk make it. {REBOOT}"]
+        return [f"{point} is read-only, because of disk errors. {REBOOT}"]
     if "shutdown" in mount.options:
         return [f"{point} was shut down by the kernel. {REBOOT}"]
     if count := _errors(mount):
-        return [f"{point}: the kernel has met {count} error(s) in its file system. {REBOOT}"]
+        return [f"{point}: the kernel has found {count} error(s) in its file system. {REBOOT}"]
     return []
 
 
@@ -149,10 +149,12 @@ def _full(point: Path) -> list[str]:
     if place.f_bavail * place.f_frsize >= FULL_BYTES and place.f_favail:
         return []
     large = f"`du -xh {point} | sort -h | tail` shows what is large"
-    remove = "`kubewright-maintenance rm FILE` on the node removes it, read-only as it is"
+    remove = (
+        "`kubewright-maintenance rm FILE` on the node removes it, although the volume is read-only"
+    )
     return [
-        f"{point} is full. Remove images that nobody needs (kubewright node image gc), what does"
-        f" not belong there ({large}; {remove}), or give it a larger size."
+        f"{point} is full. Remove unused images (kubewright node image gc) and what"
+        f" does not belong there ({large}; {remove}), or make it larger."
     ]
 
 
@@ -202,8 +204,9 @@ def is_used(path: Path) -> bool:
 def damaged(path: Path) -> str:
     """What to say where e2fsck needs a person; without a full stop."""
     return (
-        f"{path} is damaged, and repairing it takes decisions. Run `e2fsck -f {path}` on the node "
-        "and reboot it; or reset the node and apply, since all that is on it can be made again"
+        f"{path} is damaged, and can't be repaired without decisions. Run `e2fsck -f {path}` on "
+        "the node and reboot it; or reset the node and apply, since everything on it can be "
+        "recreated"
     )
 
 
@@ -215,16 +218,17 @@ def foreign(path: Path) -> str:
     """
     if header := _header(path):
         label = header.get("volume name", "")
-        holds = "" if label == LABEL else f"a file system labelled {label!r}"
+        holds = "" if label == LABEL else f"a file system labeled {label!r}"
     else:
         holds = _other_format(path)
     if not holds:
         return ""
     return (
-        f"{path} holds {holds}, not the system volume, which is labelled {LABEL!r}. It is left as "
-        "it is. A name such as /dev/sdb may be another disk after a boot: `blkid` shows which disk "
-        "has the volume, and `ls -l /dev/disk/by-id` a name for it that stays. Name that one as "
-        "the device and apply."
+        f"{path} contains {holds}, not the system volume, which is labeled {LABEL!r}. It "
+        "was not touched. A name such as /dev/sdb may be another disk after a boot: `blkid` shows "
+        "which "
+        "disk has the volume, and `ls -l /dev/disk/by-id` its stable name. Use that name "
+        "for the device and apply."
     )
 
 
@@ -259,15 +263,15 @@ def check(path: Path) -> int:
         print(refusal, file=sys.stderr)
         return 1
     if is_used(path):
-        print(f"{path} is in use, so it is not checked.")
+        print(f"{path} is in use, so it was not checked.")
         return 0
     grows = _has_room(path)
     status = _run(["e2fsck", "-p", *(["-f"] if grows else []), str(path)]).returncode
     if status not in SOUND:
-        print(f"{damaged(path)} (e2fsck ended with {status}).", file=sys.stderr)
+        print(f"{damaged(path)} (e2fsck exited with {status}).", file=sys.stderr)
         return 1
     if grows and (status := _run(["resize2fs", str(path)]).returncode):
-        print(f"{path} has room to grow, and resize2fs ended with {status}.", file=sys.stderr)
+        print(f"{path} has room to grow, but resize2fs exited with {status}.", file=sys.stderr)
     return 0
 
 
@@ -284,7 +288,7 @@ def report(point: Path) -> list[str]:
     found = troubles(point)
     image = (point / "active" / "image.squashfs").resolve().stem
     if _is_damaged(image, point.parent / VERDICT):
-        again = "Apply brings it again; if this comes back, check the node's disk and memory."
+        again = "Apply installs it again; if this happens again, check the node's disk and memory."
         found.append(f"The active system image {image[:12]} is damaged on the disk. {again}")
     return found
 

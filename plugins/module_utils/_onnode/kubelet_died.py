@@ -95,7 +95,7 @@ def loop(journal: str) -> str:
     count = len(RESTARTED.findall(journal))
     if count < LOOP_RESTARTS:
         return ""
-    why = reason(journal) or f"it says nothing; see `journalctl -u {UNIT}`"
+    why = reason(journal) or f"it gives no reason; see `journalctl -u {UNIT}`"
     return f"the kubelet has been restarted {count} times in the last minute: {why}"
 
 

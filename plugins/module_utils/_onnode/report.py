@@ -54,9 +54,10 @@ def runtime(request: Mapping[str, Any]) -> list[Finding]:
     """A container runtime that stands still: containers run on, and none starts or ends."""
     trouble = daemons.containerd() if JOINED.exists() else ""
     remedy = (
-        "'systemctl restart containerd' there; pods run on. `journalctl -u containerd` has why."
+        "Run 'systemctl restart containerd' there; pods keep running. `journalctl -u containerd` "
+        "shows why."
     )
-    return [finding(f"{trouble}: no pod starts or ends here.", remedy)] if trouble else []
+    return [finding(f"{trouble}: no pod starts or stops here.", remedy)] if trouble else []
 
 
 def kubelet(request: Mapping[str, Any]) -> list[Finding]:
@@ -66,9 +67,9 @@ def kubelet(request: Mapping[str, Any]) -> list[Finding]:
     died = kubelet_died.look()
     if not died:
         trouble = daemons.kubelet()
-        remedy = "`journalctl -u kubelet` there tells why; 'systemctl restart kubelet' starts it."
+        remedy = "`journalctl -u kubelet` there shows why; 'systemctl restart kubelet' starts it."
         return [finding(f"{_capital(trouble)}.", remedy)] if trouble else []
-    remedy = "Correct what it names; 'kubewright apply' starts it again and sees whether it lives."
+    remedy = "Correct that setting; 'kubewright apply' restarts it and checks that it stays up."
     certificates = expiry.report(datetime.now(timezone.utc))
     if any(one["over"] and one["file"].endswith(expiry.KUBELET_CLIENT) for one in certificates):
         # What it names then is where it would get another one.
@@ -116,7 +117,7 @@ def report(request: Mapping[str, Any]) -> dict[str, list[Finding]]:
         try:
             found[name] = look(request)
         except (OSError, ValueError) as error:
-            found[name] = [finding(f"This could not be looked at: {error}.")]
+            found[name] = [finding(f"This could not be checked: {error}.")]
     return found
 
 

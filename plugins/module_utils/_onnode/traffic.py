@@ -119,9 +119,9 @@ def _servers(request: Request, seen: Seen) -> Iterator[Trouble]:
         names = [name for name in silent if name != request.name]
         yield Trouble(
             f"The API server of {_told(silent)} does not answer here ({_why(silent)}).",
-            "Where it answers others, a firewall there or between drops TCP 6443 from this node."
+            "If it answers others, a firewall there or in between drops TCP 6443 from this node."
             if names
-            else "`crictl ps -a` and `crictl logs` there tell why.",
+            else "`crictl ps -a` and `crictl logs` there show why.",
             tuple(names),
         )
 
@@ -129,18 +129,18 @@ def _servers(request: Request, seen: Seen) -> Iterator[Trouble]:
 def _bridge(request: Request, seen: Seen) -> Iterator[Trouble]:
     if seen.strangers:
         yield Trouble(
-            f"Pods can't start here: their bridge (cni0) has {_told(seen.strangers)}, and the pod "
-            f"network of this node is {_told(seen.networks)}.",
-            "'kubewright apply' makes the bridge again, and restarts the pods of the old network.",
+            f"Pods can't start here: their bridge (cni0) has {_told(seen.strangers)}, but "
+            f"the pod network of this node is {_told(seen.networks)}.",
+            "'kubewright apply' recreates the bridge, and restarts the pods of the old network.",
         )
 
 
 def _outside(request: Request, seen: Seen) -> Iterator[Trouble]:
     if not seen.masquerades:
         yield Trouble(
-            "Pods here reach nobody outside the cluster: flannel's packet rules, which give what "
-            "they send the node's address, were removed (nft, a firewall).",
-            "'kubewright apply' brings them back.",
+            "Pods here can't reach anything outside the cluster: flannel's "
+            "masquerading rules were removed (nft, a firewall).",
+            "'kubewright apply' restores them.",
         )
 
 
@@ -153,23 +153,24 @@ def _overlay(request: Request, seen: Seen) -> Iterator[Trouble]:
     )
     if seen.local is None:
         yield Trouble(
-            f"The pod network is not there: flannel has made no interface {OVERLAY}.", f"{logs}."
+            f"The pod network is missing: flannel has not created the interface {OVERLAY}.",
+            f"{logs}.",
         )
         return
     if seen.local and seen.local != request.address:
         yield Trouble(
-            f"flannel sends from {seen.local}, and the node's address is {request.address}, by "
-            "which the others know it.",
+            f"flannel sends from {seen.local}, but the node's address, which the "
+            f"others use, is {request.address}.",
             "'kubewright apply' gives flannel the node's address.",
         )
         return  # what it can't reach is for that
     unknown = tuple(name for name in request.peers if name not in seen.ways)
     if unknown:
         yield Trouble(
-            f"flannel knows no way from here to the pods of {_told(unknown)}, by the addresses of "
-            "their nodes.",
-            f"Where nothing else is said of {_told(unknown)}, {logs}, or the same of the other "
-            "node.",
+            f"flannel has no route from here to the pods of {_told(unknown)} via the "
+            "addresses of their nodes.",
+            f"If no other finding is about {_told(unknown)}: {logs}, or the same "
+            "on the other node.",
             unknown,
         )
     lost = {name: why for name, why in seen.overlay.items() if not _answered(why)}
@@ -177,16 +178,16 @@ def _overlay(request: Request, seen: Seen) -> Iterator[Trouble]:
     if away:
         yield Trouble(
             f"Neither {_told(away)} nor the pods there can be reached from here ({_why(away)}).",
-            "It is off, or a firewall on one of the nodes or between drops what comes in: nodes "
-            "need UDP 8472 and TCP 10250 of each other (docs/health.md).",
+            "It is off, or a firewall on one of the nodes or between them drops incoming "
+            "packets: nodes need UDP 8472 and TCP 10250 from each other (docs/health.md).",
             tuple(away),
         )
     if near := {name: why for name, why in lost.items() if name not in away}:
         yield Trouble(
             f"Pods here can't reach the pods of {_told(near)} ({_networks(seen, near)}: "
             f"{_why(near)}), though the nodes reach each other.",
-            "A firewall on one of the nodes or between drops UDP 8472 (VXLAN) or what comes out of "
-            f"{OVERLAY} (docs/health.md), or flannel does not run there.",
+            "A firewall on one of the nodes or between them drops UDP 8472 (VXLAN) or "
+            f"packets from {OVERLAY} (docs/health.md), or flannel does not run there.",
             tuple(near),
         )
     cut = {name: why for name, why in _failed(seen.from_pods).items() if name not in lost}
@@ -194,8 +195,8 @@ def _overlay(request: Request, seen: Seen) -> Iterator[Trouble]:
         yield Trouble(
             f"Pods here can't reach the pods of {_told(cut)} ({_networks(seen, cut)}: "
             f"{_why(cut)}), while the node itself can.",
-            "Something drops what is forwarded: look at `sysctl net.ipv4.ip_forward` (1) and, for a"
-            " chain of the hook forward, at `nft list ruleset`.",
+            "Something drops forwarded packets: check `sysctl net.ipv4.ip_forward` (must be"
+            " 1), and the chains of the forward hook in `nft list ruleset`.",
             tuple(cut),
         )
 
@@ -206,14 +207,14 @@ def _services(request: Request, seen: Seen) -> Iterator[Trouble]:
     told = _proxy(seen.proxy)
     proxy = (
         "`kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector "
-        f"spec.nodeName={request.name}` tells why."
+        f"spec.nodeName={request.name}` shows why."
     )
     if seen.services.get("api"):
         if alive:
             yield Trouble(
                 f"Services don't work here: that of the API ({api}) does not answer "
-                f"({seen.services['api']}), and API servers do. {told}.",
-                f"'kubewright apply' brings back rules that are gone. Else {proxy}",
+                f"({seen.services['api']}), although API servers do. {told}.",
+                f"'kubewright apply' restores missing rules. Otherwise {proxy}",
             )
         return
     if seen.services.get("dns"):
@@ -227,8 +228,8 @@ def _services(request: Request, seen: Seen) -> Iterator[Trouble]:
         if why := seen.pod_services.get(key):
             yield Trouble(
                 f"Pods here can't reach the Service of {what}: {why}. The node itself can.",
-                "Something drops what pods send: look at `sysctl net.ipv4.ip_forward` (1) and, for "
-                "a chain of the hook forward, at `nft list ruleset`.",
+                "Something drops the pods' packets: check `sysctl net.ipv4.ip_forward` (must "
+                "be 1), and the chains of the forward hook in `nft list ruleset`.",
             )
             return
 
@@ -237,9 +238,10 @@ def _proxy(why: str) -> str:
     if why == REFUSED:
         return "kube-proxy does not run"
     if why:
-        return f"kube-proxy says that it is not healthy ({why})"
+        return f"kube-proxy reports that it is not healthy ({why})"
     return (
-        "kube-proxy runs, and has programmed nothing, or its rules were removed (nft, a firewall)"
+        "kube-proxy runs, but has no rules in place: it wrote none, or they were removed (nft, a "
+        "firewall)"
     )
 
 

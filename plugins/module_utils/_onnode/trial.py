@@ -167,7 +167,7 @@ class Trial:
             self.tell(f"generation {order.generation} runs well: it stays")
             return self._end(order, order.generation, "kept")
         if manifests(self.manifests) != order.manifests:
-            self.tell(f"{reason}; kubeadm has changed a static pod since, so there is no way back")
+            self.tell(f"{reason}; kubeadm has changed a static pod since, so it can't roll back")
             return self._end(order, order.generation, "left")
         return self._go_back(order, reason)
 
@@ -175,7 +175,7 @@ class Trial:
         """Look until it has been well for long enough, or until time is over: then why."""
         if len(order.boots) > BOOTS:
             # There may be no time to watch: it would boot again meanwhile.
-            return f"the machine has booted {len(order.boots)} times while it was tried"
+            return f"the machine booted {len(order.boots)} times during the trial"
         begun, limit = self.clock(), AWAITED
         well_since: float | None = None
         while True:
@@ -210,7 +210,7 @@ class Trial:
             self.tell("another image was activated meanwhile")
             return ANOTHER
         if status != 0:
-            raise OSError(f"generation {order.previous} could not be made active: {said}")
+            raise OSError(f"generation {order.previous} could not be activated: {said}")
         return self._restart(order)
 
     def _restart(self, order: Order) -> str:

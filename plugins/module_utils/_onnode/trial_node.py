@@ -69,7 +69,7 @@ class Node:
         if status != 0:
             return f"containerd does not answer: {_last(said)}"
         if not _runtime_ready(said):
-            return "containerd says that it is not ready"
+            return "containerd reports that it is not ready"
         return kubelet_trouble() if joined else ""
 
     def restart(self) -> str:
@@ -128,4 +128,4 @@ def kubelet_trouble(seconds: float = CALL / 2) -> str:
 
 
 def _last(text: str) -> str:
-    return (text.splitlines() or ["nothing was said"])[-1][:300]
+    return (text.splitlines() or ["no message"])[-1][:300]

@@ -130,7 +130,8 @@ def _restore(path: Path, old: dict[str, object]) -> None:
 def _refuse_directory(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         raise KubewrightError(
-            f"{path} is a directory where Kubewright writes a file. Move it away, then run again."
+            f"{path} is a directory where Kubewright writes a file. Move it away, then run it "
+            "again."
         )
 
 
@@ -145,8 +146,8 @@ def remove(machine: Machine, path: Path) -> None:
     name = machine.name(path)
     if mounted := [point for point in machine.mounts() if owned.is_below(point, name)]:
         raise KubewrightError(
-            f"{', '.join(mounted)}: mounted there, so {name} was not removed. Unmount it "
-            "(`fuser -vm` says who uses it), then run again."
+            f"{', '.join(mounted)}: mounted there, so {name} was not removed. Unmount "
+            "it (`fuser -vm` shows who uses it), then run it again."
         )
     shutil.rmtree(path)
 

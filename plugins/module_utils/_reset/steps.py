@@ -168,9 +168,9 @@ class Reset:
         if left := find():
             more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
             raise KubewrightError(
-                f"Still there after it was removed: {', '.join(left[:SHOWN])}{more}. Something "
-                "holds it or makes it anew: find out what (`systemctl`, `findmnt`, `fuser -vm`), "
-                "then reset again."
+                f"Still there after removal: {', '.join(left[:SHOWN])}{more}. "
+                "Something uses or recreates it: find out what (`systemctl`, `findmnt`, "
+                "`fuser -vm`), then reset again."
             )
 
     def _units(self, *names: str) -> Callable[[], list[str]]:
@@ -262,7 +262,7 @@ class Reset:
 
     def _forgotten(self) -> list[str]:
         stale, failed = self.system.forgotten()
-        return [f"systemd's memory of {name}" for name in (*stale, *failed)]
+        return [f"systemd's state of {name}" for name in (*stale, *failed)]
 
     def _sysctls(self, predict: bool) -> None:
         """Settings have their old values again; one may take others along, so look twice."""

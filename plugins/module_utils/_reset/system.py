@@ -138,7 +138,9 @@ class System:
             result = self._crictl("rmp", "--force", "--all", timeout=STOP_SECONDS)
         except KubewrightError as error:
             return str(error)
-        return "" if result.rc == 0 else str(commands.CommandFailed("Pods were cut off", result))
+        return (
+            "" if result.rc == 0 else str(commands.CommandFailed("Cutting off pods failed", result))
+        )
 
     def processes(self) -> dict[int, str]:
         """Name by id, of what is left of pods and of our services."""
@@ -237,7 +239,7 @@ class System:
         """Make the device blank again, as it was before."""
         for name in self.volume_devices():
             wiped = self.run("wipefs", "--all", "--", str(self.machine.path(name)))
-            commands.check(wiped, f"{name} could not be made blank")
+            commands.check(wiped, f"{name} could not be wiped")
 
     def images(self) -> list[Path]:
         """System images on the volume."""

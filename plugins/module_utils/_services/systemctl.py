@@ -128,18 +128,18 @@ class Services:
             for want in wanted:
                 if kept := systemd.foreign_sysctls(want, clock):
                     raise KubewrightError(
-                        f"{want.name} was started, and yet the kernel keeps another value of "
-                        f"{', '.join(kept)}. Does something else set it? "
-                        f"`journalctl -u {want.name}` tells more."
+                        f"{want.name} was started, but the kernel has another "
+                        f"value of {', '.join(kept)}. Does something "
+                        f"else set it? See `journalctl -u {want.name}`."
                     )
                 if open_places := sorted(clock.writable.intersection(want.read_only)):
                     raise KubewrightError(
-                        f"{want.name} was started, and yet {', '.join(open_places)} can be written "
-                        f"to. `journalctl -u {want.name}` tells more."
+                        f"{want.name} was started, but {', '.join(open_places)} is still "
+                        f"writable. See `journalctl -u {want.name}`."
                     )
                 if systemd.failed(want, units[want.name]):
                     raise KubewrightError(
-                        self._why(want.name, f"{want.name} does not stay up after its start")
+                        self._why(want.name, f"{want.name} exits right after its start")
                     )
 
     def _act(

@@ -184,8 +184,8 @@ def plan_files(wanted: Sequence[Wanted], units: Mapping[str, Unit], predict: boo
             (unmask_runtime if until_boot else unmask).append(want.name)
         if want.enabled and unit.file_state == "static":
             raise KubewrightError(
-                f"{want.name} cannot be enabled: its unit file has no [Install] section. Add one, "
-                "or leave out enabled."
+                f"{want.name} cannot be enabled: its unit file has no [Install] section. Add "
+                "one, or omit enabled."
             )
         if want.enabled and unit.file_state not in ENABLED:
             if not unit.known and not predict:
@@ -258,6 +258,6 @@ def describe(unit: Unit) -> str:
 
 def _unknown(name: str) -> str:
     return (
-        f"This node has no unit {name}. Write its unit file (or install the package that has it) "
-        "before it is enabled or started."
+        f"This node has no unit {name}. Write its unit file (or install the package that "
+        "contains it) before enabling or starting it."
     )

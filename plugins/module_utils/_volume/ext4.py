@@ -83,7 +83,7 @@ def _create_on_device(wanted: Wanted, run: commands.Runner) -> None:
     commands.check(run(command, timeout=MKFS_SECONDS), "mkfs failed")
     _bring_to_disk(wanted.path)
     named = run(["tune2fs", "-L", wanted.label, str(wanted.path)])
-    commands.check(named, f"The file system on {wanted.path} could not be labelled")
+    commands.check(named, f"The file system on {wanted.path} could not be labeled")
     _bring_to_disk(wanted.path)
 
 
@@ -104,9 +104,9 @@ def _allocate(fd: int, wanted: Wanted) -> None:
     except OSError as error:
         place = os.fstatvfs(fd)
         raise KubewrightError(
-            f"{wanted.size} bytes for {wanted.path} could not be set aside: {error.strerror}; "
-            f"{place.f_bavail * place.f_frsize} bytes are free there. Make room or name a path on "
-            "a larger file system."
+            f"{wanted.size} bytes for {wanted.path} could not be allocated: {error.strerror}; "
+            f"{place.f_bavail * place.f_frsize} bytes are free there. Free some space, or use "
+            "a path on a larger file system."
         ) from error
 
 
@@ -134,7 +134,7 @@ def _grow(wanted: Wanted, run: commands.Runner) -> None:
     if mounted is None and guard.is_used(wanted.path):
         raise KubewrightError(
             f"{wanted.path} is in use elsewhere (`losetup --associated {wanted.path}`, `lsblk`), "
-            "so it was not grown. Free it and run again."
+            "so it was not grown. Release it and run it again."
         )
     if not wanted.is_device:
         _enlarge(wanted)

@@ -101,7 +101,7 @@ def steps(wanted: Wanted, run: commands.Runner) -> list[str]:
     """
     if len(wanted.label.encode()) > LABEL_BYTES:
         raise KubewrightError(
-            f"label {wanted.label!r} is longer than the {LABEL_BYTES} bytes that ext4 has for it."
+            f"label {wanted.label!r} is longer than ext4's limit of {LABEL_BYTES} bytes."
         )
     size, held = _place(wanted)
     mounted = mounted_device(wanted)
@@ -121,9 +121,8 @@ def steps(wanted: Wanted, run: commands.Runner) -> list[str]:
         _refuse_earlier(wanted, run)
     if not wanted.is_device and size > wanted.size:
         raise Refused(
-            f"{wanted.path} has {size} bytes and {wanted.size} were asked for: a volume does not "
-            "shrink.",
-            f"Ask for that or more (size_gb: {-(-size // 10**9)}), or reset the node and apply.",
+            f"{wanted.path} has {size} bytes, but {wanted.size} are set: a volume can't shrink.",
+            f"Set that size or more (size_gb: {-(-size // 10**9)}), or reset the node and apply.",
         )
     if superblock.size + guard.LAST_GROUP_BYTES <= (size if wanted.is_device else wanted.size):
         return ["grow"]
@@ -147,19 +146,19 @@ def _place(wanted: Wanted) -> tuple[int | None, int]:
     except FileNotFoundError as error:
         raise Refused(
             f"The device {wanted.path} of the system volume is missing.",
-            "Attach it, or name another device (`ls -l /dev/disk/by-id` shows them).",
+            "Attach it, or use another device (`ls -l /dev/disk/by-id` lists them).",
         ) from error
     if not is_block:
         raise Refused(
             f"{wanted.path} is not a block device.",
-            "Name one (`ls -l /dev/disk/by-id` shows them), or take the type local, a file.",
+            "Give one (`ls -l /dev/disk/by-id` lists them), or use the type local, a file.",
         )
     with wanted.path.open("rb") as device:
         size = device.seek(0, os.SEEK_END)
     if size < wanted.size:
         raise Refused(
-            f"The device {wanted.path} has {size} bytes, and {wanted.size} were asked for.",
-            f"Take a larger one, or ask for less ({rules.MIN_VOLUME_BYTES} at least).",
+            f"The device {wanted.path} has {size} bytes; {wanted.size} required.",
+            f"Use a larger one, or a smaller size ({rules.MIN_VOLUME_BYTES} at least).",
         )
     return size, size
 
@@ -185,9 +184,9 @@ def mounted_device(wanted: Wanted) -> Path | None:
         other = str(file or f"/dev/{mount.name}")
     if not is_it:
         raise Refused(
-            f"{wanted.mount_point} is on {other}, and was asked for on {wanted.path}: a volume "
-            "does not move.",
-            "Reset the node and apply, or ask for the one that it has.",
+            f"{wanted.mount_point} is on {other}, but should be on {wanted.path}: "
+            "a volume can't be moved.",
+            "Reset the node and apply, or set it back to the current one.",
         )
     return Path("/dev", mount.name)
 
@@ -195,8 +194,8 @@ def mounted_device(wanted: Wanted) -> Path | None:
 def _refuse_used(wanted: Wanted) -> None:
     if wanted.is_device and guard.is_used(wanted.path):
         raise Refused(
-            f"{wanted.path} is in use: mounted, or part of a RAID, of LVM or of swap.",
-            f"`lsblk {wanted.path}` tells which. Free it, or name another device.",
+            f"{wanted.path} is in use: mounted, or used by RAID, LVM or swap.",
+            f"`lsblk {wanted.path}` shows which. Release it, or use another device.",
         )
 
 
@@ -206,9 +205,9 @@ def _refuse_lost(wanted: Wanted) -> None:
         return
     if wanted.path.exists():
         raise Refused(
-            f"{wanted.path} was the system volume, and is blank.",
-            f"If the disk was not replaced, `e2fsck -f {wanted.path}` may find it again. Otherwise "
-            "reset the node and apply: all that was on it can be made again.",
+            f"{wanted.path} was the system volume, but is blank now.",
+            f"If the disk was not replaced, `e2fsck -f {wanted.path}` may find it again. "
+            "Otherwise reset the node and apply: everything on it can be recreated.",
         )
     text, _, remedy = guard.lost(wanted.path).partition(". ")
     raise Refused(f"{text}.", remedy)
@@ -235,7 +234,7 @@ def _refuse_earlier(wanted: Wanted, run: commands.Runner) -> None:
     raise Refused(
         f"{wanted.path} holds the system volume of an earlier node{f' ({name[1]})' if name else ''}"
         ", and this machine has no record of having been one. It is left as it is.",
-        f"If nothing on it is needed: `wipefs --all {wanted.path}`. Or name another device.",
+        f"If nothing on it is needed: `wipefs --all {wanted.path}`. Or use another device.",
     )
 
 
@@ -243,30 +242,30 @@ def _refuse_foreign(wanted: Wanted, superblock: Superblock | None, run: commands
     """Raise `Refused` unless the place is blank: without known formats, a file without any data."""
     holds = ""
     if superblock is not None:
-        holds = f"an ext4 file system labelled {superblock.label!r}, not {wanted.label!r}"
+        holds = f"an ext4 file system labeled {superblock.label!r}, not {wanted.label!r}"
     elif found := signatures(wanted.path, run):
         holds = " and ".join(found)
     # Reading a whole disk would take minutes; what was wiped with wipefs has remains all the same.
     elif not wanted.is_device and not is_zero(wanted.path):
-        holds = "data of an unknown kind"
+        holds = "unknown data"
     if not holds:
         return
     if wanted.is_device:
-        remedy = f"If nobody needs it: `wipefs --all {wanted.path}`. Or name another device."
+        remedy = f"If it is not needed: `wipefs --all {wanted.path}`. Or use another device."
     else:
         remedy = "Move it away if it is not needed."
-    raise Refused(f"{wanted.path} holds {holds}. It is left as it is.", remedy)
+    raise Refused(f"{wanted.path} contains {holds}. It was not touched.", remedy)
 
 
 def signatures(path: Path, run: commands.Runner) -> list[str]:
     """What formats a file or device holds, in words, with their labels."""
     command = ["wipefs", "--no-act", "--parsable", "--output", "TYPE,LABEL", str(path)]
-    listed = commands.check(run(command), f"Looking for data on {path} failed")
+    listed = commands.check(run(command), f"Checking {path} for data failed")
     found = []
     for line in listed.stdout.splitlines():
         kind, _, label = line.partition(",")
         if kind and not kind.startswith("#"):
-            found.append(f"{kind} labelled {label!r}" if label else kind)
+            found.append(f"{kind} labeled {label!r}" if label else kind)
     return list(dict.fromkeys(found))
 
 

@@ -135,7 +135,7 @@ def test_the_words_of_ansible_itself() -> None:
         "[ERROR]: it is broken\nsee"
     )
     assert complaint(["only", "this"]) == "only\nthis"
-    assert complaint([]) == "ansible-playbook ended without a word"
+    assert complaint([]) == "ansible-playbook exited without a message"
     assert plain("a\r\n\x1b[1;32mb\x1b[0m") == "a\nb"
 
 

@@ -38,7 +38,7 @@ def test_findings_of_a_report_that_fails() -> None:
     assert [one.check for one in told.findings] == ["swap", "clock"], "fatal ones first"
     assert told.findings == tally.findings
     assert told.findings[0] == Finding(**SWAP)  # type: ignore[arg-type]
-    message = "the preflight found 1 thing that has to be fixed first: a"
+    message = "the preflight found 1 problem that has to be fixed first: a"
     assert told.message == message
     assert tally.failures()[0].message == message
 
@@ -70,7 +70,7 @@ def test_no_field_can_command_a_terminal() -> None:
 def test_many_hosts_are_counted() -> None:
     found = [Finding(f"n{number}", "swap", "fatal", "", "") for number in range(8)]
     assert in_one_sentence(found) == (
-        "the preflight found 8 things that have to be fixed first: n0, n1, n2, n3, n4 and 3 more"
+        "the preflight found 8 problems that have to be fixed first: n0, n1, n2, n3, n4 and 3 more"
     )
 
 

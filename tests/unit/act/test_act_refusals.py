@@ -62,7 +62,7 @@ def test_what_a_node_lacks_is_told_though_its_result_is_hidden(
         result = session.run(name, inventory=inventory)
     (failure,) = result.failures
     assert failure.message.startswith(f"{path}: File name too long. ")
-    assert "then run the same again" in failure.message
+    assert "then run it again" in failure.message
     assert "battery-staple" not in failure.message
     assert "battery-staple" not in result.log.read_text()
 
@@ -82,7 +82,9 @@ def test_what_filters_refuse_in_a_loop_is_told_in_their_own_words(
     with Session(paths, "apply") as session:
         result = session.run(name, inventory=inventory)
     (failure,) = result.failures
-    told = "can't stand in a configuration file. Write one word of letters, digits and _ . : , @ /"
+    told = (
+        "is not allowed in a configuration file. Write one word of letters, digits and _ . : , @ /"
+    )
     assert failure.message.startswith(f"option: 'two words' {told}")
     assert f"; option: 'three more words' {told}" in failure.message
     assert "The filter plugin" not in failure.message

@@ -351,7 +351,7 @@ def test_a_run_that_is_lost_to_a_full_disk_says_so_in_a_sentence(
     with Session(paths, "apply") as session:
         result = session.run("a.b.c", inventory=inventory)
     assert [failure.message for failure in result.failures] == [
-        "the run was lost: /state/env/settings: No space left on device"
+        "the run failed unexpectedly: /state/env/settings: No space left on device"
     ]
 
 

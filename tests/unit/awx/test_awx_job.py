@@ -75,7 +75,7 @@ def test_a_job_without_state_has_what_its_credential_and_inventory_say(
     # It also refuses a host whose key is not checked, and ansible-runner switches that off. Another
     # version than the cluster's is no reason not to reset it.
     assert ended.status == 0, ended.output
-    assert "censored" in ended.result("Make or unpack the cluster's authorities")
+    assert "censored" in ended.result("Create or unpack the cluster's CAs")
     state = tmp_path / "container" / "demo"
     unpacked, pki = identity.read(state / "identity")
     assert (unpacked.cluster_id, pki) == (made.identity.cluster_id, made.pki)
@@ -142,7 +142,7 @@ def test_only_a_control_plane_begins_a_cluster(node: str, good: bool) -> None:
     that = templar.template(trust_as_template("{{ " + words["that"] + " }}"))
     assert that is good
     said = templar.template(trust_as_template(words["fail_msg"]))
-    assert f"{node} is no control plane" in said and "Name one of alpha, delta." in said
+    assert f"{node} is not a control plane" in said and "Use one of alpha, delta." in said
 
 
 def test_probe_takes_the_bundle() -> None:

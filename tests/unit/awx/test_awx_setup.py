@@ -107,15 +107,15 @@ def test_a_check_of_a_first_run_changes_nothing(
     status, results = setup(play, controller, "--check")
     assert status == 0, results
     assert controller.writes == []
-    assert "Bring the execution environment to what it should be" in changed(results)
-    assert "Bring the inventory to what it should be" in changed(results)
+    assert "Converge the execution environment" in changed(results)
+    assert "Converge the inventory" in changed(results)
 
 
 @pytest.mark.timeout(120)
 def test_a_bad_token_is_said(play: Play, controller: StubController) -> None:
     status, results = setup(play, controller, token="another")
     assert status == 2
-    failed = results["Bring the execution environment to what it should be"]
+    failed = results["Converge the execution environment"]
     assert "Invalid authentication credentials for /api/v2/execution_environments/" in failed["msg"]
     assert controller.writes == []
 

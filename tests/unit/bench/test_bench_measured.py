@@ -96,7 +96,7 @@ def test_growth_is_from_the_smallest_to_the_largest() -> None:
     ("name", "word"),
     [
         ("Join the nodes", "join_the_nodes"),
-        ("Prepare the nodes, start the cluster", "prepare_the_nodes_start_the_cluster"),
+        ("Prepare the nodes, initialize the cluster", "prepare_the_nodes_initialize_the_cluster"),
         ("control_planes", "control_planes"),
     ],
 )

@@ -11,7 +11,7 @@ import stages
 from measured import Timed
 
 RECAP = """\
-PLAY [Look at the nodes] *******************************************************
+PLAY [Probe the nodes] *******************************************************
 
 TASK [Ask the node what it is] *************************************************
 ok: [kwbench-cp-1]
@@ -81,10 +81,12 @@ def test_rounds_begin_by_turns() -> None:
     ("phase", "stage"),
     [
         ("machines", stages.MACHINES),
-        ("Make the machines", stages.MACHINES),
+        ("Create the machines", stages.MACHINES),
         ("init", stages.BEGIN),
         ("network", stages.BEGIN),
-        ("Prepare the nodes, start the cluster", stages.BEGIN),
+        ("Probe the nodes", stages.LOOK),
+        ("Prepare to write", stages.LOOK),
+        ("Prepare the nodes, initialize the cluster", stages.BEGIN),
         ("control_planes", stages.JOIN),
         ("workers", stages.JOIN),
         ("Join the nodes", stages.JOIN),

@@ -28,7 +28,7 @@ pools: [{name: web, provider: local, size: 1}]
 """
 
 GOOD_SITE = """\
-- name: Make the machines
+- name: Create the machines
   hosts: kubewright
   connection: local
   gather_facts: false

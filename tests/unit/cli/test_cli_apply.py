@@ -16,7 +16,7 @@ from kubewright.spec.machines import Machine
 HOSTS = ("demo-cp-1", "demo-cp-2", "demo-cp-3", "demo-web-1")
 PROBE = "kubewright.cluster.node_state"
 REPORT = "kubewright.cluster.preflight_report"
-LOOK = "Compare the node with what it should be"
+LOOK = "Compare the node with its desired state"
 REFUSED = "Task failed: Failed to connect to the host via ssh: ssh: connect: Connection refused"
 SWAP = {
     "host": "demo-web-1",
@@ -94,12 +94,12 @@ def test_without_yes_the_plan_is_shown_before_the_question(
     assert ended.code == 0, ended.err
     assert ordered(recorded) == ["plan", "site"]
     assert recorded.orders[0].options == ("--check",)
-    before, _, after = ended.err.partition("Do it? [y/N]")
+    before, _, after = ended.err.partition("Apply these changes? [y/N]")
     assert "demo-web-1 would be changed" in before
     assert "kubelet is stopped" in before
     assert "1 node to change, 3 nodes unchanged." in before
     assert "demo-web-1" not in after, "it has been told"
-    assert ended.out.startswith("demo is as cluster.yml says")
+    assert ended.out.startswith("demo matches cluster.yml")
 
 
 @pytest.mark.parametrize("said", ["n", ""])
@@ -124,18 +124,18 @@ def test_before_there_are_machines_it_asks_too(
     recorded.events = {"plan": [report(missing)]}
     ended = command("apply")
     assert ended.code == 0, ended.err
-    assert "4 nodes to make" in ended.err
+    assert "4 nodes to create" in ended.err
     assert ordered(recorded) == ["plan", "site"]
 
 
 def test_nothing_to_do_ends_at_once(
     machines: None, recorded: Any, asked: list[str], command: Callable[..., Any]
 ) -> None:
-    wrote = raw("runner_on_ok", "localhost", "Write down the machines", changed=True)
+    wrote = raw("runner_on_ok", "localhost", "Record the machines", changed=True)
     recorded.events = {"plan": [wrote, *UNCHANGED]}
     ended = command("apply")
     assert (ended.code, asked) == (0, [])
-    assert ended.out == "demo is as cluster.yml says: nothing to do, 4 host-tasks, 1 s.\n"
+    assert ended.out == "demo matches cluster.yml: nothing to do, 4 host-tasks, 1 s.\n"
     assert ordered(recorded) == ["plan"]
     told = json.loads(command("apply", "-o", "json").out)
     assert told["changed"] is False
@@ -213,7 +213,7 @@ def test_the_question_names_who_does_not_answer(
     ended = command("apply")
     assert ended.code == 0, ended.err
     assert "demo-web-1 does not answer: connect: Connection refused" in ended.err
-    assert "demo-web-1 does not answer. Do it without? [y/N]" in ended.err
+    assert "demo-web-1 does not answer. Continue without? [y/N]" in ended.err
     assert recorded.orders[1].extra_vars["kubewright_skip_unreachable"] is True
 
 
@@ -230,8 +230,8 @@ def test_a_file_that_changes_before_the_yes(
     ended = command("apply", "-o", "json")
     assert (ended.code, ordered(recorded)) == (4, ["plan"])
     error = json.loads(ended.out)["error"]
-    assert error["message"] == "cluster.yml has changed since the plan; nothing was done"
-    assert error["remedy"] == "Start again."
+    assert error["message"] == "cluster.yml has changed since the plan was made; nothing was done"
+    assert error["remedy"] == "Run the command again."
     assert not world.paths.store.exists(), "no epoch was taken"
 
 
@@ -257,7 +257,7 @@ def test_another_operation_before_the_yes(
     recorded.events = {"plan": DRIFTED}
     ended = command("apply")
     assert (ended.code, ordered(recorded)) == (4, ["plan", "reset"])
-    assert "another operation has run since the plan; nothing was done" in ended.err
+    assert "another operation has run since the plan was made; nothing was done" in ended.err
 
 
 def test_a_yes_covers_only_those_that_were_named(
@@ -269,7 +269,7 @@ def test_a_yes_covers_only_those_that_were_named(
     told = json.loads(ended.out)
     assert (ended.code, told["status"], told["epoch"]) == (3, "successful", 1)
     assert told["error"]["message"] == "demo-cp-3 was left out too: it stopped answering"
-    assert told["error"]["remedy"] == "Run the same again when it answers."
+    assert told["error"]["remedy"] == "Run the command again when it answers."
     assert command("apply", "--skip-unreachable").code == 0
 
 
@@ -278,7 +278,7 @@ def test_who_has_said_it_before_is_not_asked_for_it(
 ) -> None:
     recorded.events = {"plan": [*DRIFTED[:3], silent(HOSTS[3])]}
     ended = command("apply", "--skip-unreachable")
-    assert "Do it? [y/N]" in ended.err
+    assert "Apply these changes? [y/N]" in ended.err
     assert [one.extra_vars["kubewright_skip_unreachable"] for one in recorded.orders] == [True] * 2
     recorded.orders.clear()
     command("apply", "--yes")
@@ -290,7 +290,7 @@ def test_a_check_says_what_would_be_done(
 ) -> None:
     diff = {"before_header": "/etc/x", "before": "a\n", "after": "b\n"}
     changes = [
-        raw("runner_on_ok", "localhost", "Write down the machines", changed=True, diff=[diff]),
+        raw("runner_on_ok", "localhost", "Record the machines", changed=True, diff=[diff]),
         raw("runner_on_ok", HOSTS[3], "Write the files", changed=True, diff=[diff]),
         raw("runner_on_ok", HOSTS[0], "Start the kubelet", changed=True),
     ]
@@ -327,8 +327,8 @@ def test_a_check_names_nodes_without_a_machine(
     world: Any, recorded: Any, command: Callable[..., Any]
 ) -> None:
     ended = command("apply", "--check")
-    assert "demo-cp-1 would be made, prepared and joined" in ended.out
-    assert ended.out.splitlines()[-1] == "4 nodes to make."
+    assert "demo-cp-1 would be created, prepared and joined" in ended.out
+    assert ended.out.splitlines()[-1] == "4 nodes to create."
 
 
 def test_a_check_of_what_is_as_it_should_be(
@@ -370,7 +370,7 @@ def test_a_plan_that_fails_shows_what_the_preflight_found(
 def test_a_difference_that_nobody_would_see(world: Any, command: Callable[..., Any]) -> None:
     ended = command("apply", "--yes", "--diff")
     assert ended.code == 2
-    assert "Say --check too" in ended.err
+    assert "Add --check" in ended.err
 
 
 def test_failures_have_their_remedy_once_and_are_not_endless(
@@ -384,7 +384,7 @@ def test_failures_have_their_remedy_once_and_are_not_endless(
     assert len(told.splitlines()) < 25
     assert "and 180 failures more" in told
     hosts = "host-000, host-001, host-002, host-003, host-004 and 195 more"
-    assert f"{hosts}: The machine is there, but nothing listens" in told
+    assert f"{hosts}: The machine is up, but nothing listens" in told
 
 
 def test_images_of_another_release_are_not_built_for_a_cluster_that_is_there(
@@ -405,6 +405,6 @@ def test_images_of_another_release_are_not_built_for_a_cluster_that_is_there(
     monkeypatch.setattr("kubewright.operate.converge.build", build)
     ended = command("apply", "--yes")
     assert ended.code == 4
-    assert "demo was made with 1.37.2" in ended.err
-    assert "Write 1.37.2 again" in ended.err
+    assert "demo runs 1.37.2" in ended.err
+    assert "Set the version back to 1.37.2" in ended.err
     assert ordered(recorded) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a run that is under way."""
+"""The picture of a run that is in progress."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_who_is_at_what_and_who_is_done() -> None:
 def test_whom_a_host_waits_for_is_a_line_that_stays() -> None:
     board = at_work(1)
     (line,) = board.feed(HostWaits("node-0", "process 41 (kubeadm)"), 10.0)
-    assert line.text.endswith("node-0 waits until another run's process 41 (kubeadm) ends there")
+    assert line.text.endswith("node-0 waits until process 41 (kubeadm) of another run exits there")
     assert lines(board, 11.0)[1:] == ["    node-0  Load the images    0:11"]
 
 
@@ -70,7 +70,7 @@ def test_it_fits_its_terminal(hosts: int, height: int, width: int) -> None:
 def test_hosts_that_are_not_shown_are_counted() -> None:
     shown = lines(at_work(500), 600.0)
     assert shown[1].split() == ["node-0", "Load", "the", "images", "10:00"]
-    assert shown[-1].strip() == f"{500 - MOST_HOSTS + 1} more at work"
+    assert shown[-1].strip() == f"{500 - MOST_HOSTS + 1} more running"
 
 
 def test_the_time_is_seen_at_80_columns() -> None:

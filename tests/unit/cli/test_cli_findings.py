@@ -121,7 +121,7 @@ def test_where_nobody_answers_the_table_says_why(
     run = command(*words)
     assert (run.code, run.out) == (3, "")
     assert run.err.count("connect once") == 1
-    assert "Error: no node answers\nDo what the findings say" in run.err
+    assert "Error: no node answers\nFix the findings" in run.err
     told = json.loads(command(*words, "-o", "json").out)
     assert [one["host"] for one in told["findings"]] == hosts
 

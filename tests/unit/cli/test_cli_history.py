@@ -129,8 +129,8 @@ def test_a_picture_reads_without_colours() -> None:
     assert lines[6] == "demo-b     " + "·" * 15 + "B" * 25 + "·" * 10
     assert lines[8] == "A Prepare   B container_runtime   C worker"
     shown = drawn(trace(*TASKS), width=100)
-    assert "Prepare                      6.0    60%" in shown
-    assert "Ansible starts and ends      2.0    20%" in shown
+    assert "Prepare                     6.0    60%" in shown
+    assert "Ansible start and exit      2.0    20%" in shown
     assert "Get a token (by demo-b)" in shown
 
 
@@ -153,7 +153,7 @@ def test_a_picture_fits_its_terminal(width: int) -> None:
 def test_a_run_without_a_task_has_a_picture() -> None:
     shown = drawn(trace(seconds=0))
     assert "╷0 s" in shown
-    assert "costliest tasks" in shown
+    assert "slowest tasks" in shown
 
 
 def test_forty_parts_are_told_apart() -> None:
@@ -235,10 +235,10 @@ def test_list_knows_a_run_that_is_under_way(world: Any, command: Callable[..., A
     assert entry.pid == os.getpid()
     journal.started(entry)
     (told,) = json.loads(command("history", "list", "-o", "json").out)
-    assert told["status"] == "under way"
+    assert told["status"] == "in progress"
     ended = command("history", "show")
     assert ended.code == 1
-    assert "Wait for its end" in ended.err
+    assert "The trace is written when the run ends." in ended.err
 
 
 def test_list_knows_a_run_that_the_journal_has_lost(
@@ -255,7 +255,7 @@ def test_list_knows_a_run_that_the_journal_has_lost(
 def test_list_of_a_cluster_without_a_run(world: Any, command: Callable[..., Any]) -> None:
     ended = command("history", "list", "-o", "json")
     assert (ended.code, json.loads(ended.out)) == (0, [])
-    assert "no run yet: kubewright apply" in ended.err
+    assert "no runs yet: kubewright apply" in ended.err
 
 
 def test_show(world: Any, runs: Callable[..., None], command: Callable[..., Any]) -> None:
@@ -288,8 +288,8 @@ def test_show_writes_a_picture(
 @pytest.mark.parametrize(
     ("word", "code", "words"),
     [
-        ("2025", 2, "no run of demo begins with '2025'"),
-        ("2026", 2, "3 runs of demo begin with '2026'"),
+        ("2025", 2, "no run of demo starts with '2025'"),
+        ("2026", 2, "3 runs of demo start with '2026'"),
         (RUNS[0], 1, "log.txt"),
         (RUNS[1], 1, "(unfinished) has no trace"),
     ],
@@ -311,8 +311,8 @@ def test_show_of_what_can_not_be_shown(
 def test_show_of_a_cluster_without_a_run(world: Any, command: Callable[..., Any]) -> None:
     ended = command("history", "show")
     assert ended.code == 1
-    assert "has had no run yet" in ended.err
-    assert "kubewright apply -f cluster.yml makes the first" in ended.err
+    assert "has no runs yet" in ended.err
+    assert "kubewright apply -f cluster.yml starts the first one" in ended.err
 
 
 def test_a_damaged_trace(
@@ -321,7 +321,7 @@ def test_a_damaged_trace(
     runs('{"schema": 1}')
     ended = command("history", "show")
     assert (ended.code, ended.out) == (1, "")
-    assert "trace.json: is damaged: run: Field required" in ended.err
+    assert "trace.json is damaged: run: Field required" in ended.err
     assert "Remove it" in ended.err
     listed = command("history", "list")
     assert listed.code == 0
@@ -332,7 +332,7 @@ def test_a_damaged_trace(
 def test_an_apply_can_be_looked_at_afterwards(world: Any, command: Callable[..., Any]) -> None:
     assert command("apply", "--yes").code == 0
     told = json.loads(command("history", "show", "-o", "json").out)
-    assert [phase["name"] for phase in told["phases"]] == ["Make the machines", "Look"]
+    assert [phase["name"] for phase in told["phases"]] == ["Create the machines", "Look"]
     assert {one["host"] for one in told["tasks"]} >= {"demo-cp-1", "demo-web-1", "localhost"}
     (listed,) = json.loads(command("history", "list", "-o", "json").out)
     assert (listed["operation"], listed["status"]) == ("apply", "successful")

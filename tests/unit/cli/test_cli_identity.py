@@ -16,7 +16,7 @@ from kubewright.cli.exits import ExitCode
 FILES = identities.file_names()
 
 PLAY = """\
-- name: Agree on the cluster's identity
+- name: Set up the cluster's identity
   hosts: localhost
   connection: local
   gather_facts: false
@@ -53,7 +53,7 @@ def test_export(identity: Any, command: Callable[..., Any]) -> None:
     assert ended.code == 0, ended.err
     assert json.loads(ended.out) == identity
     refused = command("identity", "export", "-o", "yaml")
-    assert refused.code == 2 and "JSON alone" in refused.err
+    assert refused.code == 2 and "JSON only" in refused.err
     for form in ("json", "text"):
         assert json.loads(command("identity", "export", "-o", form).out) == identity
 
@@ -62,13 +62,13 @@ def test_that_it_has_begun_is_recorded_here_too(
     world: Any, identity: Any, command: Callable[..., Any]
 ) -> None:
     document = world.paths.identity / "cluster.json"
-    begun = json.loads(command("identity", "export", "--begun").out)
+    begun = json.loads(command("identity", "export", "--initialized").out)
     whole = {**identity["cluster"], "begun": True}
     assert begun == {**identity, "cluster": whole}
     assert json.loads(document.read_text()) == whole
     assert document.stat().st_mode & 0o777 == 0o600
     written = document.stat().st_ino
-    assert json.loads(command("identity", "export", "--begun").out) == begun
+    assert json.loads(command("identity", "export", "--initialized").out) == begun
     assert document.stat().st_ino == written, "once"
     assert json.loads(command("identity", "export").out) == begun
 
@@ -80,10 +80,10 @@ def test_one_that_leaves_open_who_begins(
     document.write_text(json.dumps({**identity["cluster"], "initial_node": ""}))
     ended = command("identity", "export")
     assert (ended.code, ended.out) == (ExitCode.REFUSED, "")
-    assert "does not say which node begins demo" in ended.err
-    assert "kubewright identity make -f cluster.yml, then export again" in ended.err
+    assert "does not say which node initializes demo" in ended.err
+    assert "kubewright identity make -f cluster.yml, then export it again" in ended.err
     # It has begun: nobody does it again.
-    assert command("identity", "export", "--begun").code == 0
+    assert command("identity", "export", "--initialized").code == 0
 
 
 def test_a_terminal_is_refused_unless_forced(
@@ -103,8 +103,8 @@ def test_the_hint_can_be_pasted(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     other = world.file.with_name("two words.yml")
     world.file.rename(other)
-    ended = command("identity", "export", "--begun", "-f", other.name)
-    hint = "kubewright identity export -f 'two words.yml' --begun > demo.identity"
+    ended = command("identity", "export", "--initialized", "-f", other.name)
+    hint = "kubewright identity export -f 'two words.yml' --initialized > demo.identity"
     assert f"(umask 077; {hint})" in ended.err
 
 
@@ -135,7 +135,7 @@ def test_one_that_is_not_whole(
 
 def test_one_whose_document_is_none(world: Any, identity: Any, command: Callable[..., Any]) -> None:
     (world.paths.identity / "cluster.json").write_text("[]")
-    ended = command("identity", "export", "--begun")
+    ended = command("identity", "export", "--initialized")
     assert (ended.code, ended.out) == (ExitCode.FAILED, "")
     assert "is not a complete cluster identity" in ended.err
 

@@ -69,7 +69,7 @@ def test_gc_takes_what_no_cluster_was_given_and_is_not_the_newest(
     assert [one["digest"] for one in json.loads(shown.out)["would_remove"]] == [
         images["old"].digest
     ]
-    assert command("image", "gc").code == 4, "nobody can be asked"
+    assert command("image", "gc").code == 4, "can't ask for confirmation"
     assert len(Store().list()) == 4
     world.paths.identity.mkdir(parents=True)
     note(world.paths.images, [images["old"].digest])
@@ -148,7 +148,7 @@ def test_what_is_no_key_was_typed_wrong(
     images: dict[str, Image], command: Callable[..., Any], word: str
 ) -> None:
     ended = command("image", "sign", word)
-    assert (ended.code, "Name a private key of SSH." in ended.err) == (2, True), ended.err
+    assert (ended.code, "Give a private SSH key." in ended.err) == (2, True), ended.err
 
 
 def test_sign_without_an_image_or_its_file(
@@ -194,7 +194,7 @@ def test_serve(
     assert "1 image not signed: nodes refuse them" in ended.err
     Store().path(images["worker"]).unlink()
     ended = command("image", "serve", "--listen", "127.0.0.1:0")
-    assert "1 image without a whole file" in ended.err
+    assert "1 image with an incomplete file" in ended.err
     assert "Serving 3 images on http" in ended.out
     assert command("image", "serve", "--listen", "8440").code == 2
     assert command("image", "serve", "--listen", "192.0.2.1:1").code == 1
@@ -242,17 +242,25 @@ def test_an_image_goes_to_the_nodes_of_its_role(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["install", "111111", "--node", "demo-web-1"], 2, "is no image for demo-web-1 (worker)"),
-        (["install", "abcdef"], 2, "no image on this machine has a digest that begins with"),
+        (
+            ["install", "111111", "--node", "demo-web-1"],
+            2,
+            "is not an image for demo-web-1 (worker)",
+        ),
+        (["install", "abcdef"], 2, "no image on this machine has a digest that starts with"),
         (["install", "1.35"], 2, "1.35"),
-        (["install", "02ee"], 2, "02ee is neither a Kubernetes version nor enough of a digest"),
-        (["activate", "11111"], 2, "Write at least 6 digits"),
-        (["activate", "1.36", "--yes"], 4, "demo has 1.37.2: Kubewright can't upgrade a cluster"),
-        (["activate", "OLDER", "--yes"], 4, "Activate images of its own release: kubewright node"),
+        (["install", "02ee"], 2, "02ee is neither a Kubernetes version nor a long enough digest"),
+        (["activate", "11111"], 2, "Give at least 6 digits"),
+        (["activate", "1.36", "--yes"], 4, "version of demo (1.37.2): Kubewright can't upgrade"),
+        (
+            ["activate", "OLDER", "--yes"],
+            4,
+            "Activate an image of its own release: kubewright node",
+        ),
         (["install", "--node", "demo-web-9"], 2, "demo has no node demo-web-9"),
-        (["activate"], 4, "containerd, the kubelet and the balancer are restarted"),
-        (["rollback"], 4, "pods go on running"),
-        (["gc"], 4, "nobody can be asked"),
+        (["activate"], 4, "containerd, the kubelet and the load balancer are restarted"),
+        (["rollback"], 4, "pods keep running"),
+        (["gc"], 4, "can't ask for confirmation"),
     ],
 )
 def test_what_is_refused_before_anything(
@@ -311,7 +319,7 @@ def test_list(world: Any, recorded: Any, command: Callable[..., Any]) -> None:
 def test_help_says_how_much_of_a_digest_is_needed(command: Callable[..., Any]) -> None:
     for verb in ("install", "activate"):
         words = " ".join(command("node", "image", verb, "--help").out.replace("│", " ").split())
-        assert "At least 6 digits of an image's digest" in words
+        assert "The first 6 or more digits of an image's digest" in words
 
 
 def test_list_shows_what_answered_where_a_node_did_not(

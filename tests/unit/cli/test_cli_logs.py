@@ -112,10 +112,10 @@ def test_what_failed_in_a_run_of_an_older_version_is_in_its_log(
     record.unlink()
     ended = command("logs", RUNS[0], "--failed")
     assert ended.code == 1
-    assert f"{RUNS[0]} (failed) is not on record" in ended.err
+    assert f"{RUNS[0]} (failed) is not recorded" in ended.err
     assert str(record.with_name("log.txt")) in ended.err
     record.write_text('{"schema": 2}\n')
-    assert "failures.jsonl is not of schema 1" in command("logs", RUNS[0], "--failed").err
+    assert "failures.jsonl does not have schema 1" in command("logs", RUNS[0], "--failed").err
 
 
 def test_what_has_failed_in_a_run_that_was_killed(

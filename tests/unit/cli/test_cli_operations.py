@@ -32,9 +32,9 @@ def test_apply(world: Any, command: Callable[..., Any]) -> None:
     assert told["changed"] is True
     assert told["host_tasks"] == {"ok": 0, "changed": 4, "failed": 0, "unreachable": 0}
     assert (told["cluster"], told["status"], told["epoch"]) == ("demo", "successful", 1)
-    assert [phase["name"] for phase in told["phases"]] == ["Make the machines", "Look"]
+    assert [phase["name"] for phase in told["phases"]] == ["Create the machines", "Look"]
     assert "epoch 1 of demo" in Path(told["log"]).read_text()
-    assert "Make the machines: " in ended.err
+    assert "Create the machines: " in ended.err
     assert "4 hosts, 4 changed" in ended.err
     assert "Nobody is here" not in ended.err
     assert "\x1b[" not in ended.err
@@ -52,7 +52,7 @@ def test_apply_tells_a_person_on_stdout_only_the_result(
     recorded.ended("site", "Make one", *HOSTS, changed=True)
     ended = command("apply", "--yes")
     assert ended.code == 0
-    assert ended.out.splitlines()[0].startswith("demo is as cluster.yml says: 4 changes, ")
+    assert ended.out.splitlines()[0].startswith("demo matches cluster.yml: 4 changes, ")
     assert "apply makes 4 machines (demo-cp-1, demo-cp-2, demo-cp-3, demo-web-1)" in ended.err
 
 
@@ -223,5 +223,5 @@ def test_a_log_that_is_not_whole_is_told(
     told = json.loads(ended.out)
     assert told["log_error"] == "No space left on device"
     assert f"the log {told['log']} is incomplete: No space left on device" in ended.err
-    assert ("What there is of the log is" in ended.err) is (site == "failing")
+    assert ("The incomplete log is" in ended.err) is (site == "failing")
     assert "The full log is" not in ended.err

@@ -55,15 +55,15 @@ def test_status_of_machines_whose_power_nobody_knows(
     world.paths.machines.unlink()
     ended = command("status")
     assert ended.code == 3
-    assert "(machines not looked at yet)" in ended.out
-    assert "beta  not looked at yet\n" in ended.out
-    assert "✗ the machines of your own were not looked at yet: run 'kubewright plan'" in ended.out
+    assert "(machines not checked yet)" in ended.out
+    assert "beta  not checked yet\n" in ended.out
+    assert "✗ your own machines were not checked yet: run 'kubewright plan'" in ended.out
     assert "no machine" not in ended.out
     own(LOCAL_POOL)
     world.paths.machines.unlink()
     shown = command("status").out
-    assert "demo-web-1  no machine\n" in shown and "alpha  not looked at yet\n" in shown
-    assert "there are no machines: run 'kubewright apply'" in shown
+    assert "demo-web-1  no machine\n" in shown and "alpha  not checked yet\n" in shown
+    assert "no machines yet: run 'kubewright apply'" in shown
     machines = tuple(
         Machine(f"x://{name}", name, "192.0.2.1", (), provider, "", "", "", "on")
         for name, provider in (("alpha", "static"), ("demo-web-1", "local"))
@@ -93,13 +93,14 @@ def test_apply_makes_none_of_them(
     [
         (
             STATIC_POOL,
-            "destroy deletes the keys of demo; alpha, beta stay and are reset: all pods and data "
-            "of pods go",
+            "destroy deletes the keys of demo; alpha, beta stay and are reset, with the loss of "
+            "all pods and their data",
         ),
         (
             LOCAL_POOL,
             "destroy deletes all other machines of demo (known: demo-web-1), with all data on "
-            "them, and the cluster's keys; alpha stays and is reset: all pods and data of pods go",
+            "them, and the cluster's keys; alpha stays and is reset, with the loss of all pods and "
+            "their data",
         ),
     ],
 )

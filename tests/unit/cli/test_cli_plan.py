@@ -43,7 +43,7 @@ class ActionModule(ActionBase):
 """
 #: Whoever has no machine yet is left out, as by the real one. A command is skipped in check mode.
 PLAYBOOK = """\
-- name: Look at the nodes
+- name: Probe the nodes
   hosts: "{{{{ groups.kubewright | select('in', {hosts}) }}}}"
   gather_facts: false
   vars: {{ansible_port: 1}}
@@ -55,14 +55,14 @@ PLAYBOOK = """\
       ansible.builtin.raw: "true"
       check_mode: false
       when: inventory_hostname in {dead}
-    - name: Compare the node with what it should be
+    - name: Compare the node with its desired state
       kubewright.cluster.node_state:
         answers: {directory}/answers.json
 """
 DIFF = {"before_header": "/etc/x", "after_header": "/etc/x", "before": "a\nb\n", "after": "a\nc\n"}
 CP_1, CP_2, CP_3, WEB = "demo-cp-1", "demo-cp-2", "demo-cp-3", "demo-web-1"
 ALL = (CP_1, CP_2, CP_3, WEB)
-LOOK = "Compare the node with what it should be"
+LOOK = "Compare the node with its desired state"
 
 
 def answer(phase: str = "joined", **drift: list[str]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def nodes(world: Any, recorded: Any) -> Callable[..., None]:
 
 MIXED = {
     CP_1: {**answer(cni=["Namespace kube-flannel is missing"]), "api_ready": True},
-    CP_2: {**answer(container_runtime=["/etc/x has another content"]), "diff": [DIFF]},
+    CP_2: {**answer(container_runtime=["/etc/x has other content"]), "diff": [DIFF]},
     CP_3: answer("none", container_runtime=["/etc/x is missing"], control_plane=["not in it"]),
 }
 
@@ -152,10 +152,10 @@ def test_diff(world: Any, command: Callable[..., Any]) -> None:
     assert f"\n{diff}" in ended.out
     assert ended.out.splitlines()[0] == "demo"
     assert ended.out.splitlines()[-1] == (
-        "1 node to make, 1 node to join, 1 node to change, 1 node unchanged, "
-        "the cluster as a whole to change."
+        "1 node to create, 1 node to join, 1 node to change, 1 node unchanged, "
+        "the cluster itself to change."
     )
-    assert "Look at the nodes" in ended.err
+    assert "Probe the nodes" in ended.err
     assert not (world.directory / "changed").exists()
 
 
@@ -247,13 +247,14 @@ def test_each_state_in_words() -> None:
         NodePlan("e", "worker", "unreachable"),
         NodePlan("f", "worker", "unreachable", reason="Connection refused"),
     ) == [
-        "a would be made, prepared and joined",
+        "a would be created, prepared and joined",
         "b would be prepared and joined",
         "c would be changed",
-        "d is as it should be",
-        "e does not answer: nothing is known of it",
+        "d up to date",
+        "e does not answer: nothing is known about it",
         "f does not answer: Connection refused",
-        "1 node to make, 1 node to join, 1 node to change, 1 node unchanged, 2 nodes not reached.",
+        "1 node to create, 1 node to join, 1 node to change, 1 node unchanged, "
+        "2 nodes not reached.",
     ]
 
 
@@ -273,7 +274,7 @@ def test_steps_with_their_reasons_and_what_is_not_known() -> None:
         "the cluster as a whole",
         "cni",
         "w",
-        "1 node to change, the cluster as a whole to change.",
+        "1 node to change, the cluster itself to change.",
     ]
 
 
@@ -299,8 +300,7 @@ def test_traffic_that_does_not_flow_is_not_nothing_to_do() -> None:
         Finding("a", "machine", "warning", "It is in no pool.", "Put its pool back."),
     )
     assert drawn(*nodes, found=found)[-1] == (
-        "Traffic does not flow through 2 nodes, and there is nothing for apply to change, "
-        "4 warnings."
+        "Traffic does not pass through 2 nodes, and apply has nothing to change, 4 warnings."
     )
     assert drawn(*nodes, found=found[3:])[-1] == "Nothing to do, 1 warning."
 
@@ -308,12 +308,12 @@ def test_traffic_that_does_not_flow_is_not_nothing_to_do() -> None:
 def test_the_order_of_nodes_that_run_is_shown_before_it_is_gone(
     nodes: Callable[..., None], recorded: Any, command: Callable[..., Any]
 ) -> None:
-    nodes(*ALL, **answer(container_runtime=["/etc/x has another content"]))
+    nodes(*ALL, **answer(container_runtime=["/etc/x has other content"]))
     waves = [[CP_2], [CP_3], [CP_1], [WEB]]
     action = "kubewright.cluster.cluster_decision"
     recorded.ended("plan", "Decide", "localhost", action=action, waves=waves)
     assert json.loads(command("plan", "-o", "json").out)["waves"] == waves
-    said = f"changed in turn: {CP_2}; then {CP_3}; then {CP_1}; then {WEB}."
+    said = f"changed in this order: {CP_2}; then {CP_3}; then {CP_1}; then {WEB}."
     assert said in command("plan").out
     recorded.events["plan"].pop()
     recorded.ended("plan", "Decide", "localhost", action=action, waves=waves[:1])

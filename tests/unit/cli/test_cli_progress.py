@@ -45,12 +45,12 @@ def show(file: io.StringIO, forced: bool = False) -> str:
         soft_wrap=True,
     )
     with Progress(console, clock, lambda event: ["(heard)"] * isinstance(event, TaskStarted)) as p:
-        p(PhaseStarted("Make the machines"))
-        p(TaskStarted("Make the machines", "Make [one] of them"))
+        p(PhaseStarted("Create the machines"))
+        p(TaskStarted("Create the machines", "Make [one] of them"))
         p(HostStarted("Make [one] of them", "a"))
         clock.now += 14
-        p(HostResult("Make the machines", "Make", "a", "changed"))
-        p(HostResult("Make the machines", "Look", "b", "ok"))
+        p(HostResult("Create the machines", "Make", "a", "changed"))
+        p(HostResult("Create the machines", "Look", "b", "ok"))
         p(PhaseStarted("Nobody is here"))
         p(PhaseStarted("Prepare [all] nodes"))
         p(TaskStarted("Prepare [all] nodes", "Look"))
@@ -63,9 +63,9 @@ def show(file: io.StringIO, forced: bool = False) -> str:
 
 
 LINES = [
-    "[ 0:00] Make the machines",
+    "[ 0:00] Create the machines",
     "(heard)",
-    "[ 0:14] Make the machines: 14 s, 2 hosts, 1 changed",
+    "[ 0:14] Create the machines: 14 s, 2 hosts, 1 changed",
     "[ 0:14] Prepare [all] nodes",
     "(heard)",
     "[ 1:15] b failed: Look: the disk",

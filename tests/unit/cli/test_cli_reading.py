@@ -81,7 +81,7 @@ def test_a_cluster_keeps_its_release_when_the_catalogue_moves_on(
     told = json.loads(ended.out)
     assert (told["kubernetes"], told["available"]) == ("1.37.1", "1.37.2")
     assert ended.err == (
-        "Kubernetes 1.37.2 is available. demo stays with 1.37.1: Kubewright can't upgrade a "
+        "Kubernetes 1.37.2 is available. demo keeps 1.37.1: Kubewright can't upgrade a "
         "cluster yet.\n"
     )
     status = command("status", "-o", "json")
@@ -97,8 +97,8 @@ def test_validate_tells_every_problem(world: Any, command: Callable[..., Any]) -
     ended = command("validate", "-f", str(world.file))
     assert ended.code == 2
     assert ended.out == ""
-    assert f"{world.file}:6:1: poolz: is not a field" in ended.err
-    assert f"{world.file}:7:1: name: is written twice" in ended.err
+    assert f"{world.file}:6:1: poolz: is not a known field" in ended.err
+    assert f"{world.file}:7:1: name: is set twice" in ended.err
     told = json.loads(command("validate", "--output=json").out)
     assert told["valid"] is False
     assert [problem["line"] for problem in told["problems"]] == [6, 7]
@@ -188,7 +188,7 @@ def test_status_of_a_healthy_cluster(
     assert ended.code == 0
     for words in (
         "demo  Kubernetes 1.37.2  (machines as of 7 min ago)",
-        "control plane  3 of 3 API servers ready, etcd 3 of 3 healthy (may lose 1 more)",
+        "control plane  3 of 3 API servers ready, etcd 3 of 3 healthy (can lose 1 more)",
         "demo-cp-2  Ready  v1.37.2  API ready  etcd leader  power on  10.0.0.1",
         "pool web  1 of 1 ready",
         "✓ healthy",
@@ -259,9 +259,9 @@ def test_status_of_an_ailing_cluster(
         "demo-web-2",
         "✗ the node demo-web-1 is not ready",
         "state not known",
-        "✗ demo-cp-1 can't be asked over SSH about itself: ssh: connect to host "
-        "10.0.0.1 port 22: Connection refused. The machine is there, but nothing listens on its "
-        "SSH port (connection refused). Start sshd there",
+        "✗ demo-cp-1 can't be checked over SSH: ssh: connect to host "
+        "10.0.0.1 port 22: Connection refused. The machine is up, but nothing listens on "
+        "its SSH port (connection refused). Start sshd there",
         "demo-cp-2  Ready  v1.37.2  API ready  etcd leader  not prepared yet",
         "volume failed  traffic failed",
         "✗ the system volume of demo-web-1: The device /dev/x is missing. Attach it.",

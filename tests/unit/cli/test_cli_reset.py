@@ -45,7 +45,7 @@ def test_nodes_without_a_machine_are_refused(world: Any, command: Callable[..., 
     """Ansible asked DNS for their names, and told of ssh."""
     ended = command("reset", "--yes", "--node", "demo-web-1")
     assert ended.code == 2
-    assert "There is no machine for demo-web-1: " in ended.err
+    assert "demo-web-1 has no known machine: " in ended.err
     assert f"{world.paths.state} has no list of machines. Nothing was reset." in ended.err
     assert "set KUBEWRIGHT_STATE_DIR" in ended.err
     assert not world.paths.state.exists()
@@ -57,7 +57,7 @@ def test_one_that_its_provider_does_not_have_is_refused(
     world.file.write_text(world.file.read_text().replace("size: 1", "size: 2"))
     ended = command("reset", "--yes")
     assert ended.code == 2
-    assert "There is no machine for demo-web-2: their providers had none" in ended.err
+    assert "demo-web-2 has no known machine: the providers had none" in ended.err
     assert "--node" in ended.err
 
 
@@ -77,7 +77,8 @@ def test_that_the_keys_go_with_the_last_node_is_said(
 ) -> None:
     nodes = [f"demo-cp-{number}" for number in range(1, 6)] + ["demo-web-1"]
     world.file.write_text(world.file.read_text().replace("size: 3", "size: 5"))
-    keys = "The cluster's keys go too: identity, ssh, kubeconfig, known_hosts, machines.json in "
+    files = "identity, ssh, kubeconfig, known_hosts, machines.json"
+    keys = f"The cluster's keys are deleted too: {files} in "
     whole = command("reset", "--yes").err
     assert f"from {', '.join(nodes)} of demo" in whole
     assert f"{keys}{world.paths.state}" in whole

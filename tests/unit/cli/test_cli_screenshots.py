@@ -79,7 +79,7 @@ with Progress(Console(), clock=lambda: 10 * time.monotonic()) as tell:
 
 
 def test_the_middle_of_a_run() -> None:
-    phases = ["Machines", "Look at the nodes", "Decide", "Prepare the nodes"]
+    phases = ["Machines", "Probe the nodes", "Decide", "Prepare the nodes"]
     run = (sys.executable, "-c", RUN, *phases)
     screen = play(Scene("run", run, when=Midway("Prepare", ended=3, nodes=2)), limit=30)
     told = [line.rstrip() for line in screen.display if line.strip()]
@@ -100,7 +100,7 @@ def test_the_first_second_of_a_phase_is_no_middle() -> None:
 
 
 def test_a_question_is_answered() -> None:
-    words = "printf 'Do it? [y/N] '; read answer; echo \"said $answer\""
+    words = "printf 'Apply these changes? [y/N] '; read answer; echo \"said $answer\""
     assert "said y" in "\n".join(play(Scene("ask", shell(words), answer="y")).display)
 
 

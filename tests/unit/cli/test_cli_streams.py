@@ -63,10 +63,10 @@ def shell(world: Any) -> Shell:
 @pytest.mark.parametrize(
     ("form", "redirection", "words"),
     [
-        ("text", ">/dev/full", b"stdout does not take the result: No space left on device"),
-        ("json", ">/dev/full", b"stdout does not take the result: No space left on device"),
+        ("text", ">/dev/full", b"can't write the result to stdout: No space left on device"),
+        ("json", ">/dev/full", b"can't write the result to stdout: No space left on device"),
         ("text", ">&-", b"stdout is closed"),
-        ("yaml", "1</dev/null", b"stdout does not take the result: Bad file descriptor"),
+        ("yaml", "1</dev/null", b"can't write the result to stdout: Bad file descriptor"),
     ],
 )
 def test_stdout_that_takes_nothing(shell: Shell, form: str, redirection: str, words: bytes) -> None:
@@ -86,7 +86,7 @@ def test_stdout_that_takes_no_help(shell: Shell, words: str) -> None:
     assert ended.stderr.startswith(b"Error: ")
     said, *remedy = ended.stderr.splitlines()
     assert b"stdout" in said and b"No space left on device" in said
-    assert remedy in ([], [b"Make room there (`df -h`), then start again."])
+    assert remedy in ([], [b"Free some space (`df -h`), then run the command again."])
 
 
 def test_stdout_that_takes_no_log(world: Any, shell: Shell) -> None:
@@ -95,7 +95,7 @@ def test_stdout_that_takes_no_log(world: Any, shell: Shell) -> None:
     (directory / "log.txt").write_text("a line\n" * 100_000)
     ended = shell("logs >/dev/full")
     assert ended.returncode == 1
-    assert ended.stderr == b"Error: stdout does not take the result: No space left on device\n"
+    assert ended.stderr == b"Error: can't write the result to stdout: No space left on device\n"
     ended = shell("logs | head -n 1")
     assert (ended.stdout, ended.stderr) == (b"a line\n", b"")
 
@@ -122,7 +122,7 @@ def test_stderr_that_takes_nothing(shell: Shell, words: str, redirection: str) -
 def test_a_closed_stdin_can_not_say_yes(shell: Shell) -> None:
     ended = shell("apply <&-")
     assert ended.returncode == 4
-    assert b"the input is not a terminal" in ended.stderr
+    assert b"stdin is not a terminal" in ended.stderr
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
@@ -149,7 +149,7 @@ def test_documents_are_right_in_every_encoding(form: Format, parse: Callable[[st
 
 
 def test_a_write_that_fails_is_no_fault_of_ours(world: Any) -> None:
-    remedy = "Make room there (`df -h`), then start again."
+    remedy = "Free some space (`df -h`), then run the command again."
     told = described(OSError(28, "No space left on device"))
     near = f"stdout, {world.directory / 'state'} or {world.directory / 'cache'}"
     assert told.message == f"{near}: No space left on device"
@@ -166,7 +166,7 @@ def test_hints_can_be_pasted(world: Any, recorded: Any, command: Callable[..., A
     file.parent.mkdir()
     file.write_text(world.file.read_text())
     quoted = shlex.quote(str(file))
-    assert f"kubewright apply -f {quoted} makes" in command("history", "list", "-f", str(file)).err
-    assert f"kubewright apply -f {quoted} makes" in command("history", "show", "-f", str(file)).err
+    assert f"kubewright apply -f {quoted} starts" in command("history", "list", "-f", str(file)).err
+    assert f"kubewright apply -f {quoted} starts" in command("history", "show", "-f", str(file)).err
     ended = command("apply", "--yes", "-f", str(file))
     assert f"kubewright kubeconfig -f {quoted} > " in ended.out

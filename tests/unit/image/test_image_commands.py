@@ -103,13 +103,13 @@ def test_pin_then_mirror_then_nothing_is_missing(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["build", VERSION, "--source", "mirror"], "none was named"),
+        (["build", VERSION, "--source", "mirror"], "no mirror was given"),
         (["build", VERSION, "--mirror", "https://a:hidden-word@example.com"], "credentials"),
         (["build", VERSION, "--mirror", "http://[::1"], "not a URL"),
         (["build", VERSION, "--mirror", "~no-such-user/x"], "no home directory"),
         (["mirror", "~no-such-user/x", VERSION], "no home directory"),
-        (["mirror", "x", VERSION, "--to-registry", "https://example.com"], "not of the form"),
-        (["pin", VERSION, "--arch", "mips"], "no architecture 'mips'"),
+        (["mirror", "x", VERSION, "--to-registry", "https://example.com"], "must have the form"),
+        (["pin", VERSION, "--arch", "mips"], "unknown architecture 'mips'"),
         (["pin", "1.3"], "not in the catalogue"),
     ],
 )

@@ -144,4 +144,4 @@ def test_pins_that_contradict_each_other_are_refused(
         (directory / f"{name}.pins.yml").write_text(yaml.safe_dump(pins))
     error = refused(Catalogue.load)
     assert str(directory / "1.37.pins.yml") in error.message
-    assert "dl.k8s.io/x is pinned to another sha256" in error.message
+    assert "dl.k8s.io/x is pinned to a different sha256" in error.message

@@ -154,7 +154,7 @@ def test_package_with_other_contents_is_refused(
 
     monkeypatch.setattr(Commands, "run", download)
     archive = packages.Archive(tmp_path, "amd64", Commands())
-    with pytest.raises(ImageError, match="x 1 came with other contents"):
+    with pytest.raises(ImageError, match="x 1 differs from what its package list"):
         archive.fetch({"x": packages.Pinned(version="1", sha256="0" * 64)})
 
 
@@ -258,7 +258,7 @@ def test_unreachable_server_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_missing_program(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="there is no program no-such-program"):
+    with pytest.raises(ImageError, match="the program no-such-program was not found"):
         Commands().run(["no-such-program"], what="packing", log=tmp_path / "x.log")
 
 

@@ -59,7 +59,7 @@ def test_an_administrators_that_ends_is_told(
     paths = lay(tmp_path, left)
     (found,) = expiry.of_state(paths, NOW)
     assert found.text == f"the administrator's certificate in {paths.kubeconfig} {said}."
-    assert "'kubewright apply' renews it" in found.remedy
+    assert "'kubewright apply' to renew it" in found.remedy
     assert found.warning is warning
 
 

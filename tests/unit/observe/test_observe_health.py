@@ -64,7 +64,7 @@ def test_a_healthy_cluster() -> None:
 
 def test_no_machines_is_said_once() -> None:
     empty = Snapshot("demo", GOOD.taken_at, nodes_reason="no API server is ready")
-    assert troubles(SPEC, empty) == ("there are no machines: run 'kubewright apply'",)
+    assert troubles(SPEC, empty) == ("no machines yet: run 'kubewright apply'",)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,10 @@ def test_no_machines_is_said_once() -> None:
         ({"machines": GOOD.machines[:3]}, ["demo-web-1 has no machine"]),
         (
             {"machines": (*GOOD.machines[:3], replace(GOOD.machines[3], power="off"))},
-            ["the machine demo-web-1 was off when its provider was last asked; 'kubewright apply'"],
+            [
+                "the machine demo-web-1 was off when its provider was last queried; 'kubewright "
+                "apply'"
+            ],
         ),
         (
             {
@@ -111,16 +114,16 @@ def test_no_machines_is_said_once() -> None:
             {"etcd": Etcd((*GOOD.etcd.members[:2], member("demo-cp-3", learner=True)))},
             ["demo-cp-3 is still a learner"],
         ),
-        ({"etcd": Etcd(reason="everyone is away")}, ["etcd can't be asked: everyone is away"]),
+        ({"etcd": Etcd(reason="everyone is away")}, ["etcd can't be queried: everyone is away"]),
         (
             {"nodes": GOOD.nodes[:3]},
-            ["demo-web-1 is not a node of the cluster: 'kubewright apply' makes it one"],
+            ["demo-web-1 is not a node of the cluster: 'kubewright apply' adds it"],
         ),
         (
             {"nodes": (*GOOD.nodes[:3], replace(GOOD.nodes[3], address="10.0.0.9"))},
             [
-                "the node demo-web-1 has the address 10.0.0.9, and its machine has 10.0.0.1: "
-                "'kubewright plan' says what can be done"
+                "the node demo-web-1 has the address 10.0.0.9, but its machine has 10.0.0.1: "
+                "see 'kubewright plan'"
             ],
         ),
         (
@@ -167,8 +170,8 @@ def test_no_machines_is_said_once() -> None:
             [
                 "the system volume of demo-web-1: It is full. Do this.",
                 "demo-web-1: Nobody answers. Look.",
-                "demo-web-3 can't be asked over SSH about itself: why",
-                "demo-web-4 can't be asked over SSH about itself: why. Do that.",
+                "demo-web-3 can't be checked over SSH: why",
+                "demo-web-4 can't be checked over SSH: why. Do that.",
             ],
         ),
     ],
@@ -204,6 +207,6 @@ def test_a_machine_of_ones_own_that_has_another_address_by_now() -> None:
     moved = (Own(name=HOSTS[3], address="10.0.0.9", host_keys=()),)
     pools = (Pool(name="web", provider="static", nodes=moved),)
     assert troubles(spec.model_copy(update={"pools": pools}), GOOD) == (
-        "demo-web-1 was asked at 10.0.0.1, and has the address 10.0.0.9 in cluster.yml by now: run "
-        "'kubewright plan', which looks there",
+        "demo-web-1 was checked at 10.0.0.1, but has the address 10.0.0.9 in cluster.yml now: run "
+        "'kubewright plan' to check it there",
     )

@@ -147,7 +147,7 @@ def test_etcd_without_a_majority_has_no_leader(authority: Any, serve: Any) -> No
     machines = [machine(number, f"127.0.0.{number}") for number in (1, 2, 3)]
     found = asyncio.run(etcd.ask(machines, server_trust(authority.certificate_file), port=port))
     assert not found.quorum
-    assert found.members[0].reason == "it knows no leader"
+    assert found.members[0].reason == "it has no leader"
 
 
 def test_an_etcd_learner_has_no_vote(authority: Any, serve: Any) -> None:
@@ -276,7 +276,7 @@ def test_client_certificates_leave_no_file(authority: Any) -> None:
 def test_credentials_that_are_missing_or_damaged(tmp_path: Path, authority: Any) -> None:
     bad = tmp_path / "bad"
     bad.write_text("nonsense")
-    with pytest.raises(CredentialsError, match="has not been made"):
+    with pytest.raises(CredentialsError, match="has not been created"):
         server_trust(tmp_path / "nothing")
     with pytest.raises(CredentialsError, match="is not a certificate"):
         server_trust(bad)

@@ -121,14 +121,14 @@ def test_a_shell_that_prints(
 @pytest.mark.parametrize(
     ("text", "reason", "remedy"),
     [
-        (answers("nothing"), "what it answers is no list of findings", REMEDY),
-        (answers('{"volume": [{"text": "x"}]}'), "what it answers is no list of findings", REMEDY),
+        (answers("nothing"), "its answer is not a list of findings", REMEDY),
+        (answers('{"volume": [{"text": "x"}]}'), "its answer is not a list of findings", REMEDY),
         (
             answers('{"volume": [{"text": 1, "remedy": ""}]}'),
-            "what it answers is no list of findings",
+            "its answer is not a list of findings",
             REMEDY,
         ),
-        (answers("[1]"), "what it answers is no list of findings", REMEDY),
+        (answers("[1]"), "its answer is not a list of findings", REMEDY),
         ("raise SystemExit(2)", "status 2", REMEDY),
         ("import time; time.sleep(600)", "no answer within 1 s", ""),
     ],
@@ -159,9 +159,9 @@ def test_why_ssh_gave_up_is_told_by_all_of_its_words(
     (found,) = asyncio.run(reports.ask(spec, ClusterPaths(tmp_path), [machine("demo-cp-1")], ()))
     assert found.reason == "Host key verification failed."
     snapshot = Snapshot("demo", datetime(2026, 1, 1, tzinfo=UTC), reports=(found,))
-    told = [one for one in troubles(spec, snapshot, remedy) if "can't be asked" in one]
+    told = [one for one in troubles(spec, snapshot, remedy) if "can't be checked over SSH" in one]
     assert len(told) == 1
-    assert "verification failed. Its SSH host key is signed, but the certificate" in told[0]
+    assert "verification failed. Its SSH host key is signed, but its certificate" in told[0]
 
 
 def test_one_that_has_lost_its_script(spec: Spec, script: Path, tmp_path: Path) -> None:

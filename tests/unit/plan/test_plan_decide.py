@@ -132,11 +132,11 @@ def test_who_is_believed_about_the_cluster(
 
 
 def test_a_new_cluster() -> None:
-    new = Answer({RUNTIME: ("x is missing",), CNI: ("the cluster is not there yet",)})
+    new = Answer({RUNTIME: ("x is missing",), CNI: ("the cluster does not exist yet",)})
     plan = decide(CONTROL_PLANES, dict.fromkeys(CONTROL_PLANES, new))
     assert {node.state for node in plan.nodes} == {"new"}
     assert [step.role for node in plan.nodes for step in node.steps] == [RUNTIME] * 3
-    assert plan.cluster_steps == (Step(CNI, ("the cluster is not there yet",)),)
+    assert plan.cluster_steps == (Step(CNI, ("the cluster does not exist yet",)),)
 
 
 def test_nodes_that_do_not_answer_are_no_change() -> None:
@@ -179,7 +179,7 @@ def test_who_does_not_answer_has_a_reason() -> None:
     decided = decide(hosts, {}, {"refused": "Connection refused"})
     assert [node.reason for node in decided.nodes] == [
         "Connection refused",
-        "its machine is off; apply switches it on",
+        "its machine is off; apply powers it on",
         "",
     ]
     assert decided.as_dict()["nodes"][0]["reason"] == "Connection refused"

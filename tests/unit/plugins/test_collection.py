@@ -116,7 +116,7 @@ def smallest(name: str, path: Path) -> dict[str, Any]:
     [
         (OSError(errno.ENOSPC, "No space left on device", "/var/a"), "/var/a: No space left"),
         (OSError(errno.EACCES, "Permission denied", ".t", None, "/var/a"), "/var/a: Permission"),
-        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system. Mend"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system. Fix"),
         (KubewrightError("Mount it."), "Mount it."),
         (ZeroDivisionError("a fault of ours"), None),
     ],

@@ -189,9 +189,9 @@ def test_what_is_wrong_with_a_file_is_told(world: World) -> None:
     machines.write_text(machines.read_text().replace('"cluster": "demo"', '"cluster": "other"'))
     files = [f"-i={place}cluster.yml" for place in ("field/", "provider/", "")]
     told = world.run("ansible-inventory", *files, "--list").stderr
-    assert "field/cluster.yml:8:1: poolz: is not a field of this file; did you mean pools?" in told
-    assert "there is no provider 'moon'; the providers here are: local" in told
-    assert "machines.json: can't be used: it is of the cluster 'other', not of 'demo'" in told
+    assert "field/cluster.yml:8:1: poolz: is not a known field; did you mean pools?" in told
+    assert "there is no provider 'moon'; known providers: local" in told
+    assert "machines.json: can't be used: it belongs to the cluster 'other', not to 'demo'" in told
 
 
 def test_without_the_package_it_says_what_to_install(world: World) -> None:

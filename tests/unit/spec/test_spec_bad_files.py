@@ -101,12 +101,12 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        (NINE_LINES, 5, "with the alias \\*a3 aliases repeat more than 10,000 values; write"),
-        (NINE_MERGES, 5, "with the alias \\*a3 aliases repeat more than 10,000 values; write"),
+        (NINE_LINES, 5, "with the alias \\*a3, aliases repeat more than 10,000 values; write"),
+        (NINE_MERGES, 5, "with the alias \\*a3, aliases repeat more than 10,000 values; write"),
         (CHAIN, None, "aliases repeat more than 10,000 values; write"),
-        ("a:\n  " + "[" * 3000 + "]" * 3000, 2, "in more than 32 lists and mappings; write"),
-        ("a:\n  " + "{b: " * 3000 + "}" * 3000, 2, "in more than 32 lists and mappings; write"),
-        ("".join(f"{' ' * n}a:\n" for n in range(3000)), 33, "in more than 32 lists"),
+        ("a:\n  " + "[" * 3000 + "]" * 3000, 2, "nested more than 32 levels deep; reduce"),
+        ("a:\n  " + "{b: " * 3000 + "}" * 3000, 2, "nested more than 32 levels deep; reduce"),
+        ("".join(f"{' ' * n}a:\n" for n in range(3000)), 33, "nested more than 32 levels deep"),
     ],
     ids=["aliases", "merges", "chain", "lists", "mappings", "indented"],
 )
@@ -182,8 +182,8 @@ def test_taints_as_the_kubelet_reads_them(taints: Any, taken: bool) -> None:
 def test_a_node_has_an_address_for_each_pod(pods: int, taken: bool) -> None:
     found = [*kubelet.findings(("x",), "maxPods", pods, "1.37")]
     said = (
-        "254 is more than a node has addresses for: its /24 of pod_cidr has 254, of which the "
-        "bridge takes one"
+        "254 is more than a node has addresses for: its /24 of pod_cidr has 254, one of "
+        "which the bridge uses"
     )
     assert [one.message for one in found] == ([] if taken else [said])
     assert [one.remedy for one in found] == ([] if taken else ["write 253 or less"])
@@ -220,7 +220,7 @@ def test_no_control_character_of_the_file_reaches_a_terminal() -> None:
     told = str(caught.value)
     assert r"name: 'de\x1b[31mmo' is not" in told
     assert r"version: '1\n2' is not" in told
-    assert r"po\x9bols: is not a field" in told
+    assert r"po\x9bols: is not a known field" in told
     assert "'für' is not" in told
     assert not any(
         character < " " or "\x7f" <= character < "\xa0" for character in told.replace("\n", "")

@@ -103,13 +103,13 @@ def test_a_bad_cluster(case: str) -> None:
             "provider: local, size: 1",
             "provider: local, nodes: [{name: x, address: 192.0.2.9}]",
             "pools[0].nodes",
-            "the provider 'local' makes its machines",
+            "the provider 'local' creates its machines",
         ),
         ("provider: local, size: 1", "provider: static", "pools[0].nodes", "is missing"),
         ("provider: local, size: 1", "provider: local", "pools[0].size", "is missing"),
         ("provider: local, size: 1", "provider: local, size: ", "pools[0].size", "is empty"),
         ("name: delta", "name: demo-web-1", "pools[1].nodes[0].name", "a machine of pools[0]"),
-        ("name: delta", "name: workers", "pools[1].nodes[0].name", "of its own in Ansible"),
+        ("name: delta", "name: workers", "pools[1].nodes[0].name", "is reserved in Ansible"),
         ("name: delta", "name: alpha", "pools[1].nodes[0].name", "control_plane.nodes[0]"),
         (
             "192.0.2.21",
@@ -125,7 +125,7 @@ def test_a_bad_cluster(case: str) -> None:
                 f"{KEY} root@alpha",
                 f'"@cert-authority{name} {KEY}"',
                 "control_plane.nodes[0].host_keys[0]",
-                "does not say who signs",
+                "does not name the CA",
             )
             for name in ("", " *.example.com", " a,b", " {{x}}")
         ),
@@ -161,7 +161,7 @@ def test_a_bad_cluster(case: str) -> None:
             "pools[1].system_volume.size_gb",
             "16000001 is more than",
         ),
-        ("size_gb: 40", "size: 40", "pools[1].system_volume.size", "is not a field"),
+        ("size_gb: 40", "size: 40", "pools[1].system_volume.size", "is not a known field"),
     ],
 )
 def test_what_is_told(before: str, after: str, field: str, words: str) -> None:
@@ -197,7 +197,7 @@ pools: []
     (problem,) = problems(f"{local}ssh: {{user: admin}}\n")
     assert (problem.line, problem.column, problem.field) == (6, 1, "ssh")
     assert problem.message == "has no effect: no pool has the provider static"
-    assert problem.remedy == "remove it, or write the provider static for machines of your own"
+    assert problem.remedy == "remove it, or write the provider static for your own machines"
     unknown = f"{local}ssh: {{user: admin}}\n".replace("provider: local, ", "")
     assert [one.field for one in problems(unknown)] == ["control_plane.provider"]
 

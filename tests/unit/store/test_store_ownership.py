@@ -43,7 +43,7 @@ def test_a_new_state_is_nobodys_and_an_old_one_is_taken_over(
 ) -> None:
     assert require_own(paths, "prod", file) == ""
     paths.identity.mkdir()
-    assert f"apply makes it {file}'s" in require_own(paths, "prod", file)
+    assert f"apply records {file}" in require_own(paths, "prod", file)
 
 
 @pytest.mark.parametrize("how", ["itself", "link", "hard link", "relative"])
@@ -85,7 +85,7 @@ def test_a_file_that_was_moved_takes_its_state_along(
         write(old, now)
     told = require_own(paths, "prod", file)
     assert (
-        told == f"the state in {paths.state} was that of {old}, which is gone: now it is {file}'s"
+        told == f"the state in {paths.state} belonged to {old}, which is gone: {file} takes it over"
     )
 
 

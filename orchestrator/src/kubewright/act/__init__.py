@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Playbooks, run: the only part that uses ansible-runner, and the only one that changes anything.
+"""Runs playbooks: the only user of ansible-runner, and the only part that changes anything.
 
 An operation is one :class:`Session`: it holds the cluster's lock, has ended what a dead
 orchestrator left running, and journals each run.

@@ -49,7 +49,7 @@ def read(path: Path) -> list[Failure] | None:
     except ValueError as error:
         raise FailuresError(f"{path} is damaged: {error}") from error
     if f"{head}\n" != _HEAD:
-        raise FailuresError(f"{path} is not of schema {SCHEMA}")
+        raise FailuresError(f"{path} does not have schema {SCHEMA}")
     found = []
     for number, line in enumerate(lines, 2):
         try:

@@ -57,5 +57,5 @@ def in_one_sentence(findings: Iterable[Finding]) -> str:
     fatal = [one for one in findings if one.fatal]
     hosts = list(dict.fromkeys(one.host for one in fatal if one.host))
     shown = named(hosts)
-    what = "1 thing that has" if len(fatal) == 1 else f"{len(fatal)} things that have"
+    what = "1 problem that has" if len(fatal) == 1 else f"{len(fatal)} problems that have"
     return f"the preflight found {what} to be fixed first" + (f": {shown}" if shown else "")

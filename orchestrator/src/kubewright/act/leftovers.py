@@ -171,7 +171,7 @@ def end(
             return len(ended)
     if left:
         raise LeftoverError(
-            f"processes of the run {run} do not end: {', '.join(left)}; "
-            "see what they wait for (cat /proc/<pid>/wchan), or restart this machine"
+            f"processes of the run {run} do not exit: {', '.join(left)}; "
+            "see what they wait for (cat /proc/<pid>/wchan), or reboot this machine"
         )
     return len(ended)

@@ -29,10 +29,7 @@ _CONTROL = re.compile(
 _CARRIER = re.compile(r"^(Task failed: |Failed to connect to the host via ssh: )+(ssh: )?")
 _LINES = 6
 #: Of a task whose result nobody may see.
-HIDDEN = (
-    "the output is hidden, because it may hold secrets (no_log); "
-    "what Ansible says of it stands in the log after [ERROR]"
-)
+HIDDEN = "the output is hidden, because it may contain secrets (no_log); see the log after [ERROR]"
 
 
 def plain(text: str) -> str:
@@ -91,11 +88,11 @@ def complaint(output: Iterable[str]) -> str:
     for number, line in enumerate(lines):
         if re.match(r"\[?(ERROR|WARNING)\]?[!:]", line) or "rror:" in line:
             return "\n".join(lines[number : number + _LINES * 3])
-    return "\n".join(lines[-_LINES:]) or "ansible-playbook ended without a word"
+    return "\n".join(lines[-_LINES:]) or "ansible-playbook exited without a message"
 
 
 def system_error(error: OSError, near: str = "") -> str:
-    """Return what the system said of which file, empty where it said nothing.
+    """Return what the system said of which file, empty where it gave no reason.
 
     What is noticed at a descriptor, such as a full disk, has no file's name: ``near`` says where
     what was full may be.

@@ -77,7 +77,7 @@ def run(order: Order, on_event: Handler, cancel: threading.Event) -> Result:
         except Exception as error:
             # Whatever breaks in between, the user gets a sentence, the log has the rest.
             writer.line(traceback.format_exc())
-            recorder.broken = f"the run was lost: {_reason(error, str(order.directory))}"
+            recorder.broken = f"the run failed unexpectedly: {_reason(error, str(order.directory))}"
             status = "error"
         if cancel.is_set():
             status = "canceled"
@@ -179,7 +179,9 @@ def _program(name: str, path: str) -> str:
         candidate = Path(place) / name
         if os.access(candidate, os.X_OK):
             return str(candidate)
-    raise FileNotFoundError(f"there is no {name} in {path}; install ansible-core beside kubewright")
+    raise FileNotFoundError(
+        f"{name} was not found in {path}; install ansible-core next to kubewright"
+    )
 
 
 def _reason(error: Exception, near: str = "") -> str:

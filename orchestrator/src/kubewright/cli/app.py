@@ -104,7 +104,7 @@ def _usage(error: Exception) -> CommandError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "kubewright"
     told = getattr(error, "format_message", error.__str__)()
-    remedy = f"'{command} --help' tells what there is."
+    remedy = f"See '{command} --help'."
     return CommandError(told, remedy=remedy, code=ExitCode.BAD_INPUT)
 
 

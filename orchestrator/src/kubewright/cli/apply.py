@@ -32,14 +32,15 @@ Check = Annotated[
     bool,
     typer.Option(
         "--check",
-        help="Say what would be done, by host and task. Only the list of machines is written.",
+        help="Dry run: list what would change, by host and task. Only machines.json is written.",
     ),
 ]
 Diff = Annotated[
-    bool, typer.Option("--diff", help="Show the files that differ: with --check, or before asking.")
+    bool,
+    typer.Option("--diff", help="Show file differences, with --check or before the confirmation."),
 ]
 SkipUnreachable = Annotated[
-    bool, typer.Option("--skip-unreachable", help="Go on without nodes that do not answer.")
+    bool, typer.Option("--skip-unreachable", help="Continue without nodes that do not answer.")
 ]
 
 
@@ -56,15 +57,15 @@ def apply(
     diff: Diff = False,
     skip_unreachable: SkipUnreachable = False,
 ) -> None:
-    """Make the cluster, or bring it back to what cluster.yml says. Never removes a machine.
+    """Create the cluster, or bring it in line with cluster.yml. Never removes a machine.
 
-    Shows the plan and asks, unless --yes is said.
+    Shows the plan and asks for confirmation, unless --yes is given.
     """
     out = Output(output)
     if diff and yes and not check_only:
         raise CommandError(
-            "--diff is of no use where nobody looks before it is done",
-            remedy="Say --check too, or leave --yes out.",
+            "--diff has no effect together with --yes",
+            remedy="Add --check, or remove --yes.",
             code=ExitCode.BAD_INPUT,
         )
     spec = load(file)
@@ -111,7 +112,7 @@ def _converge(
         result,
         out,
         data,
-        f"{cluster.name} is as {cluster.file} says: {work_done(result)}.\n"
+        f"{cluster.name} matches {cluster.file}: {work_done(result)}.\n"
         "Credentials: (umask 077; kubewright kubeconfig -f "
         f"{shlex.quote(str(cluster.file))} > {cluster.name}.kubeconfig)",
     )
@@ -125,7 +126,7 @@ def _tell_nothing_to_do(cluster: Cluster, asked: Result, out: Output) -> None:
     told = f"{counted(asked.host_tasks.total, 'host-task')}, {asked.seconds:.0f} s"
     out.result(
         {"cluster": cluster.name, "kubernetes": cluster.release, "epoch": None, **data},
-        f"{cluster.name} is as {cluster.file} says: nothing to do, {told}.",
+        f"{cluster.name} matches {cluster.file}: nothing to do, {told}.",
     )
 
 
@@ -144,14 +145,15 @@ def _confirmed_without(look: Look, out: Output, *, skip: bool) -> frozenset[str]
     if fatal:
         raise CommandError(
             in_one_sentence(fatal),
-            remedy="Do what the last column says, then start again. Nothing was done.",
+            remedy="Fix what the last column says, then run the command again. Nothing was "
+            "changed.",
             data={"findings": asked.as_dict()["findings"]},
         )
     if not silent or skip:
-        out.confirm("Do it?", yes=False)
+        out.confirm("Apply these changes?", yes=False)
         return frozenset()
     verb = "does" if len(silent) == 1 else "do"
-    out.confirm(f"{named(silent)} {verb} not answer. Do it without?", yes=False)
+    out.confirm(f"{named(silent)} {verb} not answer. Continue without?", yes=False)
     return frozenset(silent)
 
 
@@ -161,7 +163,7 @@ def _intention(spec: Spec, paths: ClusterPaths) -> str:
     try:
         known = read(paths.machines, spec.name).by_name()
     except MachinesError as error:
-        return f"which machines there are is not known ({error})"
+        return f"the list of machines can't be read ({error})"
     # Machines of one's own are there, whether or not they have been listed.
     new = [host for host in hosts if host not in {*known, *spec.own_hosts()}]
     made = f"makes {counted(len(new), 'machine')} ({', '.join(new)})" if new else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run that is under way, as lines that stay and as a picture that changes. No I/O, no clock.
+"""A run that is in progress, as lines that stay and as a picture that changes. No I/O, no clock.
 
 Taking an event costs the same with five nodes and with five hundred, and so does a picture: it
 has the hosts that have been at their task for longest, and counts the others.
@@ -83,7 +83,7 @@ class Board:
                     self._active.pop(event.host, None)
                     return []
                 case HostWaits():
-                    said = f"{event.host} waits until another run's {event.process} ends there"
+                    said = f"{event.host} waits until {event.process} of another run exits there"
                     return [Line(self.stamped(said, now), "yellow")]
                 case HostResult():
                     return self._result(event, now)
@@ -137,7 +137,7 @@ class Board:
         return lines
 
     def picture(self, now: float, width: int, height: int, *, ascii_only: bool = False) -> Text:
-        """Return the phase that is under way and who is at which task, at most so wide and high."""
+        """Return the current phase and each host's task, at most so wide and high."""
         frames = _ASCII_FRAMES if ascii_only else _FRAMES
         frame = frames[int((now - self._begun) * _FRAMES_PER_SECOND) % len(frames)]
         with self._lock:
@@ -174,7 +174,7 @@ class Board:
             row.append(f"{elapsed(now - since):>8}", style="dim")
             rows.append(row)
         more = len(self._active) - len(shown)
-        counts = [f"{more} more at work"] if more else []
+        counts = [f"{more} more running"] if more else []
         counts += [f"{done} done"] if done else []
         return rows + ([Text(f"    {', '.join(counts)}", style="dim")] if counts else [])
 

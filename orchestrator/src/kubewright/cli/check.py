@@ -76,7 +76,7 @@ def picture(
 
 def _count(plan: Plan, changes: tuple[Change, ...], found: tuple[Finding, ...]) -> str:
     missing = sum(node.state == "missing" for node in plan.nodes)
-    told = [f"{counted(missing, 'node')} to make"] if missing else []
+    told = [f"{counted(missing, 'node')} to create"] if missing else []
     hosts = {change.host for change in changes}
     told += (
         [f"{counted(len(changes), 'task')} would change {counted(len(hosts), 'host')}"]

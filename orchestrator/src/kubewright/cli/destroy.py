@@ -25,7 +25,7 @@ ClusterId = Annotated[
     UUID | None,
     typer.Option(
         "--cluster-id",
-        help="The machines are of a cluster with this id, whose state was lost.",
+        help="Delete the machines of the cluster with this id, whose state was lost.",
         metavar="UUID",
     ),
 ]
@@ -42,16 +42,18 @@ def destroy(
     yes: Yes = False,
     cluster_id: ClusterId = None,
 ) -> None:
-    """Delete the cluster's machines, with all on them, and its keys. Can't be undone.
+    """Delete the cluster's machines with all their data, and its keys. Cannot be undone.
 
-    Machines of your own (provider static) stay; they are reset.
+    Your own machines (provider static) are not deleted, but reset.
     """
     out = Output(output)
     cluster = opened(load(file), file, out)
     out.note(_intention(cluster.spec, cluster.paths, cluster_id), style="yellow")
     out.confirm(f"Destroy {cluster.name}?", yes=yes)
     result = operation.destroy(cluster, Terminal(out), str(cluster_id or "") or None)
-    finish(result, out, {"cluster": cluster.name}, f"{cluster.name} is gone: {work_done(result)}.")
+    finish(
+        result, out, {"cluster": cluster.name}, f"{cluster.name} is destroyed: {work_done(result)}."
+    )
 
 
 def _intention(spec: Spec, paths: ClusterPaths, cluster_id: UUID | None) -> str:
@@ -76,5 +78,5 @@ def _intention(spec: Spec, paths: ClusterPaths, cluster_id: UUID | None) -> str:
     if not made and not elsewhere and set(expected_hosts(spec)) == set(own):
         gone = f"the keys of {spec.name}"
     words = "stays and is reset" if len(own) == 1 else "stay and are reset"
-    kept = f"; {', '.join(own)} {words}: all pods and data of pods go" if own else ""
+    kept = f"; {', '.join(own)} {words}, with the loss of all pods and their data" if own else ""
     return f"destroy deletes {gone}{kept}"

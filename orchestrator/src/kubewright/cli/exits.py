@@ -29,9 +29,9 @@ class ExitCode(IntEnum):
 
 #: For --help.
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 failed; 2 cluster.yml or the command line is wrong; 3 not reachable or "
-    "not healthy; 4 not confirmed; 5 another operation runs on this cluster, or has taken over "
-    "from one that stood still; 130 interrupted."
+    "Exit codes: 0 success; 1 failed; 2 error in cluster.yml or on the command line; 3 not "
+    "reachable or not healthy; 4 not confirmed; 5 another operation is running on this cluster, "
+    "or took over from this one; 130 interrupted."
 )
 
 

@@ -46,14 +46,14 @@ def described(error: Exception) -> CommandError:
             )
         case Locked():
             return CommandError(
-                f"another operation runs on this cluster: {error.holder}",
-                remedy=f"Wait until it has ended. It holds {error.path}.",
+                f"another operation is running on this cluster: {error.holder}",
+                remedy=f"Wait until it has finished. It holds {error.path}.",
                 code=ExitCode.LOCKED,
             )
         case Overtaken():
             return CommandError(
                 str(error),
-                remedy="Wait until that operation has ended, then start again.",
+                remedy="Wait until that operation has finished, then run the command again.",
                 code=ExitCode.LOCKED,
             )
         case ImageError():
@@ -65,7 +65,9 @@ def described(error: Exception) -> CommandError:
         case LeftoverError() | MachinesError() | ProviderError() | StoreError():
             return CommandError(str(error))
         case OSError() if said := system_error(error, f"stdout, {state.root()} or {cache_dir()}"):
-            remedy = "Make room there (`df -h`), then start again." if is_full(error) else ""
+            remedy = (
+                "Free some space (`df -h`), then run the command again." if is_full(error) else ""
+            )
             return CommandError(said, remedy=remedy)
     return _unexpected(error)
 
@@ -89,10 +91,10 @@ def _unexpected(error: Exception) -> CommandError:
         log.parent.mkdir(parents=True, exist_ok=True)
         _write_private(log, text)
     except OSError:
-        return CommandError(f"this was not expected: {error!r}", remedy=text)
+        return CommandError(f"unexpected error: {error!r}", remedy=text)
     return CommandError(
-        f"this was not expected: {error!r}",
-        remedy=f"It is a fault of kubewright: please report it, with {log}.",
+        f"unexpected error: {error!r}",
+        remedy=f"This is a bug in Kubewright. Please report it, with {log}.",
     )
 
 

@@ -21,7 +21,7 @@ from kubewright.spec import load
 from kubewright.store.history import Run
 from kubewright.store.runs import LOG, TRACE
 
-_history = typer.Typer(help="Runs: what each did, and where its time went.")
+_history = typer.Typer(help="Past runs: what each did, and how long it took.")
 
 
 def register(app: typer.Typer) -> None:
@@ -33,9 +33,9 @@ def register(app: typer.Typer) -> None:
 def list_runs(
     file: File = DEFAULT_FILE,
     output: Form = Format.TEXT,
-    last: Annotated[int, typer.Option(min=1, help="How many runs, from the newest on.")] = 20,
+    last: Annotated[int, typer.Option(min=1, help="Number of runs to list.")] = 20,
 ) -> None:
-    """List the runs, newest first."""
+    """List runs, newest first."""
     out = Output(output)
     spec = load(file)
     opened(spec, file, out)
@@ -48,7 +48,7 @@ def list_runs(
             out.note(f"{run.directory / TRACE}: is damaged: {error}", style="yellow")
             rows.append((run, None))
     if not rows:
-        out.note(f"{cluster} has had no run yet: {first(file)}")
+        out.note(f"{cluster} has no runs yet: {first(file)}")
     out.result([_row(run, trace) for run, trace in rows], _table(rows))
 
 
@@ -58,10 +58,11 @@ def show_run(
     file: File = DEFAULT_FILE,
     output: Form = Format.TEXT,
     picture: Annotated[
-        Path | None, typer.Option("--svg", metavar="FILE", help="Write the picture there too.")
+        Path | None,
+        typer.Option("--svg", metavar="FILE", help="Also write the timeline to this SVG file."),
     ] = None,
 ) -> None:
-    """Show who did what when in a run, and what took longest."""
+    """Show the timeline of a run, and its slowest tasks."""
     out = Output(output)
     spec = load(file)
     opened(spec, file, out)
@@ -93,19 +94,19 @@ def _trace(run: Run) -> Trace:
         trace = _read(run)
     except TraceError as error:
         raise CommandError(
-            f"{path}: is damaged: {error}",
-            remedy=f"Remove it; what the run did is in {path.with_name(LOG)}.",
+            f"{path} is damaged: {error}",
+            remedy=f"Remove it. The run's log is {path.with_name(LOG)}.",
         ) from error
     if trace is not None:
         return trace
-    if run.status == "under way":
-        remedy = "Wait for its end: the trace is written then."
+    if run.status == "in progress":
+        remedy = "The trace is written when the run ends."
     elif path.with_name(LOG).exists():
-        remedy = f"What it did is in {path.with_name(LOG)}; {LIST} tells of other runs."
+        remedy = f"See its log, {path.with_name(LOG)}. For other runs: {LIST}."
     else:
-        remedy = f"Traces are kept for the newest runs alone; {LIST} tells which there are."
+        remedy = f"Traces are kept for the newest runs only; {LIST} lists them."
     raise CommandError(
-        f"the run {run.run} ({run.status or 'status not known'}) has no trace", remedy=remedy
+        f"the run {run.run} ({run.status or 'status unknown'}) has no trace", remedy=remedy
     )
 
 
@@ -113,7 +114,7 @@ def _heading(cluster: str, run: Run, trace: Trace) -> list[str]:
     what = f"{run.operation}: {trace.playbook}" if run.operation else trace.playbook
     done = f"{trace.changed} changed of {counted(trace.host_tasks, 'host-task')}"
     return [
-        f"{cluster}  {what}  {run.status or 'status not known'}  {trace.seconds:.1f} s  {done}",
+        f"{cluster}  {what}  {run.status or 'status unknown'}  {trace.seconds:.1f} s  {done}",
         f"run {trace.run}, began {trace.began:%Y-%m-%d %H:%M:%S} UTC",
     ]
 

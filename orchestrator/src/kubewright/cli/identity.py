@@ -18,7 +18,9 @@ from kubewright.cli.watching import Terminal
 from kubewright.operate import identity as operation
 from kubewright.spec import load
 
-_identity = typer.Typer(help="The cluster's authorities, for runs that keep no files (AWX).")
+_identity = typer.Typer(
+    help="The cluster's CAs and keys, for controllers that keep no files (AWX)."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -28,9 +30,9 @@ def register(app: typer.Typer) -> None:
 
 @_identity.command("make")
 def make(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
-    """Make the cluster's authorities before its first run, and say which node begins it.
+    """Create the cluster's CAs and keys before its first run, and record which node initializes it.
 
-    Where they are there already, nothing is done.
+    Does nothing if they exist.
     """
     out = Output(output)
     cluster = opened(load(file), file, out)
@@ -45,24 +47,27 @@ def export(
     file: File = DEFAULT_FILE,
     output: Form = Format.JSON,
     begun: Annotated[
-        bool, typer.Option("--begun", help="Record first that the cluster has been whole once.")
+        bool,
+        typer.Option("--initialized", help="First record that the cluster has been initialized."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Print it on a terminal too.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Print it even if stdout is a terminal.")
+    ] = False,
 ) -> None:
-    """Print the cluster's identity as one JSON document. It holds private keys."""
+    """Print the cluster's identity as one JSON document. It contains private keys."""
     if output is Format.YAML:
         raise CommandError(
-            "an identity is taken as JSON alone",
-            remedy="Leave -o yaml out.",
+            "an identity is printed as JSON only",
+            remedy="Omit -o yaml.",
             code=ExitCode.BAD_INPUT,
         )
     out = Output(Format.JSON)
     spec = load(file)
     if sys.stdout.isatty() and not force:
         raise CommandError(
-            "the identity holds private keys, and stdout is a terminal",
+            "the identity contains private keys, and stdout is a terminal",
             remedy=f"(umask 077; kubewright identity export -f {shlex.quote(str(file))}"
-            f"{' --begun' if begun else ''} > {spec.name}.identity)",
+            f"{' --initialized' if begun else ''} > {spec.name}.identity)",
             code=ExitCode.REFUSED,
         )
     cluster = opened(spec, file, out)
@@ -71,9 +76,9 @@ def export(
         bundle = operation.record_begun(cluster, Terminal(out))
     if not bundle["cluster"].get("initial_node") and not bundle["cluster"].get("begun"):
         raise CommandError(
-            f"the identity in {cluster.paths.identity} does not say which node begins "
-            f"{spec.name}: of those who take it, each could begin a cluster of its own",
-            remedy=f"kubewright identity make -f {shlex.quote(str(file))}, then export again",
+            f"the identity in {cluster.paths.identity} does not say which node initializes "
+            f"{spec.name}: every controller that uses it could initialize a separate cluster",
+            remedy=f"kubewright identity make -f {shlex.quote(str(file))}, then export it again",
             code=ExitCode.REFUSED,
         )
     out.result(bundle, "")

@@ -44,16 +44,19 @@ from kubewright.spec.version import release
 from kubewright.store.images import clusters
 
 _Read = TypeVar("_Read")
-_images = typer.Typer(help="System images: what a node needs to run Kubernetes.")
+_images = typer.Typer(help="System images: everything a node needs to run Kubernetes.")
 
 _Version = Annotated[
-    str | None, typer.Argument(help='Kubernetes version, "1.37"; by default the file\'s.')
+    str | None,
+    typer.Argument(
+        help='Kubernetes version, such as "1.37". Default: the version in the cluster file.'
+    ),
 ]
 _Mirror = Annotated[
     str | None,
     typer.Option(
         envvar=MIRROR_VARIABLE,
-        help="A mirror with upstream's layout: a URL, or a directory of this machine.",
+        help="A mirror with the upstream layout: a URL, or a directory on this machine.",
     ),
 ]
 _Registry = Annotated[
@@ -61,12 +64,14 @@ _Registry = Annotated[
     typer.Option(
         envvar=REGISTRY_VARIABLE,
         metavar="HOST[:PORT][/PREFIX]",
-        help="The mirror's registry; without it images lie beside the mirror's files.",
+        help="The mirror's registry. Default: container images are next to the mirror's files.",
     ),
 ]
 _Arches = Annotated[
     list[str] | None,
-    typer.Option("--arch", help="amd64 or arm64, may be repeated; by default this machine's."),
+    typer.Option(
+        "--arch", help="amd64 or arm64; can be repeated. Default: this machine's architecture."
+    ),
 ]
 _ARCHES = ("amd64", "arm64")
 
@@ -84,14 +89,15 @@ def build_images(
         SourceName | None,
         typer.Option(
             envvar=SOURCE_VARIABLE,
-            help="Go modules (the default), a mirror of upstream's releases, or upstream itself.",
+            help="Where to get the parts: Go modules (the default), a mirror of the upstream "
+            "releases, or upstream itself.",
         ),
     ] = None,
     mirror: _Mirror = None,
     registry: _Registry = None,
     output: Form = Format.TEXT,
 ) -> None:
-    """Build the images of a Kubernetes version, for both roles, unless they are there."""
+    """Build the system images of a Kubernetes version, for both node roles, unless they exist."""
     out = Output(output)
     origin = _origin(source, mirror, registry)
     wanted = _wanted(version, file)
@@ -104,22 +110,24 @@ def build_images(
 @_images.command("mirror")
 def mirror_images(
     directory: Annotated[
-        Path, typer.Argument(help="Where to: a directory that any web server can serve.")
+        Path, typer.Argument(help="Directory to fill; any web server can serve it.")
     ],
     version: _Version = None,
     file: File = DEFAULT_FILE,
     to_registry: Annotated[
         str,
-        typer.Option(metavar="HOST[:PORT][/PREFIX]", help="A registry that gets the images, too."),
+        typer.Option(
+            metavar="HOST[:PORT][/PREFIX]", help="Also push the container images to this registry."
+        ),
     ] = "",
     arch: _Arches = None,
     mirror: _Mirror = None,
     registry: _Registry = None,
     output: Form = Format.TEXT,
 ) -> None:
-    """Fill a mirror with what upstream publishes of a version: files and container images.
+    """Fill a mirror with the upstream files and container images of a version.
 
-    From the public addresses, or from another mirror. What is there already is checked and kept.
+    Downloads from the public servers or from another mirror. Existing files are verified and kept.
     """
     out = Output(output)
     origin = _origin(None, mirror, registry) or UPSTREAM
@@ -156,13 +164,13 @@ def pin_images(
     registry: _Registry = None,
     into: Annotated[
         Path | None,
-        typer.Option(help="A directory for files of pins; by default ~/.config/kubewright/pins."),
+        typer.Option(help="Directory for the pin files. Default: ~/.config/kubewright/pins."),
     ] = None,
     output: Form = Format.TEXT,
 ) -> None:
-    """Write down which bytes upstream's files and images of a version have: sha256 and digests.
+    """Pin the upstream files and images of a version by their sha256 and digests.
 
-    Files are fetched, hashed, and compared with the sha256 that upstream publishes beside them.
+    Downloads each file, hashes it, and compares it with the sha256 that upstream publishes.
     """
     out = Output(output)
     origin = _origin(None, mirror, registry) or UPSTREAM
@@ -192,7 +200,7 @@ def _input(read: Callable[[], _Read]) -> _Read:
 def _arches(asked: list[str] | None) -> list[str]:
     if unknown := [arch for arch in asked or [] if arch not in _ARCHES]:
         raise CommandError(
-            f"there is no architecture {unknown[0]!r} of system images",
+            f"unknown architecture {unknown[0]!r} of system images",
             remedy=f"Architectures: {', '.join(_ARCHES)}.",
             code=ExitCode.BAD_INPUT,
         )
@@ -219,7 +227,7 @@ def list_images(output: Form = Format.TEXT) -> None:
 
 @_images.command("verify")
 def verify_images(output: Form = Format.TEXT) -> None:
-    """Hash every image and every file in it, and compare."""
+    """Verify the sha256 of every image and of every file in it."""
     out = Output(output)
     store = Store()
     verdicts = [store.verify(image) for image in store.list()]
@@ -231,23 +239,26 @@ def verify_images(output: Form = Format.TEXT) -> None:
             remedy="Remove the files and build them again: kubewright image build.",
             data={"images": data},
         )
-    out.result(data, f"{len(verdicts)} of {len(verdicts)} images are what they should be")
+    out.result(data, f"{len(verdicts)} of {len(verdicts)} images are intact")
 
 
 @_images.command("sign")
 def sign_images(
     key: Annotated[
-        Path, typer.Argument(help="Private SSH key; or a public one, if an agent has the other.")
+        Path,
+        typer.Argument(
+            help="Private SSH key, or the public key if ssh-agent holds the private one."
+        ),
     ],
     output: Form = Format.TEXT,
 ) -> None:
-    """Sign the images on this machine, for nodes that fetch them from a server."""
+    """Sign this machine's images, for nodes that download them from a server."""
     out = Output(output)
     store = Store()
     found = store.list()
     if not found:
         raise CommandError(
-            "there is no image on this machine to sign",
+            "this machine has no image to sign",
             remedy="Build them first: kubewright image build.",
         )
     line = _input(lambda: public_key(key))
@@ -262,19 +273,19 @@ def sign_images(
 @_images.command("serve")
 def serve_images(
     listen: Annotated[
-        str, typer.Option("--listen", help="Where to listen.", metavar="ADDRESS:PORT")
+        str, typer.Option("--listen", help="Address and port to listen on.", metavar="ADDRESS:PORT")
     ] = "0.0.0.0:8440",
     output: Form = Format.TEXT,
 ) -> None:
-    """Serve the images on this machine by HTTP, for nodes that fetch them. Ends with Ctrl-C."""
+    """Serve this machine's images over HTTP, for nodes that download them. Stop with Ctrl-C."""
     out = Output(output)
     store = Store()
     listed = store.list()
     found = [one for one in listed if store.present(one)]
     if missing := len(listed) - len(found):
         out.note(
-            f"{counted(missing, 'image')} without a whole file: nodes don't get them "
-            "(kubewright image build)",
+            f"{counted(missing, 'image')} with an incomplete file, which nodes "
+            "can't get (kubewright image build)",
             style="yellow",
         )
     unsigned = [one for one in found if not signature_of(store.path(one)).exists()]
@@ -315,12 +326,12 @@ def collect_images(
     output: Form = Format.TEXT,
     yes: Yes = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say which images would be removed.")
+        bool, typer.Option("--dry-run", help="Only list the images that would be removed.")
     ] = False,
 ) -> None:
-    """Remove images that no cluster's nodes were given, but for the newest of each release.
+    """Remove images that no cluster uses, except the newest of each release.
 
-    One whose file is missing or cut is removed in any case.
+    An image whose file is missing or truncated is always removed.
     """
     out = Output(output)
     store = Store()

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def kubeconfig(file: File = DEFAULT_FILE, output: Form = Format.YAML) -> None:
-    """Print administrator credentials that point at a control plane which lives now."""
+    """Print an administrator's kubeconfig that points at a healthy control plane."""
     out = Output(output)
     spec = load(file)
     paths = opened(spec, file, out).paths
@@ -32,8 +32,8 @@ def kubeconfig(file: File = DEFAULT_FILE, output: Form = Format.YAML) -> None:
     if living is None:
         reasons = "; ".join(f"{server.host}: {server.reason}" for server in servers)
         raise CommandError(
-            f"no control plane of {spec.name} is ready ({reasons or 'no machines are known'})",
-            remedy="'kubewright status' tells more.",
+            f"no control plane of {spec.name} is ready ({reasons or 'no machines known'})",
+            remedy="See 'kubewright status'.",
             code=ExitCode.UNHEALTHY,
         )
     data = pointed_at(credentials, f"https://{living.address}:{PORT}", api_name(spec.name))

@@ -21,7 +21,7 @@ from kubewright.store.history import Run
 from kubewright.store.runs import FAILURES, LOG
 
 Failed = Annotated[
-    bool, typer.Option("--failed", help="Only the tasks that failed, with their messages.")
+    bool, typer.Option("--failed", help="Show only failed tasks, with their messages.")
 ]
 #: Characters of a log that are printed at once: a large cluster's has hundreds of megabytes.
 BLOCK = 1 << 16
@@ -38,7 +38,7 @@ def logs(
     output: Form = Format.TEXT,
     failed: Failed = False,
 ) -> None:
-    """Print the log of a run: the newest, or the one whose id begins so."""
+    """Print the log of a run, by default the newest."""
     out = Output(output)
     spec = load(file)
     opened(spec, file, out)
@@ -52,7 +52,7 @@ def logs(
         return
     found = _failures(one)
     if not found:
-        status = one.status or "status not known"
+        status = one.status or "status unknown"
         out.note(f"no task failed in the run {one.run} ({status})")
     told = {**data, "failures": [failure.as_dict() for failure in found]}
     out.result(told, Text("\n").join(_told(failure) for failure in found))
@@ -66,8 +66,8 @@ def _opened(run: Run) -> Iterator[TextIO]:
         file = path.open(encoding="utf-8", errors="replace", newline="\n")
     except FileNotFoundError:
         raise CommandError(
-            f"the run {run.run} ({run.status or 'status not known'}) has no log",
-            remedy=f"Logs are kept for the newest runs alone; {LIST} tells which there are.",
+            f"the run {run.run} ({run.status or 'status unknown'}) has no log",
+            remedy=f"Logs are kept for the newest runs only; {LIST} lists them.",
         ) from None
     with file:
         yield file
@@ -101,8 +101,8 @@ def _failures(run: Run) -> list[Failure]:
     if run.status not in ("failed", "error", "canceled"):
         return []
     raise CommandError(
-        f"what failed in the run {run.run} ({run.status}) is not on record",
-        remedy=f"An older Kubewright ran it. Its log is {run.directory / LOG}.",
+        f"what failed in the run {run.run} ({run.status}) is not recorded",
+        remedy=f"It was run by an older Kubewright. Its log is {run.directory / LOG}.",
     )
 
 

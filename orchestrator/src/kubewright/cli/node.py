@@ -26,16 +26,17 @@ from kubewright.spec import load
 #: How an image is used, in the words of a table.
 USES = ("active", "previous", "staged", "bad")
 
-_nodes = typer.Typer(help="Single nodes of a cluster.")
-_images = typer.Typer(help="The system images on nodes.")
+_nodes = typer.Typer(help="Work on single nodes of a cluster.")
+_images = typer.Typer(help="Manage the system images on nodes.")
 _nodes.add_typer(_images, name="image", no_args_is_help=True)
 
 Wanted = Annotated[
     str | None,
     typer.Argument(
         metavar="[IMAGE]",
-        help=f"At least {wanted.LEAST_DIGITS} digits of an image's digest, from its beginning, or "
-        "a Kubernetes version; by default the file's.",
+        help=f"The first {wanted.LEAST_DIGITS} or more digits of an image's digest, or a "
+        "Kubernetes "
+        "version. Default: the version in the cluster file.",
     ),
 ]
 
@@ -80,7 +81,7 @@ def _asked(
 
 @_images.command("list")
 def list_images(file: File = DEFAULT_FILE, node: Nodes = None, output: Form = Format.TEXT) -> None:
-    """List the images that nodes have, and how they are used."""
+    """List the images on each node, and how they are used."""
     asked = _asked(file, node, output, None, needed=False)
     result = asked.run(Work.LIST)
     answers = {
@@ -97,9 +98,9 @@ def install_image(
     node: Nodes = None,
     output: Form = Format.TEXT,
 ) -> None:
-    """Bring an image to nodes; what runs there goes on as it is."""
+    """Copy an image to nodes without activating it. Nothing is restarted."""
     asked = _asked(file, node, output, image, needed=True)
-    asked.finish(asked.run(Work.INSTALL), "the image is there")
+    asked.finish(asked.run(Work.INSTALL), "the image is installed")
 
 
 @_images.command("activate")
@@ -110,9 +111,9 @@ def activate_image(
     output: Form = Format.TEXT,
     yes: Yes = False,
 ) -> None:
-    """Run nodes from an image that is installed on them, one node after another.
+    """Switch nodes to an image that is installed on them, one node at a time.
 
-    containerd, the kubelet and the balancer are restarted; pods go on running.
+    Restarts containerd, the kubelet and the load balancer; pods keep running.
     """
     asked = _asked(file, node, output, image, needed=True)
     if asked.choice:
@@ -128,13 +129,13 @@ def roll_back_image(
     output: Form = Format.TEXT,
     yes: Yes = False,
 ) -> None:
-    """Run nodes from the image that was active before.
+    """Switch nodes back to the image that was active before.
 
-    Done once for each image that was activated. The next apply activates what the file says.
+    Works once per activated image. The next apply activates the cluster file's image again.
     """
     asked = _asked(file, node, output, None, needed=False)
-    _confirm(asked, f"Roll {named(asked.nodes)} back to the image before?", yes=yes)
-    asked.finish(asked.run(Work.ROLLBACK), "the image before is active")
+    _confirm(asked, f"Roll {named(asked.nodes)} back to the previous image?", yes=yes)
+    asked.finish(asked.run(Work.ROLLBACK), "the previous image is active")
 
 
 @_images.command("gc")
@@ -144,14 +145,14 @@ def collect_images(
     output: Form = Format.TEXT,
     yes: Yes = False,
 ) -> None:
-    """Remove images from nodes that are neither active nor previous, and that nothing runs from."""
+    """Remove images from nodes, except the active and the previous one and those still in use."""
     asked = _asked(file, node, output, None, needed=False)
-    asked.out.confirm(f"Remove images that nobody needs from {named(asked.nodes)}?", yes=yes)
-    asked.finish(asked.run(Work.COLLECT), "no images that nobody needs")
+    asked.out.confirm(f"Remove unused images from {named(asked.nodes)}?", yes=yes)
+    asked.finish(asked.run(Work.COLLECT), "no unused images")
 
 
 def _confirm(asked: _Asked, question: str, *, yes: bool) -> None:
-    restarts = "containerd, the kubelet and the balancer are restarted; pods go on running"
+    restarts = "containerd, the kubelet and the load balancer are restarted; pods keep running"
     asked.out.note(f"{', '.join(asked.nodes)}: {restarts}", style="yellow")
     asked.out.confirm(question, yes=yes)
 

@@ -58,10 +58,10 @@ File = Annotated[
     typer.Option(
         "-f",
         "--file",
-        help="The cluster's file.",
+        help="The cluster file.",
         show_default=True,
         autocompletion=complete_file,
     ),
 ]
 Form = Annotated[Format, typer.Option("-o", "--output", help="Format of the result on stdout.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without a question.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

@@ -44,7 +44,7 @@ def finish(
         unfit = any(one.fatal and one.host not in result.unreachable for one in result.findings)
         message = "\n".join(_failure_lines(result))
         code = ExitCode.UNHEALTHY if only_unreachable and not unfit else ExitCode.FAILED
-    kept = "What there is of the log" if result.log_error else "The full log"
+    kept = "The incomplete log" if result.log_error else "The full log"
     remedy = "\n".join([*_remedy_lines(result), f"{kept} is {result.log}"])
     raise CommandError(message, remedy=remedy, code=code, data=whole)
 
@@ -55,8 +55,8 @@ def _failure_lines(result: Result) -> list[str]:
         where = f"{failure.host}: {failure.task}: " if failure.host else ""
         lines.append(f"{where}{failure.message}")
     more = len(result.failures) - len(lines)
-    lines += [f"and {counted(more, 'failure')} more, all of them in the log"] if more > 0 else []
-    return lines or [f"the run ended as {result.status}"]
+    lines += [f"and {counted(more, 'failure')} more; see the log"] if more > 0 else []
+    return lines or [f"the run ended with status {result.status}"]
 
 
 def _remedy_lines(result: Result) -> list[str]:

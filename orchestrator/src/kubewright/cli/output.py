@@ -86,8 +86,8 @@ class Output:
         """
         if not sys.stdin.isatty():
             raise CommandError(
-                "nobody can be asked: the input is not a terminal",
-                remedy="Say --yes to do it without a question.",
+                "can't ask for confirmation: stdin is not a terminal",
+                remedy="Use --yes to skip the confirmation.",
                 code=ExitCode.REFUSED,
             )
 
@@ -119,7 +119,7 @@ def _told_by_stdout() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise CommandError(f"stdout does not take the result: {error.strerror}") from error
+        raise CommandError(f"can't write the result to stdout: {error.strerror}") from error
 
 
 def serialised(data: Any, form: Format) -> str:

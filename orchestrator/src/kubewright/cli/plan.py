@@ -30,20 +30,20 @@ from kubewright.spec import load
 from kubewright.spec.version import newer, release
 
 WORDS: dict[State, tuple[str, str]] = {
-    "missing": ("would be made, prepared and joined", "green"),
+    "missing": ("would be created, prepared and joined", "green"),
     "new": ("would be prepared and joined", "green"),
     "drifted": ("would be changed", "yellow"),
-    "unchanged": ("is as it should be", ""),
+    "unchanged": ("up to date", ""),
     "unreachable": ("does not answer", "red"),
 }
 COUNTED: dict[State, str] = {
-    "missing": "to make",
+    "missing": "to create",
     "new": "to join",
     "drifted": "to change",
     "unchanged": "unchanged",
     "unreachable": "not reached",
 }
-Diff = Annotated[bool, typer.Option("--diff", help="Show the files that differ.")]
+Diff = Annotated[bool, typer.Option("--diff", help="Show file differences.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(file: File = DEFAULT_FILE, output: Form = Format.TEXT, diff: Diff = False) -> None:
-    """Say for each node what apply would do, and why. Asks every node; changes nothing."""
+    """Show what apply would do to each node, and why. Checks every node; changes nothing."""
     out = Output(output)
     spec = load(file)
     cluster = opened(spec, file, out)
@@ -101,7 +101,8 @@ def require_answers(
     if look.all_silent:
         raise CommandError(
             "no node answers",
-            remedy=f"Do what the findings say, then start again. The full log is {look.result.log}",
+            remedy="Fix the findings, then run the command again. The full log is "
+            f"{look.result.log}",
             code=ExitCode.UNHEALTHY,
             data={**data, **look.result.as_dict()},
         )
@@ -127,14 +128,14 @@ def picture(plan: Plan, cluster: str, found: tuple[Finding, ...] = ()) -> Render
 def _order(waves: tuple[tuple[str, ...], ...]) -> str:
     """Say who is changed before whom."""
     turns = "; then ".join(named(wave) for wave in waves)
-    return f"Nodes that run are changed in turn: {turns}."
+    return f"Running nodes are changed in this order: {turns}."
 
 
 def why(node: NodePlan) -> str:
     """Return the reason of a node that does not answer, after a colon; empty for others."""
     if node.state != "unreachable":
         return ""
-    return f": {node.reason}" if node.reason else ": nothing is known of it"
+    return f": {node.reason}" if node.reason else ": nothing is known about it"
 
 
 def _add_steps(branch: Tree, steps: tuple[Step, ...]) -> None:
@@ -157,7 +158,7 @@ def _count(plan: Plan, found: tuple[Finding, ...]) -> str:
         for state, word in COUNTED.items()
         if state in states
     ]
-    told += ["the cluster as a whole to change"] if plan.cluster_steps else []
+    told += ["the cluster itself to change"] if plan.cluster_steps else []
     told = [_nothing(found)] if plan.nothing_to_do else told
     told += [findings.count(found)] if found else []
     return sentence(told)
@@ -169,4 +170,4 @@ def _nothing(found: tuple[Finding, ...]) -> str:
     if not stuck:
         return "nothing to do"
     nodes = counted(len(stuck), "node")
-    return f"traffic does not flow through {nodes}, and there is nothing for apply to change"
+    return f"traffic does not pass through {nodes}, and apply has nothing to change"

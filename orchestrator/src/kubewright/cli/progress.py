@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a run goes: a line when a play begins and ends, and at once for each host that fails.
 
-On a terminal a picture below the lines shows the play that is under way, and who is at what.
+On a terminal a picture below the lines shows the play that is in progress, and who is at what.
 """
 
 from __future__ import annotations

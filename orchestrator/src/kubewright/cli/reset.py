@@ -29,13 +29,17 @@ def complete_node(ctx: typer.Context, incomplete: str) -> list[str]:
 Nodes = Annotated[
     list[str] | None,
     typer.Option(
-        "--node", help="A node; may be given again. All, if none.", autocompletion=complete_node
+        "--node",
+        help="Node name; can be repeated. Default: all nodes.",
+        autocompletion=complete_node,
     ),
 ]
 ClusterId = Annotated[
     UUID | None,
     typer.Option(
-        "--cluster-id", help="The nodes belong to another cluster, with this id.", metavar="UUID"
+        "--cluster-id",
+        help="Reset nodes that belong to another cluster: the one with this id.",
+        metavar="UUID",
     ),
 ]
 
@@ -52,25 +56,25 @@ def reset(
     yes: Yes = False,
     cluster_id: ClusterId = None,
 ) -> None:
-    """Make nodes the machines that they were before Kubewright. Their data is gone then."""
+    """Restore nodes to their state before Kubewright. Deletes all Kubernetes data on them."""
     out = Output(output)
     cluster = opened(load(file), file, out)
     nodes = cluster.chosen(node or [])
     out.note(_intention(cluster.spec, nodes, cluster.paths), style="yellow")
     out.confirm(f"Reset {named(nodes)}?", yes=yes)
     result = operation.reset(cluster, Terminal(out), nodes, str(cluster_id or "") or None)
-    done = f"{named(nodes)}: as before Kubewright; {work_done(result)}."
+    done = f"{named(nodes)}: restored to the state before Kubewright; {work_done(result)}."
     finish(result, out, {"cluster": cluster.name, "nodes": list(nodes)}, done)
 
 
 def _intention(spec: Spec, nodes: Sequence[str], paths: ClusterPaths) -> str:
     """Return what will be done, with the name of each node."""
     words = (
-        f"reset removes Kubernetes, with all pods and data of pods, from {', '.join(nodes)} of "
-        f"{spec.name}; what else is there stays"
+        f"reset removes Kubernetes, with all pods and their data, from {', '.join(nodes)} "
+        f"of {spec.name}; everything else on them stays"
     )
     if set(expected_hosts(spec)) - set(nodes):
         return words
     known = (paths.identity, paths.ssh_key.parent, paths.kubeconfig, paths.known_hosts)
     files = ", ".join(path.name for path in (*known, paths.machines))
-    return f"{words}. The cluster's keys go too: {files} in {paths.state}"
+    return f"{words}. The cluster's keys are deleted too: {files} in {paths.state}"

@@ -28,14 +28,15 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 RunId = Annotated[
     str | None,
     typer.Argument(
-        help="A run's id or its beginning; by default the newest.", autocompletion=complete_run
+        help="A run's id, or its first characters. Default: the newest run.",
+        autocompletion=complete_run,
     ),
 ]
 
 
 def first(file: Path) -> str:
     """Return how the first run is made, for who has none yet."""
-    return f"kubewright apply -f {shlex.quote(str(file))} makes the first"
+    return f"kubewright apply -f {shlex.quote(str(file))} starts the first one"
 
 
 def known_runs(cluster: str) -> list[Run]:
@@ -51,7 +52,7 @@ def chosen(cluster: str, prefix: str | None, file: Path) -> Run:
     """
     known = known_runs(cluster)
     if not known:
-        raise CommandError(f"{cluster} has had no run yet", remedy=f"{first(file)}.")
+        raise CommandError(f"{cluster} has no runs yet", remedy=f"{first(file)}.")
     if prefix is None:
         return known[0]
     found = [run for run in known if run.run.startswith(prefix)]
@@ -59,14 +60,14 @@ def chosen(cluster: str, prefix: str | None, file: Path) -> Run:
     if len(found) > 1 and not exact:
         names = named(run.run for run in found)
         raise CommandError(
-            f"{counted(len(found), 'run')} of {cluster} begin with {prefix!r}: {names}",
-            remedy="Write more of the id.",
+            f"{counted(len(found), 'run')} of {cluster} start with {prefix!r}: {names}",
+            remedy="Give more characters of the id.",
             code=ExitCode.BAD_INPUT,
         )
     if not found:
         raise CommandError(
-            f"no run of {cluster} begins with {prefix!r}",
-            remedy=f"{LIST} -f {shlex.quote(str(file))} tells which there are.",
+            f"no run of {cluster} starts with {prefix!r}",
+            remedy=f"{LIST} -f {shlex.quote(str(file))} lists the runs.",
             code=ExitCode.BAD_INPUT,
         )
     return (exact or found)[0]

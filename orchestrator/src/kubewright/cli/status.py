@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
-    """Show control plane, etcd, pools, nodes and machines. Exit code 3 when not healthy."""
+    """Show the health of control plane, etcd, pools and nodes. Exit code 3 if unhealthy."""
     out = Output(output)
     spec = load(file)
     paths = opened(spec, file, out).paths

@@ -27,7 +27,9 @@ def prepare() -> None:
             # A cross mark that an encoding does not have is no reason to tell nothing.
             stream.reconfigure(errors="backslashreplace")
     if "stdout" in closed:
-        raise CommandError("stdout is closed: send it to a file or to /dev/null. Nothing was done")
+        raise CommandError(
+            "stdout is closed: redirect it to a file or to /dev/null. Nothing was done"
+        )
 
 
 def discard() -> None:

@@ -130,7 +130,7 @@ def axis(seconds: float, columns: int) -> str:
 
 
 class Timeline:
-    """What rich prints: heading, time axis, a row a host, legend, phases, costliest tasks."""
+    """What rich prints: heading, time axis, a row a host, legend, phases, slowest tasks."""
 
     def __init__(self, trace: Trace, heading: Sequence[str]) -> None:
         self._trace = trace
@@ -200,12 +200,12 @@ class Timeline:
             table.add_row(Text(phase.name), f"{phase.seconds:.1f}", f"{phase.seconds / whole:.0%}")
             rest -= phase.seconds
         if rest >= 0.05:
-            words = Text("Ansible starts and ends", style="dim")
+            words = Text("Ansible start and exit", style="dim")
             table.add_row(words, f"{rest:.1f}", f"{rest / whole:.0%}")
         return table
 
     def _costs(self) -> Table:
-        table = Table("costliest tasks", "of", box=None)
+        table = Table("slowest tasks", "of", box=None)
         for name in ("hosts", "total s", "longest s"):
             table.add_column(name, justify="right")
         for cost in costliest(self._trace):

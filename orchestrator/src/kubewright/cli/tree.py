@@ -71,7 +71,7 @@ def _line(host: str, snapshot: Snapshot, *, own: bool) -> Text:
             line.append(f"  {report.reason}", style="dim")
     machine = next((found for found in snapshot.machines if found.name == host), None)
     if machine is None:
-        _add(line, "not looked at yet" if own else "no machine", False)
+        _add(line, "not checked yet" if own else "no machine", False)
     else:
         if not own:  # nothing here knows whether a machine of one's own has power
             _add(line, f"power {machine.power}", machine.power == "on")
@@ -99,15 +99,15 @@ def _add(line: Text, words: str, good: bool) -> None:
 
 def _etcd(etcd: Etcd) -> str:
     if not etcd.members:
-        return "etcd not known"
-    quorum = f"may lose {etcd.spare} more" if etcd.quorum else "no quorum"
+        return "etcd unknown"
+    quorum = f"can lose {etcd.spare} more" if etcd.quorum else "no quorum"
     return f"etcd {etcd.healthy_voters} of {etcd.voters} healthy ({quorum})"
 
 
 def _age(snapshot: Snapshot, *, own: bool) -> str:
     """Return how old the knowledge of the machines is: their providers are not asked here."""
     if snapshot.machines_at is None:
-        return "(machines not looked at yet)" if own else "(no machines yet)"
+        return "(machines not checked yet)" if own else "(no machines yet)"
     minutes = max(0, int((snapshot.taken_at - snapshot.machines_at).total_seconds() // 60))
     if minutes >= 48 * 60:
         age = f"{minutes // (24 * 60)} days"

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(file: File = DEFAULT_FILE, output: Form = Format.TEXT) -> None:
-    """Check cluster.yml and tell everything that is wrong with it."""
+    """Check cluster.yml and list every problem in it."""
     out = Output(output)
     try:
         spec = load(file)
@@ -54,7 +54,7 @@ def tell_newer(spec: Spec, out: Output) -> None:
     """Say which release a new cluster of this file would have, where this one has an older one."""
     if available := newer(spec):
         out.note(
-            f"Kubernetes {available} is available. {spec.name} stays with {release(spec)}: "
+            f"Kubernetes {available} is available. {spec.name} keeps {release(spec)}: "
             "Kubewright can't upgrade a cluster yet."
         )
 

@@ -39,7 +39,7 @@ class Terminal:
         """Show how a run goes; signals cancel it."""
 
         def tell() -> None:
-            self.warn("interrupted: ending the run, this takes some seconds")
+            self.warn("interrupted: stopping the run, which takes some seconds")
 
         with (
             cancelling(cancel, tell),

@@ -66,7 +66,7 @@ def build(
     release = known.published(version, arch) if published else known.release(version)
     unknown = [role for role in roles if role not in ROLES]
     if unknown or not roles:
-        raise ImageError(f"No such node role: {', '.join(unknown)}.", f"Roles: {', '.join(ROLES)}.")
+        raise ImageError(f"Unknown node role: {', '.join(unknown)}.", f"Roles: {', '.join(ROLES)}.")
     run = _Build(release, arch, cache, catalogue, report, origin)
     try:
         if found := run.present(roles) if asked else run.present_from_any(roles):
@@ -250,10 +250,10 @@ class _Build:
     def _damaged(self, problems: Sequence[str], parts: Mapping[str, MadePart]) -> ImageError:
         bad = [name for name, part in parts.items() if part.discard_if_damaged(self._cache)]
         return ImageError(
-            f"The packed image is not what was built: {'; '.join(problems)}.",
-            f"Damaged in the cache and removed: {', '.join(bad)}. Run the same command again."
+            f"The packed image differs from what was built: {'; '.join(problems)}.",
+            f"Damaged in the cache and removed: {', '.join(bad)}. Run the command again."
             if bad
-            else "The cache is whole: check this machine's memory and disk.",
+            else "The cache is intact: check this machine's memory and disk.",
         )
 
     def _clean(self) -> None:

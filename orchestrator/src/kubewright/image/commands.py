@@ -89,7 +89,7 @@ class Commands:
     ) -> subprocess.Popen[bytes]:
         with self._mutex:
             if self._stopped:
-                raise ImageError(f"Stopped before {what}.", "Run the same command again.")
+                raise ImageError(f"Stopped before {what}.", "Run the command again.")
             try:
                 process = subprocess.Popen(
                     [str(word) for word in argv],
@@ -103,15 +103,15 @@ class Commands:
                 )
             except FileNotFoundError as fault:
                 raise ImageError(
-                    f"{what[:1].upper()}{what[1:]} failed: there is no program {argv[0]}.",
-                    "Install it and run the same command again.",
+                    f"{what[:1].upper()}{what[1:]} failed: the program {argv[0]} was not found.",
+                    "Install it and run the command again.",
                 ) from fault
             self._running.add(process)
             return process
 
     def _failure(self, what: str, status: int, log: Path, start: int) -> ImageError:
         if self._stopped:
-            return ImageError(f"Stopped while {what}.", "Run the same command again.")
+            return ImageError(f"Stopped while {what}.", "Run the command again.")
         with log.open("rb") as output:
             output.seek(start)
             text = output.read().decode(errors="replace")
@@ -120,13 +120,13 @@ class Commands:
         if any(sign in text for sign in _NETWORK_SIGNS):
             remedy = (
                 "A server could not be reached: check the network and the proxy settings"
-                " (https_proxy, GOPROXY) and run the same command again; what was fetched is kept."
-                f" The whole output is in {log}."
+                " (https_proxy, GOPROXY) and run the command again; what was downloaded"
+                f" is kept. The full output is in {log}."
             )
         elif "No space left on device" in text:
             remedy = "Free some space (a build needs about 15 GB in the cache) and run it again."
         else:
-            remedy = f"The whole output is in {log}. What was built so far is kept."
+            remedy = f"The full output is in {log}. What was built so far is kept."
         return ImageError(f"{what[:1].upper()}{what[1:]} failed ({reason}):\n{tail}\n", remedy)
 
 

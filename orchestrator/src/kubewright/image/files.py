@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upstream's release files, from a server or a directory: whole and as pinned, or not at all.
 
-What is under way has a name of its own, and is resumed where the server can do that. Credentials
+What is in progress has a name of its own, and is resumed where the server can do that. Credentials
 come from ~/.netrc, trusted authorities from the system or SSL_CERT_FILE, proxies from the
 environment. None of them, and no URL with a query, gets into a message.
 """
@@ -27,9 +27,9 @@ _TIMEOUT = (20, 60)
 # After so many attempts that brought nothing more, a download is given up.
 _FRUITLESS_ATTEMPTS = 3
 # How a download that was cut goes on when the same command is run again.
-_GOES_ON = "it goes on from there"
-_ANEW = "this file begins anew"
-_NO_RANGES = "it begins anew, since the server can't send a part of a file (it knows no ranges)"
+_GOES_ON = "the download resumes there"
+_ANEW = "this file starts over"
+_NO_RANGES = "the download starts over, since the server does not support range requests"
 _BLOCK = 1 << 20
 _LARGEST_TEXT = 1 << 20
 _SHA256 = re.compile(r"^([0-9a-f]{64})(?:\s+\*?(\S+))?$")
@@ -42,7 +42,7 @@ class Files:
         """``pinning``: the user is told that a file which did not come whole begins anew."""
         self._origin = origin
         self._pinning = pinning
-        self._kept = "what was pinned is kept" if pinning else "what was fetched is kept"
+        self._kept = "what was pinned is kept" if pinning else "what was downloaded is kept"
         self._session: requests.Session | None = None
 
     def fetch(self, address: str, target: Path, sha256: str | None) -> str:
@@ -67,11 +67,12 @@ class Files:
         if sha256 and found != sha256:
             partial.unlink()
             raise ImageError(
-                f"{_name(address)} from {self._origin.place(address)} has sha256 {found},"
-                f" the catalogue pins {sha256}.",
-                "It was thrown away. Replace the file in the mirror (kubewright image mirror)."
+                f"{_name(address)} from {self._origin.place(address)} has sha256"
+                f" {found}, but the catalogue pins {sha256}.",
+                "The file was discarded. Replace it in the mirror (kubewright image mirror)."
                 if self._origin.source == "mirror"
-                else "It was thrown away. Run it again; if it stays, don't trust that server.",
+                else "The file was discarded. Run the command again; if it keeps happening, don't "
+                "trust that server.",
             )
         partial.replace(target)
         sync_directory(target.parent)
@@ -86,7 +87,7 @@ class Files:
                 return match[1]
         raise ImageError(
             f"{self._origin.place(address)} has no sha256 for {_name(of)}.",
-            "Look at it in a browser: it may be a page of errors, or upstream's form has changed.",
+            "Open it in a browser: it may be an error page, or the upstream format has changed.",
         )
 
     def _text(self, address: str) -> str:
@@ -138,8 +139,9 @@ class Files:
                 goes_on = response.status_code == 206 and _begins_at(headers, have)
                 if response.status_code == 206 and not goes_on:
                     raise ImageError(
-                        f"{self._origin.place(address)} was sent from another byte than asked.",
-                        "The server, or a proxy before it, is at fault: try another.",
+                        f"{self._origin.place(address)} was sent from a different offset than "
+                        "requested.",
+                        "The server, or a proxy in front of it, is broken: try another one.",
                     )
                 unchanged = _validator(headers)
                 total = _total(headers, have if goes_on else 0)
@@ -186,15 +188,15 @@ class Files:
             known = get_netrc_auth(url) is not None
             return ImageError(
                 f"{url} asks for a login, and "
-                + (f"refuses the one of ~/.netrc for {host}" if known else "none is known")
+                + (f"rejects the login in ~/.netrc for {host}" if known else "none is known")
                 + f" (status {status}).",
                 f"{'Correct' if known else 'Write'} it in ~/.netrc (or the file that NETRC names),"
                 f" mode 0600: machine {host} login NAME password PASSWORD",
             )
         return ImageError(
-            f"{_name(address)} could not be fetched: {url} answers with status {status}.",
-            f"Run the same command again; {self._kept}. If it stays, ask whoever keeps"
-            f" the server {host_of(url)}.",
+            f"{_name(address)} could not be downloaded: {url} answers with status {status}.",
+            f"Run the command again; {self._kept}. If it keeps happening,"
+            f" ask the administrator of {host_of(url)}.",
         )
 
     def _missing(self, address: str, status: int | None = None) -> ImageError:
@@ -203,15 +205,15 @@ class Files:
             f"{_name(address)} is missing: there is no {self._origin.place(address)}{says}.",
             "Fill the mirror: kubewright image mirror. Its layout is in docs/air-gapped.md."
             if self._origin.source == "mirror"
-            else "Upstream has moved it: the catalogue (upstream.yml) must say where.",
+            else "Upstream has moved it: update its address in the catalogue (upstream.yml).",
         )
 
     def _cut(self, address: str, reached: int, total: int | None, again: str) -> ImageError:
         of = f" of {total}" if total is not None else ""
         return ImageError(
-            f"The connection was cut while {_name(address)} came from"
-            f" {self._origin.place(address)}: {reached}{of} bytes arrived.",
-            f"Run the same command again; {again}.",
+            f"The connection was interrupted while {_name(address)} was"
+            f" downloaded from {self._origin.place(address)}: {reached}{of} bytes arrived.",
+            f"Run the command again; {again}.",
         )
 
 
@@ -247,19 +249,20 @@ def _unreachable(address: str, url: str, fault: Exception, kept: str) -> ImageEr
     host = host_of(url)
     if isinstance(fault, requests.exceptions.SSLError):
         return ImageError(
-            f"{_name(address)} was not fetched: {url} can't be trusted, its certificate is not"
-            f" signed by an authority that this machine knows, or is for another name than {host}.",
-            "If it is your own authority, name its certificate in SSL_CERT_FILE, or add it to the"
-            " system's (update-ca-certificates).",
+            f"{_name(address)} was not downloaded: {url} can't be trusted. Its"
+            " certificate is not signed by a CA that this machine trusts, or is not valid for "
+            f"{host}.",
+            "If it is signed by your own CA, set SSL_CERT_FILE to the CA certificate, or add it to"
+            " the system's trust store (update-ca-certificates).",
         )
     reason = "it does not answer"
     if isinstance(fault, requests.exceptions.ProxyError):
         reason = "the proxy of https_proxy or http_proxy does not let it through"
     elif isinstance(fault, requests.exceptions.TooManyRedirects):
-        reason = "it redirects in a circle"
+        reason = "it redirects in a loop"
     return ImageError(
-        f"{_name(address)} could not be fetched from {url}: {reason}.",
+        f"{_name(address)} could not be downloaded from {url}: {reason}.",
         f"Check the network, the name {host} and the proxy settings (https_proxy, no_proxy) and run"
-        f" the same command again; {kept}. Without the public addresses, take it"
-        " from a mirror: docs/air-gapped.md.",
+        f" the command again; {kept}. If the public servers can't be"
+        " reached, use a mirror: docs/air-gapped.md.",
     )

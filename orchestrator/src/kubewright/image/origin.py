@@ -56,16 +56,16 @@ class Origin:
             if known == named:
                 break
         else:
-            raise ImageError(f"There is no source {named!r}.", f"Sources: {', '.join(SOURCES)}.")
+            raise ImageError(f"Unknown source {named!r}.", f"Sources: {', '.join(SOURCES)}.")
         if known != "mirror" and (mirror or registry):
             raise ImageError(
-                f"A mirror or a registry was named, and the source {known}, which uses neither.",
-                "Name the source mirror, or leave the mirror out.",
+                f"A mirror or a registry was given, but the source {known} uses neither.",
+                "Use --source mirror, or omit the mirror.",
             )
         if known == "mirror" and not mirror:
             raise ImageError(
-                "The source is a mirror, and none was named.",
-                f"Name its URL or directory with --mirror, or in {MIRROR_VARIABLE} ({_DOCS}).",
+                "The source is a mirror, but no mirror was given.",
+                f"Give its URL or directory with --mirror, or in {MIRROR_VARIABLE} ({_DOCS}).",
             )
         return cls(known, _place(mirror or ""), _registry(registry or ""))
 
@@ -126,11 +126,11 @@ def _place(text: str) -> str:
         if text and not path.is_dir():
             raise ImageError(
                 f"The mirror {path} is not a directory.",
-                "Name a directory that `kubewright image mirror` has filled, or a URL (https://...).",
+                "Give a directory filled by `kubewright image mirror`, or a URL (https://...).",
             )
         return str(path) if text else ""
     no_url = ImageError(
-        f"The mirror {text!r} is not a URL that files can be taken from.",
+        f"The mirror {text!r} is not a URL to download from.",
         "It looks like https://mirror.example.com/kubernetes, or is a directory.",
     )
     try:
@@ -139,8 +139,9 @@ def _place(text: str) -> str:
         raise no_url from fault
     if parts.username is not None or parts.password is not None:
         raise ImageError(
-            "The mirror's URL has credentials in it, which others see in the list of processes.",
-            f"Leave them out, and write them into ~/.netrc: machine {parts.hostname} login ...",
+            "The mirror's URL contains credentials, which other users can see in the process list.",
+            f"Remove them from the URL, and put them into ~/.netrc: machine {parts.hostname} login "
+            "...",
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise no_url
@@ -151,8 +152,8 @@ def _registry(text: str) -> str:
     text = text.rstrip("/")
     if text and not _REGISTRY.match(text):
         raise ImageError(
-            "The registry is not of the form host[:port][/prefix].",
-            "It looks like registry.example.com/kubernetes, without https:// and without"
-            " credentials (these come from `skopeo login`).",
+            "The registry must have the form host[:port][/prefix].",
+            "It looks like registry.example.com/kubernetes, without https:// and"
+            " without credentials (use `skopeo login` for those).",
         )
     return text

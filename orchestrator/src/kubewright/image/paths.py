@@ -47,9 +47,7 @@ def expanded(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
     except RuntimeError as fault:
-        raise ImageError(
-            f"There is no home directory for {path}.", "Write it from / on."
-        ) from fault
+        raise ImageError(f"{path} has no home directory.", "Write it from / on.") from fault
 
 
 def host_arch() -> str:

@@ -102,8 +102,8 @@ class _Pin:
         missing = [part for part in missing if arch not in have.images.get(part.name, {})]
         if missing and self._origin.source == "mirror" and not self._origin.registry:
             raise ImageError(
-                f"{missing[0].name} has no pin, and no registry was named that has it by name.",
-                "Name the mirror's registry with --registry, or pin from upstream.",
+                f"{missing[0].name} has no pin, and no registry was given to look it up by name.",
+                "Give the mirror's registry with --registry, or pin from upstream.",
             )
         prerequisites.check_copying(registry=bool(missing))
         for program in programs:
@@ -125,7 +125,8 @@ class _Pin:
                 raise ImageError(
                     f"{self._origin.place(item.address)} has sha256 {found},"
                     f" but {self._origin.place(item.checksum)} says {says}.",
-                    "Nothing was pinned. Run it again; if it stays, don't trust that server.",
+                    "Nothing was pinned. Run the command again; if it keeps happening, don't trust "
+                    "that server.",
                 )
         unpack(item, path, self.work / "out", arch)
         kept = downloads(self._cache) / item.address

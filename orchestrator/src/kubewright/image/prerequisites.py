@@ -38,7 +38,7 @@ def check(
         raise ImageError(
             f"Compiling Kubernetes needs {_SPACE / 1e9:.0f} GB below {cache},"
             f" {free / 1e9:.1f} are free.",
-            "Free some space, or name another directory in KUBEWRIGHT_CACHE_DIR.",
+            "Free some space, or set KUBEWRIGHT_CACHE_DIR to another directory.",
         )
 
 

@@ -29,18 +29,19 @@ _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("unauthorized", "authentication required", "is denied", "no basic auth credentials"),
         "{host} asks for a login: run `skopeo login {host}`. It is kept in the file that"
-        " REGISTRY_AUTH_FILE names, or $XDG_RUNTIME_DIR/containers/auth.json; that of Docker"
-        " (~/.docker/config.json) is read too.",
+        " REGISTRY_AUTH_FILE names, or in $XDG_RUNTIME_DIR/containers/auth.json; Docker's"
+        " login (~/.docker/config.json) works too.",
     ),
     (
         ("x509:", "certificate"),
-        "The certificate of {host} is not trusted. If it is your own authority, name its"
-        " certificate in SSL_CERT_FILE, or add it to the system's (update-ca-certificates).",
+        "The certificate of {host} is not trusted. If it is signed by your own CA, set"
+        " SSL_CERT_FILE to the CA certificate, or add it to the system's trust store "
+        "(update-ca-certificates).",
     ),
     (
         ("HTTP response to HTTPS client",),
-        "{host} speaks no TLS. Give it a certificate, or allow that in"
-        " /etc/containers/registries.conf (insecure = true).",
+        "{host} does not use TLS. Give it a certificate, or allow"
+        " that in /etc/containers/registries.conf (insecure = true).",
     ),
     (
         ("manifest unknown", "name unknown", "not found", "NAME_UNKNOWN", "MANIFEST_UNKNOWN"),
@@ -49,7 +50,7 @@ _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("dial tcp", "no such host", "i/o timeout", "connection refused", "TLS handshake timeout"),
         "{host} could not be reached: check the network, the name and the proxy settings"
-        " (https_proxy, no_proxy), and run the same command again.",
+        " (https_proxy, no_proxy), and run the command again.",
     ),
 )
 
@@ -160,15 +161,15 @@ def check(directory: Path, name: str, digest: str, arch: str) -> Manifest:
     bad = [blob for blob in manifest.blobs if sha256_file(directory / blob) != blob]
     if bad or hashlib.sha256(data).hexdigest() != _hex(digest):
         raise ImageError(
-            f"{name} in {directory} is not what its digest {digest} says.",
-            "Delete that directory and run the same command again.",
+            f"{name} in {directory} does not match its digest {digest}.",
+            "Delete that directory and run the command again.",
         )
     found = _platform((directory / manifest.config).read_bytes(), name)
     if found != ("linux", arch):
         raise ImageError(
             f"{name}@{digest} is an image for {found[0]} on {found[1]}, not for linux on {arch}.",
-            f"The pin is that of another architecture: remove it from the catalogue's file of pins"
-            f" and run kubewright image pin --arch {arch}.",
+            f"The pin is for another architecture: remove it from the catalogue's pin"
+            f" file and run kubewright image pin --arch {arch}.",
         )
     return manifest
 
@@ -221,6 +222,6 @@ def _hex(digest: str) -> str:
 
 def _unusable(name: str) -> ImageError:
     return ImageError(
-        f"{name} is not an image of a form that containerd and Kubewright know.",
+        f"{name} is not an image format that containerd and Kubewright support.",
         "Look at it with `skopeo inspect --raw`; it must be an OCI or Docker (schema 2) manifest.",
     )

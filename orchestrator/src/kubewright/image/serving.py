@@ -41,7 +41,7 @@ def server(store: Store, address: str, port: int, tell: Tell) -> ThreadingHTTPSe
     except OSError as fault:
         raise ImageError(
             f"Can't listen on {address}, port {port}: {fault.strerror}.",
-            "Name an address of this machine and a port that is free: --listen ADDRESS:PORT.",
+            "Give an address of this machine and a free port: --listen ADDRESS:PORT.",
         ) from fault
 
 
@@ -58,8 +58,8 @@ class _Server(ThreadingHTTPServer):
         super().__init__(place, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tell why a request was not answered whole: a client that went away, or a fault."""
-        self.tell(f"{client_address[0]} was not answered whole: {sys.exception()!r}")
+        """Tell why a request was not answered completely: a client that went away, or a fault."""
+        self.tell(f"{client_address[0]} was not answered completely: {sys.exception()!r}")
 
 
 class _Handler(BaseHTTPRequestHandler):

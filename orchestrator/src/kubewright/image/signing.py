@@ -30,15 +30,15 @@ def sign(image: Path, key: Path) -> Path:
         remedy = "Install OpenSSH."
         if fault.filename == str(image):
             remedy = (
-                "Build it again (kubewright image build), or remove what has no file"
-                " (kubewright image gc)."
+                "Build it again (kubewright image build), or remove images"
+                " without a file (kubewright image gc)."
             )
         raise ImageError(f"There is no {fault.filename}.", remedy) from fault
     if done.returncode != 0 or not done.stdout:
         said = done.stderr.decode(errors="replace").strip()
         raise _too_open(key, said) or ImageError(
             f"{image.name} could not be signed with {key}: {said}.",
-            "Name a private key of SSH that this user may read (ssh-keygen -t ed25519 makes one).",
+            "Give a private SSH key that this user can read (ssh-keygen -t ed25519 creates one).",
         )
     write_atomically(signature_of(image), done.stdout)
     return signature_of(image)
@@ -47,7 +47,7 @@ def sign(image: Path, key: Path) -> Path:
 def public_key(key: Path) -> str:
     """The line that nodes are given for ``key``: kind, key and comment. Raises ImageError."""
     if key.is_dir():
-        raise ImageError(f"{key} is a directory, and no private key.", "Name a private key of SSH.")
+        raise ImageError(f"{key} is a directory, not a private key.", "Give a private SSH key.")
     command = ["ssh-keygen", "-y", "-f", str(key)]
     public = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")
     try:
@@ -60,7 +60,7 @@ def public_key(key: Path) -> str:
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
         raise _too_open(key, said) or ImageError(
-            f"{key} is no private key: {said}.", "Name a private key of SSH."
+            f"{key} is not a private key: {said}.", "Give a private SSH key."
         )
     return done.stdout.decode().strip()
 
@@ -69,4 +69,4 @@ def _too_open(key: Path, said: str) -> ImageError | None:
     """The error where ssh-keygen refuses a key because of its mode, else None."""
     if "UNPROTECTED PRIVATE KEY FILE" not in said:
         return None
-    return ImageError(f"Others than its owner may read the key {key}.", f"chmod 600 {key}")
+    return ImageError(f"Other users can read the key {key}.", f"chmod 600 {key}")

@@ -36,7 +36,9 @@ def server_trust(authority: Path) -> ssl.SSLContext:
     try:
         return trusting(authority.read_text(encoding="ascii"))
     except FileNotFoundError as error:
-        raise CredentialsError(f"there is no {authority}: the cluster has not been made") from error
+        raise CredentialsError(
+            f"there is no {authority}: the cluster has not been created"
+        ) from error
     except (OSError, ValueError, ssl.SSLError) as error:
         raise CredentialsError(f"{authority} is not a certificate: {error}") from error
 
@@ -53,7 +55,7 @@ def client_trust(authority: Path, key: Path, name: str) -> ssl.SSLContext:
         issuer = x509.load_pem_x509_certificate(authority.read_bytes())
         issuer_key = serialization.load_pem_private_key(key.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
-        raise CredentialsError(f"the authority's key {key} can't be used: {error}") from error
+        raise CredentialsError(f"the CA key {key} can't be used: {error}") from error
     own_key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     certificate = (
@@ -120,7 +122,7 @@ def read_kubeconfig(path: Path) -> dict[str, Any]:
             raise ValueError("it has no server or no user")
     except FileNotFoundError as error:
         raise CredentialsError(
-            f"there is no {path}: the cluster has not been made; run 'kubewright apply'"
+            f"there is no {path}: the cluster has not been created; run 'kubewright apply'"
         ) from error
     except (OSError, ValueError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
         raise CredentialsError(

@@ -72,7 +72,7 @@ def told(seconds: float) -> Iterator[None]:
     except aiohttp.ClientOSError as error:
         raise NoAnswer(error.strerror or str(error)) from error
     except aiohttp.ClientError as error:
-        raise NoAnswer("what listens there does not speak HTTP") from error
+        raise NoAnswer("the service there does not speak HTTP") from error
 
 
 def _connecting(error: OSError, port: int | None) -> str:

@@ -95,9 +95,9 @@ def _member(
 ) -> EtcdMember:
     status = answer.status if answer else None
     leader = _leader(answer) if answer else 0
-    reason = answer.reason if answer else "it is on no machine of the cluster"
+    reason = answer.reason if answer else "it runs on no machine of the cluster"
     if status is not None:
-        reason = "" if leader else "it knows no leader"
+        reason = "" if leader else "it has no leader"
         reason = "; ".join(filter(None, [reason, *status.get("errors", ())]))
     return EtcdMember(
         id=f"{number:x}",

@@ -45,7 +45,7 @@ def _administrator(path: Path, now: datetime) -> Finding | None:
     if ends is None or ends - now > SOON:
         return None
     text = f"the administrator's certificate in {path} {_when(ends, now)}."
-    remedy = "'kubewright apply' renews it; 'kubewright kubeconfig' prints it then."
+    remedy = "Run 'kubewright apply' to renew it, then 'kubewright kubeconfig' to print it."
     return Finding(SECTION, text, remedy, warning=ends > now)
 
 
@@ -57,7 +57,7 @@ def _authority(path: Path, whose: str, now: datetime) -> Finding | None:
     if ends - now > CA_SOON:
         return None
     text = f"{whose} ({path}) {_when(ends, now)}."
-    remedy = "There is no command to replace a CA: move to a new cluster before that."
+    remedy = "Kubewright can't replace a CA yet: move to a new cluster before it expires."
     return Finding(SECTION, text, remedy, warning=ends > now)
 
 

@@ -57,8 +57,8 @@ def warnings(snapshot: Snapshot) -> tuple[str, ...]:
 def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
     own = spec.own_hosts()
     if not snapshot.machines:
-        unseen = "the machines of your own were not looked at yet: run 'kubewright plan'"
-        none = "there are no machines: run 'kubewright apply'"
+        unseen = "your own machines were not checked yet: run 'kubewright plan'"
+        none = "no machines yet: run 'kubewright apply'"
         return ([none] if len(own) < spec.machine_count else []) + ([unseen] if own else [])
     power = {machine.name: machine.power for machine in snapshot.machines}
     found = _moved(spec, snapshot)
@@ -67,8 +67,8 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
             found.append(f"{host} has no machine")
         elif power[host] != "on":
             found.append(
-                f"the machine {host} was {power[host]} when its provider was last asked; "
-                "'kubewright apply' switches it on"
+                f"the machine {host} was {power[host]} when its provider was "
+                "last queried; 'kubewright apply' powers it on"
             )
     return found
 
@@ -77,8 +77,8 @@ def _moved(spec: Spec, snapshot: Snapshot) -> list[str]:
     """Return which of one's own machines were asked at another address than the spec has now."""
     asked = {machine.name: machine.address for machine in snapshot.machines}
     return [
-        f"{node.name} was asked at {asked[node.name]}, and has the address {node.address} in "
-        "cluster.yml by now: run 'kubewright plan', which looks there"
+        f"{node.name} was checked at {asked[node.name]}, but has the address {node.address} "
+        "in cluster.yml now: run 'kubewright plan' to check it there"
         for node in spec.own_nodes()
         if asked.get(node.name, node.address) != node.address
     ]
@@ -88,7 +88,7 @@ def _report(report: Report, remedy: Callable[[str], str]) -> list[str]:
     found = [_said(report.host, one) for one in report.findings if not one.warning]
     if report.reason and report.prepared:
         words = remedy(report.said or report.reason) or report.remedy
-        asked = f"{report.host} can't be asked over SSH about itself: {report.reason}"
+        asked = f"{report.host} can't be checked over SSH: {report.reason}"
         found.append(f"{asked.rstrip('.')}. {words}" if words else asked)
     return found
 
@@ -110,7 +110,7 @@ def _api_servers(snapshot: Snapshot) -> list[str]:
 def _etcd(spec: Spec, snapshot: Snapshot) -> list[str]:
     etcd = snapshot.etcd
     if not etcd.members:
-        return [f"etcd can't be asked: {etcd.reason}"] if etcd.reason else []
+        return [f"etcd can't be queried: {etcd.reason}"] if etcd.reason else []
     found = [
         f"etcd's member on {member.host or member.address}: {member.reason}"
         for member in etcd.members
@@ -139,13 +139,13 @@ def _nodes(spec: Spec, snapshot: Snapshot) -> list[str]:
     for host in expected_hosts(spec):
         node = nodes.get(host)
         if node is None:
-            found.append(f"{host} is not a node of the cluster: 'kubewright apply' makes it one")
+            found.append(f"{host} is not a node of the cluster: 'kubewright apply' adds it")
             continue
         # The kubelet was told that of its machine when it joined.
         if node.address and addresses.get(host, node.address) != node.address:
             found.append(
-                f"the node {host} has the address {node.address}, and its machine has "
-                f"{addresses[host]}: 'kubewright plan' says what can be done"
+                f"the node {host} has the address {node.address}, "
+                f"but its machine has {addresses[host]}: see 'kubewright plan'"
             )
         if not node.ready:
             found.append(f"the node {host} is not ready: {node.reason}")

@@ -86,7 +86,7 @@ def _items(content: bytes) -> list[Any]:
     data = json.loads(content)
     items = data.get("items") if isinstance(data, dict) else None
     if not isinstance(items, list):
-        raise ValueError("the answer is no list of nodes")
+        raise ValueError("the answer is not a list of nodes")
     return items
 
 

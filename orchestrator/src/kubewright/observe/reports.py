@@ -37,7 +37,7 @@ SECONDS = 10.0
 #: ssh's own status when it does not get there; others are those of the command (ssh(1)).
 UNREACHED = 255
 #: For a node's script that is missing, damaged or can't run.
-REMEDY = "'kubewright apply' puts back what is missing there."
+REMEDY = "Run 'kubewright apply' to restore what is missing there."
 #: So many ssh at once.
 AT_ONCE = 32
 
@@ -128,7 +128,7 @@ def report(host: str, said: bytes) -> Report:
     _, began, rest = said.partition(f"{MARK}\n".encode())
     answer, ended, _ = rest.partition(f"{MARK}\n".encode())
     if not began or not ended:
-        return Report(host, reason="it did not answer to the end", remedy=REMEDY)
+        return Report(host, reason="its answer was cut off", remedy=REMEDY)
     if not answer.strip():
         return Report(host, reason="not prepared yet", prepared=False)
     try:
@@ -136,7 +136,7 @@ def report(host: str, said: bytes) -> Report:
         found = tuple(_finding(name, one) for name, listed in told.items() for one in listed)
         return Report(host, found)
     except (AttributeError, KeyError, ValueError, TypeError):
-        return Report(host, reason="what it answers is no list of findings", remedy=REMEDY)
+        return Report(host, reason="its answer is not a list of findings", remedy=REMEDY)
 
 
 def _finding(section: str, told: Mapping[str, Any]) -> Finding:

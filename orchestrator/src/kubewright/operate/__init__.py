@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The use cases: one function for each thing that can be done with a cluster.
+"""The use cases: one function per operation on a cluster. For cli, and later a daemon.
 
-The command and the daemon call them. They print nothing and ask nobody: who calls gives a
-:class:`Watch`, which is told how it goes, and gets data back.
+They print nothing and ask nothing: the caller passes a :class:`Watch`, which is told about
+progress, and gets data back.
 """
 
 from __future__ import annotations

@@ -34,9 +34,9 @@ class Agreement:
         :raises OperationError: they are not.
         """
         if load(self.cluster.file) != self.cluster.spec:
-            raise _refusal(f"{self.cluster.file} has changed since the plan")
+            raise _refusal(f"{self.cluster.file} has changed since the plan was made")
         if newest != self.after:
-            raise _refusal("another operation has run since the plan")
+            raise _refusal("another operation has run since the plan was made")
 
     def require_no_others(self, unreachable: Iterable[str], data: Mapping[str, Any]) -> None:
         """Return when a good run has left out no more nodes than were agreed to.
@@ -56,11 +56,14 @@ class Agreement:
         )
         raise OperationError(
             f"{named(late)} {words}",
-            remedy=f"Run the same again when {'it answers' if len(late) == 1 else 'they answer'}.",
+            remedy="Run the command again when "
+            f"{'it answers' if len(late) == 1 else 'they answer'}.",
             why=Why.UNHEALTHY,
             data=data,
         )
 
 
 def _refusal(what: str) -> OperationError:
-    return OperationError(f"{what}; nothing was done", remedy="Start again.", why=Why.REFUSED)
+    return OperationError(
+        f"{what}; nothing was done", remedy="Run the command again.", why=Why.REFUSED
+    )

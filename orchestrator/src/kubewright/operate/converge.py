@@ -61,10 +61,11 @@ def _require_own_release(cluster: Cluster) -> None:
     own = begun_with(cluster.name)
     if own not in ("", cluster.release):
         raise OperationError(
-            f"{cluster.file} says Kubernetes {cluster.release}, and {cluster.name} was made with "
+            f"{cluster.file} asks for Kubernetes {cluster.release}, but {cluster.name} runs "
             f"{own}: Kubewright can't upgrade a cluster yet",
             why=Why.REFUSED,
-            remedy=f"Write {own} again, or make another cluster. Nothing was done.",
+            remedy=f"Set the version back to {own}, or create another cluster. Nothing was "
+            "changed.",
         )
 
 

@@ -45,7 +45,7 @@ def _read(paths: ClusterPaths) -> tuple[identity.Identity, dict[str, str]]:
     if not paths.identity.is_dir():
         raise OperationError(
             f"there is no identity in {paths.identity}",
-            remedy="'kubewright identity make' makes it; 'kubewright apply' does so too.",
+            remedy="Create it with 'kubewright identity make' or 'kubewright apply'.",
         )
     try:
         return identity.read(paths.identity)

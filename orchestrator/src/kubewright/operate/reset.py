@@ -43,16 +43,17 @@ def _require_machines(cluster: Cluster, nodes: Sequence[str]) -> None:
     if known.written_at is None:
         where = f"{cluster.paths.state} has no list of machines"
         remedy = (
-            "'kubewright plan' asks the providers for it. If this is not the cluster's state "
-            "directory, set KUBEWRIGHT_STATE_DIR."
+            "Run 'kubewright plan' to query the providers. If this is not the cluster's "
+            "state directory, set KUBEWRIGHT_STATE_DIR."
         )
     else:
-        where = "their providers had none when they were last asked"
+        where = "the providers had none when they were last queried"
         remedy = (
-            "Name those that are there with --node, or run 'kubewright plan', which asks again."
+            "Give the existing ones with --node, or run 'kubewright plan' to query the providers "
+            "again."
         )
     raise OperationError(
-        f"There is no machine for {named(missing)}: {where}. Nothing was reset.",
+        f"{named(missing)} has no known machine: {where}. Nothing was reset.",
         remedy=remedy,
         why=Why.BAD_INPUT,
     )

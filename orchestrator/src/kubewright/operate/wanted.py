@@ -53,7 +53,7 @@ def choose(spec: Spec, text: str | None, store: Store | None = None) -> Choice:
     if text and _BEGINNING.fullmatch(text):
         found = {one.digest: one for one in images.list() if one.digest.startswith(text)}
         if len(found) > 1:
-            raise _bad(f"{text} is the beginning of {len(found)} digests", "Write more of it.")
+            raise _bad(f"{text} matches {len(found)} digests", "Give more digits.")
         for image in found.values():
             told = {"digest": image.digest, "path": str(images.path(image))}
             words = f"{image.digest[:12]} ({image.kubernetes}, {image.role})"
@@ -62,20 +62,21 @@ def choose(spec: Spec, text: str | None, store: Store | None = None) -> Choice:
             told = {"digest": text, "path": ""}
             return Choice({str(role): told for role in ROLES}, text[:12])
         raise _bad(
-            f"no image on this machine has a digest that begins with {text}",
-            "'kubewright image list' shows what there is; of others write the whole digest.",
+            f"no image on this machine has a digest that starts with {text}",
+            "'kubewright image list' shows the images on this machine; for any other image give "
+            "the full digest.",
         )
     if text and _TOO_SHORT.fullmatch(text):
         raise _bad(
-            f"{text} is neither a Kubernetes version nor enough of a digest",
-            f"Write at least {LEAST_DIGITS} digits of one that 'kubewright image list' shows, or a "
-            "version like 1.37.",
+            f"{text} is neither a Kubernetes version nor a long enough digest",
+            f"Give at least {LEAST_DIGITS} digits of a digest that 'kubewright image list' "
+            "shows, or a version such as 1.37.",
         )
     version = _version(text, spec.name) if text else release(spec)
     known = current(version, images)
     if not known:
         raise _bad(
-            f"there is no system image of Kubernetes {version} on this machine",
+            f"this machine has no system image of Kubernetes {version}",
             f"Build it: kubewright image build {version}.",
         )
     told_by_role = {
@@ -94,9 +95,9 @@ def require_release(spec: Spec, choice: Choice) -> None:
     own = release(spec)
     if choice.kubernetes not in ("", own):
         raise OperationError(
-            f"{choice} would change the Kubernetes of the nodes, and {spec.name} has {own}: "
+            f"{choice} would change the Kubernetes version of {spec.name} ({own}): "
             "Kubewright can't upgrade a cluster yet",
-            remedy=f"Activate images of its own release: kubewright node image activate {own}.",
+            remedy=f"Activate an image of its own release: kubewright node image activate {own}.",
             why=Why.REFUSED,
         )
 
@@ -112,8 +113,8 @@ def nodes(spec: Spec, choice: Choice, asked: Sequence[str], *, named: bool) -> t
     if (named and other) or len(other) == len(asked):
         roles = sorted({role[host] for host in other})
         raise _bad(
-            f"{choice} is no image for {joined(other)} ({joined(roles)})",
-            "Name the image of their role: 'kubewright image list' shows what there is.",
+            f"{choice} is not an image for {joined(other)} ({joined(roles)})",
+            "Give an image for their role; see 'kubewright image list'.",
         )
     return tuple(host for host in asked if host not in other)
 

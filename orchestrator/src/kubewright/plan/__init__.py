@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an apply would do to which node, and why. Pure."""
+"""What an apply would do to which node, and why. Pure. For operate and cli."""
 
 from __future__ import annotations
 

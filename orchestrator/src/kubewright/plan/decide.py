@@ -109,7 +109,7 @@ def _node(name: str, variables: Mapping[str, Any], answer: Answer | None, reason
         if machine is None:
             return NodePlan(name, role, "missing")
         # Who is off is not asked.
-        off = "its machine is off; apply switches it on" if machine.get("power") == "off" else ""
+        off = "its machine is off; apply powers it on" if machine.get("power") == "off" else ""
         return NodePlan(name, role, "unreachable", reason=reason or off)
     steps = tuple(
         Step(step, reasons) for step, reasons in answer.drift.items() if step not in CLUSTER_ROLES

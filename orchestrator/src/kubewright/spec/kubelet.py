@@ -16,19 +16,19 @@ from kubewright.spec.messages import describe
 
 #: What Kubewright itself decides, and why: a value here would take the node out of the cluster.
 OURS = {
-    "authentication": "kubeadm decides it",
-    "authorization": "kubeadm decides it",
-    "cgroupDriver": "it has to be the container runtime's",
+    "authentication": "kubeadm sets it",
+    "authorization": "kubeadm sets it",
+    "cgroupDriver": "it must match the container runtime's",
     "clusterDNS": "it follows from service_cidr",
-    "containerRuntimeEndpoint": "the system image brings the runtime",
-    "enableServer": "the API server asks the kubelet for logs and for exec",
+    "containerRuntimeEndpoint": "the runtime is part of the system image",
+    "enableServer": "the API server needs the kubelet for logs and exec",
     "healthzBindAddress": "a node judges a new image by the kubelet's health at 127.0.0.1:10248",
     "healthzPort": "a node judges a new image by the kubelet's health at 127.0.0.1:10248",
-    "port": "the API server asks every kubelet at port 10250",
-    "providerID": "it is the machine's id at its provider",
-    "registerNode": "a machine becomes a node by registering itself",
+    "port": "the API server contacts every kubelet on port 10250",
+    "providerID": "Kubewright sets it to the machine's id at its provider",
+    "registerNode": "kubelets must register themselves",
     "rotateCertificates": "certificates are always rotated",
-    "staticPodPath": "kubeadm decides it",
+    "staticPodPath": "kubeadm sets it",
 }
 
 

@@ -51,7 +51,7 @@ def check(text: str, file: Path, around: rules.Surroundings) -> Spec:
             double.mark.line,
             double.mark.column,
             dotted(double.location),
-            f"is written twice, first on line {double.first_line}",
+            f"is set twice, first on line {double.first_line}",
             "keep one of them",
         )
         for double in duplicates
@@ -89,10 +89,10 @@ def _read(file: Path) -> str:
     except FileNotFoundError:
         what, remedy = (
             "there is no such file",
-            "name it with --file, or write one: docs/cluster.md has the smallest",
+            "give its name with --file, or write one: docs/cluster.md has a minimal example",
         )
     except IsADirectoryError:
-        what, remedy = "is a directory", "name the file in it"
+        what, remedy = "is a directory", "give the name of the file in it"
     except UnicodeDecodeError as error:
         what, remedy = f"is not UTF-8 text (byte {error.start})", "save it as UTF-8"
     except OSError as error:

@@ -47,7 +47,7 @@ def _finding(detail: ErrorDetails, raw: Mapping[Location, str]) -> Finding:
         text = raw.get(location, str(value))
         return Finding(
             location,
-            f"is the number {text}; YAML drops zeros at its end",
+            f"is the number {text}; YAML drops trailing zeros",
             f'write "{text}", in quotes',
         )
     if detail["type"] == "string_too_long":
@@ -74,7 +74,7 @@ def _unknown_field(location: Location) -> Finding:
     known = list(model.model_fields) if model else []
     near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.6)
     remedy = f"did you mean {near[0]}?" if near else f"the fields here are {', '.join(known)}"
-    return Finding(location, "is not a field of this file", remedy, at_key=True)
+    return Finding(location, "is not a known field", remedy, at_key=True)
 
 
 def _model(location: Location) -> type[BaseModel] | None:
@@ -128,7 +128,7 @@ def _not_allowed(detail: ErrorDetails) -> str:
 
 def _too_long(detail: ErrorDetails) -> str:
     limits = detail.get("ctx", {})
-    return f"has {limits.get('actual_length')} entries of at most {limits.get('max_length')}"
+    return f"has {limits.get('actual_length')} entries; the maximum is {limits.get('max_length')}"
 
 
 def _pattern(detail: ErrorDetails) -> str:

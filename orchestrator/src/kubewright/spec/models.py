@@ -77,13 +77,13 @@ _DEVICE_OF_A_BLOCK: JsonDict = {
 
 
 class SystemVolume(Strict):
-    """The volume on each machine that holds what Kubernetes needs there."""
+    """The read-only volume on each machine with everything that Kubernetes needs there."""
 
     model_config = ConfigDict(json_schema_extra=_DEVICE_OF_A_BLOCK)
 
     type: Annotated[Literal["local", "block"], Write("local (a file) or block (a device)")] = Field(
         default="local",
-        description="A file on the machine's disk (local), or a device of its own (block).",
+        description="A file on the machine's disk (local), or a separate device (block).",
         examples=["block"],
     )
     device: Annotated[
@@ -91,29 +91,29 @@ class SystemVolume(Strict):
     ] = Field(
         default=None,
         pattern=DEVICE,
-        description="With type block: the device on each of these machines. It must be blank, and "
-        "all of it is taken.",
+        description="With type block: the device on each of these machines. It must be "
+        "blank, and is used entirely.",
         examples=["/dev/disk/by-id/virtio-system"],
         json_schema_extra=_never_null,
     )
     size_gb: Annotated[int, Write(f"a whole number of GB, {MIN_VOLUME_GB} or more")] = Field(
         default=MIN_VOLUME_GB,
         ge=MIN_VOLUME_GB,
-        description="Size of the volume in GB (10^9 bytes), all of it taken at once; of a device, "
-        "what it has at least. It may grow, and never shrinks.",
+        description="Size of the volume in GB (10^9 bytes), allocated at once; for a "
+        "device, its minimum size. It can grow, but never shrink.",
         examples=[MIN_VOLUME_GB],
     )
 
 
 class Node(Strict):
-    """A machine of your own."""
+    """One of your own machines."""
 
     name: Annotated[Label, Write("lower-case letters, digits and inner hyphens, such as alpha")] = (
         Field(description="Name of the host and of the Node, a DNS label.", examples=["alpha"])
     )
     address: Annotated[str, Write("an IPv4 address, such as 192.0.2.11")] = Field(
         min_length=1,
-        description="IPv4 address by which this machine and the other nodes reach it.",
+        description="IPv4 address at which this machine and the other nodes reach it.",
         examples=["192.0.2.11"],
         json_schema_extra={"format": "ipv4"},
     )
@@ -123,8 +123,8 @@ class Node(Strict):
         default=(),
         strict=False,
         description="The machine's public SSH host keys (/etc/ssh/ssh_host_*_key.pub there). "
-        "Without them the known_hosts of whoever runs this must have one. Of a key that is signed: "
-        "@cert-authority, a name in the machine's certificate, and the key of who signs.",
+        "Default: look them up in the known_hosts file of the user who runs this. For signed host "
+        "keys: @cert-authority, a name in the machine's certificate, and the public key of the CA.",
         examples=[
             ["ssh-ed25519 AAAA..."],
             ["@cert-authority web1.example.com ssh-ed25519 AAAA..."],
@@ -133,23 +133,23 @@ class Node(Strict):
 
 
 class Ssh(Strict):
-    """How to log in to machines of your own."""
+    """How to log in to your own machines."""
 
-    user: Annotated[str, Write("the name of a user, such as root")] = Field(
+    user: Annotated[str, Write("a user name, such as root")] = Field(
         default="root",
         pattern=PLAIN_WORD,
-        description="Who logs in. One who is not root needs sudo without a password.",
+        description="User to log in as. Any user but root needs sudo without a password.",
         examples=["root"],
     )
     port: Annotated[int, Write("a port from 1 to 65535")] = Field(
-        default=22, ge=1, le=65535, description="Port of SSH.", examples=[22]
+        default=22, ge=1, le=65535, description="SSH port.", examples=[22]
     )
     private_key_file: Annotated[
         str | None, Write("the path of a private key, from / or from ~/")
     ] = Field(
         default=None,
         pattern=r"^(/|~/)[^{}%\n]+$",
-        description="The only key that is offered. Without it ssh's agent and defaults count.",
+        description="The only key to offer. Default: ssh-agent and ssh's default keys.",
         examples=["~/.ssh/id_ed25519"],
     )
 
@@ -170,7 +170,7 @@ Nodes = Annotated[
     tuple[Node, ...], Write("a list of machines, such as [{name: alpha, address: 192.0.2.11}]")
 ]
 Volume = Annotated[SystemVolume, Write(f"its size, such as {{size_gb: {MIN_VOLUME_GB}}}")]
-NODES = "Machines of your own, for the provider static; instead of size."
+NODES = "Your own machines, with the provider static; instead of size."
 VOLUME = "The system volume of these machines."
 
 
@@ -180,14 +180,15 @@ class ControlPlane(Strict):
     model_config = ConfigDict(json_schema_extra=_SIZE_OR_NODES)
 
     provider: Annotated[Label, Write("the name of a provider, such as local")] = Field(
-        description="Where the machines come from: the <name> of a role provider_<name>.",
+        description="Where the machines come from: <name> of a role provider_<name>.",
         examples=["local"],
     )
     size: Annotated[int | None, Write("1, 3, 5 or 7")] = Field(
         default=None,
         ge=1,
         le=rules.MAX_CONTROL_PLANES,
-        description="How many machines. Odd, for etcd's majority: 3 survive one loss, 5 two.",
+        description="Number of machines. Must be odd, for etcd's quorum: 3 survive the loss of "
+        "one, 5 of two.",
         examples=[3],
         json_schema_extra=_control_plane_size,
     )
@@ -208,7 +209,7 @@ class ControlPlane(Strict):
 
     @property
     def count(self) -> int:
-        """How many machines."""
+        """Number of machines."""
         return len(self.nodes) if self.size is None else self.size
 
 
@@ -226,14 +227,14 @@ class Pool(Strict):
         )
     )
     provider: Annotated[Label, Write("the name of a provider, such as local")] = Field(
-        description="Where the machines come from: the <name> of a role provider_<name>.",
+        description="Where the machines come from: <name> of a role provider_<name>.",
         examples=["local"],
     )
     size: Annotated[int | None, Write(f"a whole number from 0 to {MAX_NODES}")] = Field(
         default=None,
         ge=0,
         le=MAX_NODES,
-        description="How many machines the pool has.",
+        description="Number of machines in the pool.",
         examples=[2],
         json_schema_extra=_never_null,
     )
@@ -253,28 +254,29 @@ class Pool(Strict):
 
     @property
     def count(self) -> int:
-        """How many machines."""
+        """Number of machines."""
         return len(self.nodes) if self.size is None else self.size
 
 
 class Spec(Strict):
-    """One cluster, as its file says that it should be."""
+    """The desired state of one cluster."""
 
     model_config = ConfigDict(title="Kubewright cluster")
 
     plugin: Annotated[Literal["kubewright.cluster.spec"], Write(PLUGIN)] = Field(
-        description="Makes the file an Ansible inventory: ansible-playbook -i cluster.yml.",
+        description="Makes the file usable as an Ansible inventory: ansible-playbook -i "
+        "cluster.yml.",
     )
     name: Annotated[Label, Write("lower-case letters, digits and inner hyphens, such as demo")] = (
         Field(
-            description="Name of the cluster, a DNS label. Host names derive from it.",
+            description="Name of the cluster, a DNS label. Host names are derived from it.",
             examples=["demo"],
         )
     )
     version: Annotated[str, Write('a Kubernetes version in quotes, such as "1.37" or "1.37.2"')] = (
         Field(
             pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$",
-            description='Kubernetes version: "1.37" is the newest patch release of the catalogue.',
+            description='Kubernetes version. "1.37" means its newest known patch release.',
             examples=["1.37", "1.37.2"],
         )
     )
@@ -295,7 +297,7 @@ class Spec(Strict):
     )
     pod_cidr: Annotated[Cidr, Write("an IPv4 network, such as 10.244.0.0/16")] = Field(
         default=rules.POD_CIDR,
-        description="IPv4 network of the pods; each node takes a /24 of it.",
+        description="IPv4 network of the pods; each node gets a /24 of it.",
         examples=["10.244.0.0/16"],
     )
     service_cidr: Annotated[Cidr, Write("an IPv4 network, such as 10.96.0.0/16")] = Field(

@@ -42,7 +42,7 @@ def size_or_nodes(place: Place) -> Iterator[Finding]:
         if "size" in data:
             yield Finding(
                 (*where, "size"),
-                "can't be set: machines of the provider static are named one by one",
+                "can't be set: machines of the provider static are listed one by one",
                 "write nodes instead, such as [{name: alpha, address: 192.0.2.11}]",
                 at_key=True,
             )
@@ -56,8 +56,8 @@ def size_or_nodes(place: Place) -> Iterator[Finding]:
     if "nodes" in data and isinstance(provider, str):
         yield Finding(
             (*where, "nodes"),
-            f"can't be set: the provider '{provider}' makes its machines",
-            "write size instead, or the provider static for machines of your own",
+            f"can't be set: the provider '{provider}' creates its machines",
+            "write size instead, or the provider static for your own machines",
             at_key=True,
         )
     elif data.get("size") is None and "nodes" not in data:
@@ -76,7 +76,7 @@ def ssh(data: dict[str, Any], places: list[Place]) -> Iterator[Finding]:
         yield Finding(
             ("ssh",),
             f"has no effect: no pool has the provider {STATIC}",
-            f"remove it, or write the provider {STATIC} for machines of your own",
+            f"remove it, or write the provider {STATIC} for your own machines",
             at_key=True,
         )
 
@@ -137,9 +137,10 @@ def _host_keys(where: Location, keys: object) -> Iterator[Finding]:
         if key.startswith(machines.AUTHORITY):
             yield Finding(
                 (*where, "host_keys", number),
-                f"'{shown}' does not say who signs the machine's key",
-                f'write "{machines.AUTHORITY} NAME ssh-ed25519 AAAA...": a name that the '
-                "machine's certificate is for (ssh-keygen -L), and the public key of who signed it",
+                f"'{shown}' does not name the CA of the machine's key",
+                f'write "{machines.AUTHORITY} NAME ssh-ed25519 AAAA...": a name in the '
+                "machine's certificate (ssh-keygen -L), and the public key of the CA that signed "
+                "it",
             )
         else:
             yield Finding(

@@ -63,7 +63,7 @@ def _read(name: str, file: Path) -> Provider:
     if not isinstance(capabilities, list) or not all(
         isinstance(item, str) for item in capabilities
     ):
-        raise ProviderError(f"{file}: capabilities is not a list of words")
+        raise ProviderError(f"{file}: capabilities is not a list of strings")
     if not isinstance(host_vars, dict):
         raise ProviderError(f"{file}: host_vars is not a mapping")
     return Provider(name, frozenset(capabilities), host_vars)

@@ -184,7 +184,7 @@ def _volume_size(place: own_machines.Place) -> Iterator[Finding]:
     if size is not None and size > MAX_VOLUME_GB:
         yield Finding(
             (*place.location, "system_volume", "size_gb"),
-            f"{size} is more than a file or a device can have",
+            f"{size} is more than a file or device can have",
             f"write a whole number of GB, {MIN_VOLUME_GB} to {MAX_VOLUME_GB}",
         )
 
@@ -216,8 +216,8 @@ def _too_long(where: Location, host: str) -> Finding:
     excess = len(host) - names.MAX_LABEL
     return Finding(
         where,
-        f"makes the host name {host}, which has {len(host)} characters of at most "
-        f"{names.MAX_LABEL}",
+        f"makes the host name {host}, which has {len(host)} characters; the "
+        f"maximum is {names.MAX_LABEL}",
         f"shorten the name of the cluster or of the pool by {excess}",
     )
 

@@ -102,7 +102,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> SyntaxProblem:
     mark = error.problem_mark or error.context_mark
     where = _place(mark) if mark else Mark(1, 1)
     if error.context == "expected a single document in the stream":
-        return SyntaxProblem(where, "a second document starts here", "keep one document a file")
+        return SyntaxProblem(where, "a second document starts here", "keep one document per file")
     problem = error.problem or "can't be read"
     context = f" ({error.context})" if error.context else ""
     if isinstance(error, ConstructorError):
@@ -129,8 +129,8 @@ class _Loader(yaml.SafeLoader):
         if self._depth > MAX_DEPTH:
             raise SyntaxProblem(
                 where,
-                f"stands in more than {MAX_DEPTH} lists and mappings",
-                "write flatter values",
+                f"is nested more than {MAX_DEPTH} levels deep",
+                "reduce the nesting",
             )
         self._depth += 1
         node = super().compose_node(parent, index)
@@ -140,9 +140,9 @@ class _Loader(yaml.SafeLoader):
             if self._repeated > MAX_REPEATED:
                 raise SyntaxProblem(
                     where,
-                    f"with the alias *{event.anchor} aliases repeat more than {MAX_REPEATED:,} "
-                    "values",
-                    "write the values without aliases of aliases",
+                    f"with the alias *{event.anchor}, aliases repeat more than "
+                    f"{MAX_REPEATED:,} values",
+                    "write the values without nested aliases",
                 )
         else:
             self._sizes[id(node)] = 1 + sum(self._sizes.get(id(one), 1) for one in _inner(node))

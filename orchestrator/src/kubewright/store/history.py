@@ -17,7 +17,7 @@ from kubewright.store.journal import Journal
 class Run:
     """One run. None and "" = not known.
 
-    ``status``: successful, failed, canceled, error or abandoned; "under way" while its process
+    ``status``: successful, failed, canceled, error or abandoned; "in progress" while its process
     lives, "unfinished" when that died and no operation has come since. ``seconds`` are whole ones
     from the journal. ``directory`` is kept for the newest runs alone.
     """
@@ -54,7 +54,7 @@ def _run(run: str, directory: Path, started: Mapping[str, Any], finished: Mappin
     began, ended = _moment(started.get("at")), _moment(finished.get("at"))
     status = str(finished.get("status") or "")
     if started and not finished:
-        status = "under way" if _alive(started) else "unfinished"
+        status = "in progress" if _alive(started) else "unfinished"
     # When an abandoned run ended is not known: that is written when the next operation begins.
     timed = began is not None and ended is not None and status != "abandoned"
     return Run(

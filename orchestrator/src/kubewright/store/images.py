@@ -31,7 +31,7 @@ def given(path: Path) -> frozenset[str]:
     return frozenset(map(str, digests))
 
 
-_REMEDY = "remove it, and 'kubewright apply' writes it again"
+_REMEDY = "remove it; 'kubewright apply' writes it again"
 
 
 def note(path: Path, digests: Iterable[str], *, only: bool = False) -> None:

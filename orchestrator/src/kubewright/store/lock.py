@@ -35,8 +35,9 @@ class Overtaken(Exception):
 
     def __init__(self, path: Path, operation: str, by: lease.Lease | None, seconds: float) -> None:
         super().__init__(
-            f"{by or 'another operation'} has taken over this cluster: this {operation} stood "
-            f"still for longer than {seconds:g} s. It has written nothing since then."
+            f"{by or 'another operation'} has taken over this cluster, because this "
+            f"{operation} stood still for longer than {seconds:g} s. It has written nothing since "
+            "then."
         )
         self.path = path
         self.by = by

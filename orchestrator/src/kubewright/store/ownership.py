@@ -25,9 +25,11 @@ class ForeignState(Exception):
             f"With {file} the machines of both would be mixed. Nothing was done."
         )
         self.remedy = (
-            f"Give this cluster another name, or a state of its own ({state.VARIABLE}). If both "
-            f"files mean one cluster, keep one of them: when {other} is gone, its state is the "
-            "other's."
+            f"Give this cluster another name, or its own state directory ({state.VARIABLE}). If "
+            "both "
+            f"files describe the same cluster, keep one of them: once {other} is gone, the other "
+            "file "
+            "takes over its state."
         )
 
     def __str__(self) -> str:
@@ -47,13 +49,13 @@ def require_own(paths: ClusterPaths, cluster: str, file: Path) -> str:
         kept = record.read(paths.state)
     if kept is None:
         old = paths.identity.is_dir() or paths.machines.exists()
-        return f"{paths.state} does not say whose it is: apply makes it {here}'s" if old else ""
+        return f"{paths.state} does not record a cluster file: apply records {here}" if old else ""
     known = Path(kept.file)
     if not kept.file or known == here or _is_same(known, here):
         return ""
     if _is_of(known, cluster):
         raise ForeignState(paths, cluster, here, known)
-    return f"the state in {paths.state} was that of {known}, which is gone: now it is {here}'s"
+    return f"the state in {paths.state} belonged to {known}, which is gone: {here} takes it over"
 
 
 def providers(paths: ClusterPaths) -> tuple[str, ...]:

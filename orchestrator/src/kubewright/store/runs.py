@@ -39,7 +39,7 @@ def keep_records(directory: Path) -> None:
 
 
 def prune(runs: Path, order: Iterable[str] = (), kept: int = KEPT) -> None:
-    """Keep the newest runs' logs and traces. Call it when no run is under way.
+    """Keep the newest runs' logs and traces. Call it when no run is in progress.
 
     ``order``: the runs that the journal has, as they came. Ids alone would take the last run for
     the oldest where the clock went back.

@@ -29,7 +29,7 @@ def test_check_shows_command_status_and_words() -> None:
 
 
 def test_missing_command() -> None:
-    with pytest.raises(KubewrightError, match="no-such-command is not on this machine"):
+    with pytest.raises(KubewrightError, match="no-such-command is not installed on this machine"):
         run(["no-such-command"])
 
 
@@ -91,7 +91,7 @@ def test_who_cannot_be_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
     """The kernel lets nobody go who waits for a disk."""
     monkeypatch.setattr(commands, "KILL_SECONDS", 0.2)
     monkeypatch.setattr(os, "killpg", lambda *_: None)
-    with pytest.raises(KubewrightError, match="but the kernel does not let it end"):
+    with pytest.raises(KubewrightError, match="but the kernel does not let it exit"):
         run(["sleep", "5"], timeout=0.1)
 
 

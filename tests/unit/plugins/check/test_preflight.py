@@ -156,7 +156,7 @@ def test_the_table_is_aligned_and_not_wide() -> None:
 def test_a_control_plane_that_moved_is_refused_and_a_worker_follows() -> None:
     (finding,) = preflight.moved("control_plane", "192.0.2.1", "192.0.2.9")
     assert (finding.check, finding.severity) == ("address", "fatal")
-    assert "joined with the address 192.0.2.1, and is to have 192.0.2.9" in finding.text
+    assert "joined with the address 192.0.2.1, and now has 192.0.2.9" in finding.text
     assert "kubewright reset" in finding.remedy and "one control plane at a time" in finding.remedy
     assert "`kubewright reset --node NAME`" in finding.remedy
     assert preflight.moved("worker", "192.0.2.1", "192.0.2.9") == []

@@ -63,7 +63,7 @@ def test_the_reasons_are_one_table_before_anything_is_elected(ansible: Ansible) 
     assert status == 2, said
     assert "2 findings on cp-1, web-1 must be fixed first" in said
     for name in NODES:
-        assert re.search(rf"FATAL +{name} +ssh +The machine is there, but nothing listens", said)
+        assert re.search(rf"FATAL +{name} +ssh +The machine is up, but nothing listens", said)
         assert re.search(rf"{name} +: ok=1 +changed=0 +unreachable=0 .* ignored=1", said)
     assert "Elect who acts" not in said
 
@@ -75,8 +75,8 @@ def test_a_limit_without_localhost_is_refused(ansible: Ansible, limit: str) -> N
     status, said = played(ansible, "127.0.0", dead, probe, "--limit", limit)
     refused = "localhost" not in limit
     assert status != 0 and ("PLAY RECAP" not in said) is refused, said
-    told = "leaves out localhost, which holds what the nodes are to be. Nothing was changed."
-    assert (f"--limit web-1 {told} Write instead: --limit web-1,localhost" in said) is refused
+    told = "excludes localhost, which holds the desired state of the nodes. Nothing was changed."
+    assert (f"--limit web-1 {told} Use instead: --limit web-1,localhost" in said) is refused
     assert ("nothing listens" in said) is not refused
 
 
@@ -100,7 +100,7 @@ def test_machines_of_ones_own_whose_host_keys_nobody_knows(
     assert status == (0 if check else 2), said
     for name in NODES:
         told = f"{name}: ssh: " if check else f"FATAL {name} ssh "
-        assert f"{told}Its SSH host key is not known" in said
+        assert f"{told}Its SSH host key is unknown" in said
     assert "into host_keys in cluster.yml" in said
 
 
@@ -134,7 +134,7 @@ def test_the_role_alone_tells_of_all_hosts_where_the_first_is_dead(
     words = ["play.yml", "--check"] if check else ["play.yml"]
     status, said = played(ansible, "127.0.0", host, *words)
     assert status == (0 if check else 2), said
-    nobody = "The machine is there, but nothing listens"
+    nobody = "The machine is up, but nothing listens"
     if check:
         assert f"cp-1: ssh: {nobody}" in said and "web-1: cpus: " in said
         assert said.count("cp-1: ssh: ") == 1, "one host speaks for all"

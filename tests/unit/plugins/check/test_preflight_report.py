@@ -65,9 +65,7 @@ def test_all_findings_are_in_one_table_with_the_fatal_ones_first() -> None:
     assert told(result) == [("web-1", "swap", "fatal"), ("cp-1", "mtu", "warning")]
     assert result["failed"]
     lines = result["msg"].splitlines()
-    assert lines[0] == (
-        "1 finding on web-1 must be fixed first. Nothing has been changed on any machine."
-    )
+    assert lines[0] == ("1 finding on web-1 must be fixed first. No machine was changed.")
     assert lines[2] == "FATAL    web-1  swap  Swap is on."
     assert lines[3].strip() == "-> Off with it."
     assert lines[4].startswith("warning  cp-1")
@@ -116,7 +114,7 @@ def test_a_plan_reports_and_does_not_fail() -> None:
 def test_warnings_alone_do_not_fail() -> None:
     result = report({"cp-1": answer("cp-1", findings=[{**SWAP, "severity": "warning"}])})
     assert result["failed"] is False
-    assert result["msg"].startswith("Nothing here stops the machines from being nodes.")
+    assert result["msg"].startswith("No problems found.")
 
 
 @pytest.mark.parametrize("phase", ["joined", "partial"])
@@ -128,7 +126,8 @@ def test_nodes_of_another_cluster_are_refused(phase: str) -> None:
     assert told(result) == [("web-1", "cluster", "fatal")] and result["failed"]
     (found,) = result["findings"]
     assert (
-        "part of another cluster (theirs), not of demo as /state knows it (ours)" in found["text"]
+        "part of another cluster (theirs), not of demo as recorded in /state "
+        "(ours)" in found["text"]
     )
     assert "KUBEWRIGHT_STATE_DIR" in found["remedy"]
     assert report(answers, cluster_id="")["findings"] == []
@@ -181,9 +180,7 @@ def test_packets_of_different_sizes() -> None:
     sizes = {"cp-1": 1500, "web-1": 1500, "web-2": 9000, "web-3": 0}
     result = report({name: answer(name, mtu=size) for name, size in sizes.items()})
     assert told(result) == [("web-2", "mtu", "warning")]
-    assert (
-        "eth0 is 9000 bytes, on others (such as cp-1) it is 1500" in result["findings"][0]["text"]
-    )
+    assert "eth0 is 9000, but 1500 on others (such as cp-1)" in result["findings"][0]["text"]
 
 
 def clocks(**offsets: tuple[float, float]) -> dict[str, Any]:
@@ -215,7 +212,7 @@ def test_clocks_that_surely_differ_from_each_other() -> None:
 def test_where_all_machines_agree_it_is_our_own_clock() -> None:
     result = report(clocks(a=(59.5, 60.4), b=(59.7, 60.5)))
     assert told(result) == [("localhost", "clock", "fatal")]
-    assert "this one's clock is 59.5 to 60.4 s behind" in result["findings"][0]["text"]
+    assert "this machine's clock is 59.5 to 60.4 s behind" in result["findings"][0]["text"]
 
 
 def test_the_clock_of_a_node_at_work_is_a_warning() -> None:
@@ -247,7 +244,7 @@ def test_who_does_not_answer_at_first_may_be_left_out_by_agreement() -> None:
 def test_a_minority_of_control_planes_does_not_begin_a_cluster() -> None:
     result = report(three(("cp-2", "cp-3")), skip_unreachable=True)
     assert told(result) == [("cp-2", "ssh", "fatal"), ("cp-3", "ssh", "fatal")]
-    words = "more than half of the control planes answer, and 1 of 3 do"
+    words = "more than half of the control planes answer; 1 of 3 do"
     assert words in result["findings"][0]["remedy"]
 
 
@@ -261,8 +258,8 @@ def test_a_begun_cluster_goes_on_without_and_ends_red() -> None:
 @pytest.mark.parametrize(
     ("provider", "words"),
     [
-        ("static", "If it is off, switch it on yourself: by its button, its BMC or what it is a"),
-        ("local", "If it is off, the next `kubewright apply` switches it on, and so does the"),
+        ("static", "If it is off, power it on yourself: with its power button"),
+        ("local", "If it is off, the next `kubewright apply` powers it on, and so does the"),
         ("", "Power it on. "),
     ],
 )
@@ -298,14 +295,18 @@ def test_a_machine_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("said", "check", "words"),
     [
-        (CHANGED, "ssh", "another SSH host key"),
+        (CHANGED, "ssh", "SSH host key has changed"),
         (
             "Certificate invalid: name is not a listed principal\n"
             "No ED25519 host key is known for x.\nHost key verification failed.",
             "ssh",
-            "certificate is not good",
+            "certificate is not valid",
         ),
-        ("No ED25519 host key is known for x.\nHost key verification failed.", "ssh", "not known"),
+        (
+            "No ED25519 host key is known for x.\nHost key verification failed.",
+            "ssh",
+            "key is unknown",
+        ),
         (
             "Permissions 0644 for 'k' are too open.\nUNPROTECTED PRIVATE KEY FILE!",
             "ssh",
@@ -315,11 +316,15 @@ def test_a_machine_that_is_not_there() -> None:
         ("connect to host x port 22: Connection refused", "ssh", "connection refused"),
         ("connect to host x port 22: Connection timed out", "ssh", "timed out"),
         ("connect to host x port 22: No route to host", "ssh", "no route to host"),
-        ("Could not resolve hostname x: Name or service not known", "ssh", "not known to DNS"),
+        (
+            "Could not resolve hostname x: Name or service not known",
+            "ssh",
+            "name can't be resolved",
+        ),
         (
             "kex_exchange_identification: read: Connection reset by peer",
             "ssh",
-            "ended the connection",
+            "closed the connection",
         ),
         ("Timeout, server x not responding.", "ssh", "timed out"),
         ("Timeout (12s) waiting for privilege escalation prompt:", "sudo", "in time"),
@@ -330,7 +335,7 @@ def test_a_machine_that_is_not_there() -> None:
         ("The module interpreter '/usr/bin/python3' was not found.", "python", "no Python"),
         ("/bin/sh: 1: /usr/bin/python3: not found", "python", "no Python"),
         ("mkdir: cannot create directory: No space left on device", "disk", "disk is full"),
-        ("Failed to create temporary directory. In some cases", "disk", "cannot write"),
+        ("Failed to create temporary directory. In some cases", "disk", "can't write"),
     ],
 )
 def test_why_a_host_does_not_answer(said: str, check: str, words: str) -> None:
@@ -366,7 +371,7 @@ def test_machines_that_no_pool_has_are_shown_after_all_others() -> None:
     result = report({"cp-1": answer("cp-1", findings=[SWAP])}, check=True, in_no_pool=[spare])
     found = [("cp-1", "swap", "fatal"), ("demo-old-1", "machine", "warning")]
     assert told(result) == found
-    assert "at the provider local, and is in no pool" in result["findings"][1]["text"]
+    assert "at the provider local, but is in no pool" in result["findings"][1]["text"]
     assert "fatal" not in report({"cp-1": answer("cp-1")}, in_no_pool=[spare])["msg"]
 
 

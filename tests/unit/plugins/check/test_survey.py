@@ -110,8 +110,8 @@ def test_kernel_modules_are_looked_for_in_all_places(tmp_path: Path) -> None:
         "# install overlay /bin/true\ninstall squashfs /bin/false\nblacklist dummy\n",
     )
     assert kernel.missing_modules(names, tmp_path, RELEASE) == {
-        "squashfs": "is switched off in /etc/modprobe.d/cis.conf",
-        "dummy": "is switched off in /etc/modprobe.d/cis.conf",
+        "squashfs": "is disabled in /etc/modprobe.d/cis.conf",
+        "dummy": "is disabled in /etc/modprobe.d/cis.conf",
         "vxlan": f"is not part of this kernel ({RELEASE})",
     }
 
@@ -189,7 +189,7 @@ def test_what_is_there_of_the_volume_needs_no_more_room(tmp_path: Path) -> None:
     assert 0 < disk["volume"]["/var/lib/v.ext4"] < survey.SPARSE_BYTES
     assert survey.disks({"volume": {**VOLUME, "type": "block"}}, tmp_path) == []
     refused = survey.refused_volume(VOLUME, tmp_path)
-    assert f"{tmp_path}/var/lib/v.ext4 holds data of an unknown kind" in refused["text"]
+    assert f"{tmp_path}/var/lib/v.ext4 contains unknown data" in refused["text"]
     assert refused["remedy"] == "Move it away if it is not needed."
 
 
@@ -240,7 +240,7 @@ def test_a_survey_of_this_machine_has_all_that_is_judged(tmp_path: Path) -> None
     run_process(tmp_path, 5, "/opt/kubewright/lb/usr/sbin/haproxy", sockets=(11,))
     desired = {"ports": [7443, 6443], "kernel_modules": ["overlay"], "volume": VOLUME}
     found = survey.survey(desired, {"kernel": RELEASE, "systemd": False}, tmp_path)
-    assert found["listeners"] == [{"port": 6443, "process": "a process that is not known"}]
+    assert found["listeners"] == [{"port": 6443, "process": "an unknown process"}]
     assert (found["modules"], found["leftovers"], found["prepared"]) == ({}, [], False)
     assert len(found["disks"]) == 1
     assert found["volume"] == {}

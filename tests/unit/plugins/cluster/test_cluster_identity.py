@@ -81,7 +81,7 @@ def test_initial_node_is_recorded_once(run_module: RunModule, path: Path) -> Non
     assert ensured(run_module, path, initial_node="demo-cp-1")["changed"] is False
     assert ensured(run_module, path)["initial_node"] == "demo-cp-1"
     refused = ensured(run_module, path, initial_node="demo-cp-2")
-    assert "go on with demo-cp-1" in refused["msg"]
+    assert "continue with demo-cp-1" in refused["msg"]
     assert ensured(run_module, path)["initial_node"] == "demo-cp-1"
 
 
@@ -125,7 +125,7 @@ def test_what_a_cluster_keeps_for_life(run_module: RunModule, path: Path) -> Non
     assert (again["changed"], again["begun"]) == (False, True)
     for check in (True, False):
         refused = ensured(run_module, path, check=check, fixed=old)
-        assert "pod_cidr was 10.240.0.0/16 when cluster 'demo' was made" in refused["msg"]
+        assert "pod_cidr was 10.240.0.0/16 when cluster 'demo' was created" in refused["msg"]
     assert dict(identity.read(path)[0].fixed) == new
 
 

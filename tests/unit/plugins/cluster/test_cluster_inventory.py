@@ -151,7 +151,7 @@ def test_ssh_may_take_another_address_than_the_nodes_among_themselves(images: Pa
     ("variables", "words"),
     [
         ({"kubewright_version": "1.37.3"}, "kubewright_version differs: 1.37.2 for alpha, 1.37.3"),
-        ({"kubewright_provider": "moon"}, "there is no provider 'moon'. The providers here are: "),
+        ({"kubewright_provider": "moon"}, "there is no provider 'moon'. Known providers: "),
         ({"system_volume_size_bytes": "20 GB"}, "system_volume_size_bytes: 20 GB is not allowed"),
     ],
 )
@@ -216,8 +216,10 @@ def test_what_nodes_would_refuse_of_an_image_is_said_before_all_at_once(
         ["delta", "system_volume_image_digest"],
         ["delta", "system_volume_image_signers"],
     ]
-    assert "without user, password" in problems[0] and "no signers are named" in problems[1]
-    assert "is not a SHA-256" in problems[2] and "('builder') is no public key" in problems[3]
+    assert "without user, password" in problems[0] and "no signers are set" in problems[1]
+    assert (
+        "is not a SHA-256" in problems[2] and "('builder') is not a public SSH key" in problems[3]
+    )
     assert "secret@" not in "".join(problems)
     assert all(problem.endswith(".") for problem in problems)
 
@@ -263,7 +265,7 @@ def test_an_image_that_was_not_copied_whole(images: Path) -> None:
     (images / "b2.squashfs").write_text("b")
     found = _image_dir.Images("1.37.2", str(images))
     found.need("worker")
-    assert "b2.squashfs is missing or has not the 2 bytes" in found.problems[0]
+    assert "b2.squashfs is missing or does not have the 2 bytes" in found.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -375,7 +377,7 @@ def test_what_becomes_a_label_of_the_node_is_one(images: Path) -> None:
         "delta: kubewright_machine.zone: 'eu west 1,a=b'",
         f"delta: kubewright_machine.node_type: '{'x' * 64}'",
     ]
-    assert all("Write letters, digits, - _ and ., at most 63" in problem for problem in told)
+    assert all("Write at most 63 letters, digits and - _ ." in problem for problem in told)
     good = {"region": "eu_1", "zone": "eu-1", "node_type": "m5.XL"}
     assert read(images, kubewright_machine=good).problems == []
 
@@ -385,7 +387,7 @@ def test_a_node_has_an_address_for_each_pod(images: Path) -> None:
     (problem,) = read(images, **told).problems
     assert problem == (
         "delta: container_runtime_kubelet_configuration: maxPods 300 is more than a node has "
-        "addresses for: its /24 of kubewright_pod_cidr has 254, of which the bridge takes one. "
+        "addresses for: its /24 of kubewright_pod_cidr has 254, one of which the bridge uses. "
         "Write 253 or less."
     )
     assert read(images, **told, cni_plugin="none").problems == [], "its own room is its own affair"

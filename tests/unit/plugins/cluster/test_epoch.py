@@ -200,7 +200,7 @@ def test_a_run_that_was_overtaken_is_refused_and_told_by_whom(
     store(place, 4)
     take(place, other)
     for check_mode in (False, True):
-        with pytest.raises(KubewrightError, match=rf"has epoch 5 by now: .*\(pid {other}, since"):
+        with pytest.raises(KubewrightError, match=rf"has epoch 5 now: .*\(pid {other}, since"):
             check(place, 4, check_mode=check_mode)
     place.lock.unlink()
     with pytest.raises(KubewrightError, match="another run has taken over"):
@@ -230,7 +230,7 @@ def test_a_damaged_store_is_not_replaced(place: epochs.Place, text: str) -> None
     for ask in (lambda: take(place), lambda: check(place, 1)):
         with pytest.raises(KubewrightError, match=f"largest number in {claims.EPOCH_PATH}"):
             ask()
-    with pytest.raises(KubewrightError, match=r"that this run has asked: 7\), then run"):
+    with pytest.raises(KubewrightError, match=r"of those this run has queried: 7\), then run"):
         taken(place, None, Claim(2), Claim(7))
     assert place.store.read_text() == text
 

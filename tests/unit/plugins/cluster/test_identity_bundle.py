@@ -72,7 +72,7 @@ def test_check_mode_answers_with_it_and_writes_nothing(
 def test_what_is_fixed_comes_with_it(unpack: Any, bundle: Any, tmp_path: Path) -> None:
     bundle["cluster"]["begun"] = True
     refused = unpack(bundle, fixed={"version": "1.36.1"})
-    assert "version was 1.37.2 when cluster 'demo' was made" in refused["msg"]
+    assert "version was 1.37.2 when cluster 'demo' was created" in refused["msg"]
     assert "alpha is recorded" in unpack(bundle, initial_node="bravo")["msg"]
     assert not (tmp_path / "here" / "identity").exists()
 
@@ -98,7 +98,7 @@ def test_what_only_the_file_knows_is_recorded(unpack: Any, bundle: Any, tmp_path
     predicted = unpack(bundle, check=True)
     assert (predicted["initial_node"], predicted["begun"]) == ("alpha", True)
     refused = unpack(bundle, fixed={"version": "1.36.1"})
-    assert "version was 1.37.2 when cluster 'demo' was made" in refused["msg"]
+    assert "version was 1.37.2 when cluster 'demo' was created" in refused["msg"]
     assert "recorded in" in unpack(bundle, initial_node="bravo")["msg"]
     taken = unpack(bundle)
     assert (taken["changed"], taken["initial_node"], taken["begun"]) == (True, "alpha", True)
@@ -113,7 +113,7 @@ def test_one_that_names_another_first_node_is_refused(unpack: Any, bundle: Any) 
     bundle["cluster"]["initial_node"] = "bravo"
     refused = unpack(bundle)
     assert "alpha is recorded in" in refused["msg"]
-    assert "and bravo in the identity that was given" in refused["msg"]
+    assert "but the given identity names bravo" in refused["msg"]
 
 
 def test_one_that_leaves_open_who_begins_is_refused(
@@ -121,7 +121,7 @@ def test_one_that_leaves_open_who_begins_is_refused(
 ) -> None:
     bundle["cluster"]["initial_node"] = ""
     refused = unpack(bundle)
-    assert "does not say which node begins the cluster" in refused["msg"]
+    assert "does not say which node initializes the cluster" in refused["msg"]
     assert "`kubewright identity make`" in refused["msg"]
     assert not (tmp_path / "here").exists()
     bundle["cluster"]["begun"] = True
@@ -164,7 +164,7 @@ def _other_account(bundle: Any) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_without("kubewright_identity"), "is no identity of form 1"),
+        (_without("kubewright_identity"), "is not an identity of format 1"),
         (_without("pki"), "lacks pki"),
         (_without("pki", "etcd/ca.key"), "lacks etcd/ca.key"),
         (_without("cluster", "cluster_id"), "lacks cluster_id"),
@@ -187,7 +187,7 @@ def test_a_damaged_one_is_refused_without_its_text(
 @pytest.mark.parametrize("text", ["", "-----BEGIN EC PRIVATE KEY-----", "[]", "{"])
 def test_what_is_no_bundle(unpack: Any, text: str) -> None:
     refused = unpack(text)
-    assert "is no identity" in refused["msg"]
+    assert "is not an identity" in refused["msg"]
     assert "BEGIN" not in refused["msg"]
 
 

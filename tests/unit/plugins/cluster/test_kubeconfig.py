@@ -125,7 +125,7 @@ def test_new_authority_renews(run_module: RunModule, state: Path, tmp_path: Path
     other = tmp_path / "other"
     identity_making.ensure(other, "demo", "", check_mode=False)
     result = kubeconfig(run_module, state, identity_path=str(other))
-    assert result["renewed"] == "another authority signed it"
+    assert result["renewed"] == "another CA signed it"
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "client-certificate-data: !!!\n"])
@@ -143,7 +143,7 @@ def test_foreign_key_and_nonsense_pem_renew(state: Path) -> None:
     one = pki.make_client(authority, subject, 10, now)
     two = pki.make_client(authority, subject, 10, now)
     mixed = pki.Pair(one.certificate, two.key)
-    assert "not its own" in pki.why_renew(mixed, authority.certificate, subject, now, 1)
+    assert "key does not match" in pki.why_renew(mixed, authority.certificate, subject, now, 1)
     broken = pki.Pair("nonsense", one.key)
     assert "cannot be read" in pki.why_renew(broken, authority.certificate, subject, now, 1)
     assert pki.why_renew(one, authority.certificate, subject, now, 1) == ""

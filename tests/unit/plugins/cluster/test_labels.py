@@ -35,7 +35,7 @@ def test_no_names(text: str) -> None:
     ("changes", "said"),
     [
         ({"labels": {"zone": "a,b=c"}}, "labels: 'a,b=c' can't be the value of zone. Write"),
-        ({"labels": {"a b": "c"}}, "labels: 'a b' is no name of a label"),
+        ({"labels": {"a b": "c"}}, "labels: 'a b' is not a valid label name"),
         ({"labels": {"count": 1}}, "labels: 1 can't be the value of count"),
         ({"provider_id": 'local://"x'}, "is not <provider>://<id> of letters"),
     ],

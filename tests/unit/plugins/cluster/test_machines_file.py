@@ -48,9 +48,12 @@ def test_sorted_by_name_and_an_unfinished_machine_is_fine() -> None:
         ({"name": "Demo_1"}, "machine Demo_1: name 'Demo_1' is not a DNS label"),
         ({"name": "x" * 64}, "is not a DNS label"),
         ({"address": "demo-cp-1.example"}, "is not an IP address"),
-        ({"address": ""}, "address is not a text, or empty"),
-        ({"zone": 1}, "zone is not a text, or empty"),
-        ({"zone": "eu west"}, "zone 'eu west' can't be a label of its Node: write letters, digits"),
+        ({"address": ""}, "address is not a string, or is empty"),
+        ({"zone": 1}, "zone is not a string, or is empty"),
+        (
+            {"zone": "eu west"},
+            "zone 'eu west' can't be a label of its Node: write at most 63 letters",
+        ),
         ({"region": "a,node-role.kubernetes.io/control-plane=x"}, "can't be a label of its Node"),
         ({"node_type": "x" * 64}, "can't be a label of its Node"),
         ({"node_type": "-m5"}, "can't be a label of its Node"),
@@ -58,16 +61,16 @@ def test_sorted_by_name_and_an_unfinished_machine_is_fine() -> None:
         ({"provider": "Local"}, "provider 'Local' is not a DNS label"),
         ({"power": "sleeping"}, "power 'sleeping' is neither on nor off"),
         ({"host_keys": KEY}, "host_keys is not a list"),
-        ({"host_keys": [KEY + " comment"]}, "is not one of ssh"),
-        ({"host_keys": [KEY + "\n@cert-authority * " + KEY]}, "is not one of ssh"),
-        ({"host_keys": [KEY.replace("ssh-ed25519", "ssh-rsa")]}, "is not one of ssh"),
-        ({"host_keys": ["ssh-ed25519 AAAA"]}, "is not one of ssh"),
-        ({"host_keys": [7]}, "is not one of ssh"),
+        ({"host_keys": [KEY + " comment"]}, "is not a valid SSH key"),
+        ({"host_keys": [KEY + "\n@cert-authority * " + KEY]}, "is not a valid SSH key"),
+        ({"host_keys": [KEY.replace("ssh-ed25519", "ssh-rsa")]}, "is not a valid SSH key"),
+        ({"host_keys": ["ssh-ed25519 AAAA"]}, "is not a valid SSH key"),
+        ({"host_keys": [7]}, "is not a valid SSH key"),
         ({"flavour": "big"}, "has an unknown field flavour"),
     ],
 )
 def test_refused(changes: dict[str, Any], text: str) -> None:
-    with pytest.raises(KubewrightError, match=r"^What the providers say") as raised:
+    with pytest.raises(KubewrightError, match=r"^The providers' list of machines") as raised:
         machines.validated([machine(**changes)])
     assert text in str(raised.value)
 
@@ -77,8 +80,8 @@ def test_every_problem_is_named_at_once() -> None:
     with pytest.raises(KubewrightError) as raised:
         machines.validated(twins)
     for text in (
-        "two machines have the id local://demo/demo-cp-1",
-        "two machines have the name demo-cp-1",
+        "two machines have the same id local://demo/demo-cp-1",
+        "two machines have the same name demo-cp-1",
         "machine number 3: is not a mapping",
         "machine demo-cp-4: power",
     ):

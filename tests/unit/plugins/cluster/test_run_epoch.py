@@ -201,7 +201,7 @@ def test_ansible_stops_beside_another_run(tmp_path: Path, ansible: Ansible, othe
     take(place, other)
     code, _pid, shown = play(ansible)
     assert code == 2, shown
-    assert f"Another operation runs on this cluster: ansible-playbook (pid {other}" in shown
+    assert f"Another operation is running on this cluster: ansible-playbook (pid {other}" in shown
     code, _pid, shown = play(ansible, "-e", "epoch=0")
     assert code == 2, shown
     assert "This run has epoch 0, but" in shown
@@ -211,5 +211,5 @@ def test_ansible_stops_beside_another_run(tmp_path: Path, ansible: Ansible, othe
 def test_the_module_itself_does_nothing(run_module: Callable[..., Any], tmp_path: Path) -> None:
     result = run_module("run_epoch", path=str(tmp_path / "store.json"))
     assert result["failed"]
-    assert "works in its action plugin alone" in result["msg"]
+    assert "only works through its action plugin" in result["msg"]
     assert list(tmp_path.iterdir()) == []

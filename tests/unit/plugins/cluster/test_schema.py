@@ -100,8 +100,8 @@ def test_a_newer_one_is_refused_and_what_to_use_is_told(tmp_path: Path) -> None:
         with pytest.raises(KubewrightError) as refused:
             use(tmp_path)
         assert str(refused.value) == (
-            f"{tmp_path}, the state of a cluster, is of schema 7, and this Kubewright {VERSION} "
-            f"knows schema {schema.CLUSTER.newest} at most. Nothing was changed. Use Kubewright "
+            f"{tmp_path}, the state of a cluster, has schema 7, but this Kubewright {VERSION} "
+            f"only supports schema {schema.CLUSTER.newest}. Nothing was changed. Use Kubewright "
             "0.9.3 or newer."
         )
 

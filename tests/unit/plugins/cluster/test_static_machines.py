@@ -96,7 +96,7 @@ def test_known_hosts_has_a_signed_key_under_the_name_in_its_certificate() -> Non
     )
     for name in ("*.example.com", "a,b", "", "x y"):
         wrong = [{**entries[0], "host_keys": [f"@cert-authority {name} {key('e')}"]}]
-        with pytest.raises(KubewrightError, match="is not one of ssh"):
+        with pytest.raises(KubewrightError, match="is not a valid SSH key"):
             machines.validated(wrong)
 
 

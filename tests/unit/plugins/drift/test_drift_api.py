@@ -96,7 +96,7 @@ def test_a_node_of_which_only_the_name_is_desired(server: Server) -> None:
 
 def test_a_node_that_is_gone_is_drift(server: Server) -> None:
     found = compare(node=NODE)
-    words = "Node web-1 is missing: it is registered again"
+    words = "Node web-1 is missing and will be registered again"
     assert (found.drift, found.node) == ({"role": [words]}, {})
     assert found.node_missing
 
@@ -160,5 +160,5 @@ def test_an_object_without_a_name_is_for_a_person_to_mend(server: Server) -> Non
 @pytest.mark.parametrize("phase", ["none", "partial"])
 def test_a_node_that_has_not_joined_does_not_ask_for_objects(server: Server, phase: str) -> None:
     found = compare(membership=memberships.Membership(phase, "init"), objects=[MAP])
-    assert (found.drift, found.unknown) == ({"role": ["the cluster is not there yet"]}, [])
+    assert (found.drift, found.unknown) == ({"role": ["the cluster does not exist yet"]}, [])
     assert server.asked == []

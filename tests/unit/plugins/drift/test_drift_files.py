@@ -84,7 +84,7 @@ def replaced(path: Path, target: str) -> None:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda etc: same_stamp(etc / "a", "one\nTWO\n"), "a has another content"),
+        (lambda etc: same_stamp(etc / "a", "one\nTWO\n"), "a has other content"),
         (lambda etc: (etc / "a").chmod(0o666), "a is mode 0666 instead of mode 0644"),
         (lambda etc: (etc / "a").unlink(), "a is missing"),
         (lambda etc: replaced(etc / "a", "/dev/null"), "a is link to /dev/null instead of file"),
@@ -195,22 +195,22 @@ def test_the_volume(tmp_path: Path) -> None:
     assert reasons({"volume": volume(path)}) == [f"{path} is missing"]
     ext4.apply(plan.parse(volume(path)), ["create"], run)
     (told,) = reasons({"volume": volume(path)})
-    assert told.startswith(f"{tmp_path}/system is not mounted; apply makes")
+    assert told.startswith(f"{tmp_path}/system is not mounted; apply creates")
     with mounted(path, tmp_path / "system"):
         assert reasons({"volume": volume(path)}) == []
         assert reasons({"volume": volume(path, size_bytes=2 * SIZE)}) == [
             f"{path} is smaller than {2 * SIZE} bytes"
         ]
         assert reasons({"volume": volume(path, sparse=False)}) == [
-            f"{path} has space that is not set aside"
+            f"{path} has space that is not allocated"
         ]
     before = path.stat()
     (told,) = reasons({"volume": volume(path, label="other")})
-    assert "holds an ext4 file system labelled 'kubewright', not 'other'" in told
+    assert "contains an ext4 file system labeled 'kubewright', not 'other'" in told
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     with mounted(path, tmp_path / "system", "loop,ro"):
         (told,) = reasons({"volume": volume(path)})
-    assert "is read-only, which errors of its disk make it. Drain this node and reboot" in told
+    assert "is read-only, because of disk errors. Drain this node and reboot" in told
     (told,) = reasons({"volume": volume(tmp_path / "none", type="block")})
     assert f"The device {tmp_path}/none of the system volume is missing. Attach it" in told
 
@@ -242,8 +242,8 @@ def test_the_image_is_damaged(system: Path) -> None:
     verify.write_verdict(verdict_of(system), verdict)
     (told,) = image(system)
     assert told.startswith(
-        f"system image aaaaaaaaaaaa is damaged on the disk, as the node found at {verdict.at} "
-        f"({OTHER}): it is brought again"
+        f"system image aaaaaaaaaaaa is damaged on disk, as the node found at {verdict.at} "
+        f"({OTHER}); it will be installed again"
     )
     verify.write_verdict(verdict_of(system), verify.judged(OTHER, DIGEST))
     assert image(system) == [], "it was another one"

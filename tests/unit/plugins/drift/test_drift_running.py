@@ -128,7 +128,7 @@ def test_what_an_earlier_role_would_do_is_not_told_of_a_later_one(node: Node) ->
 def test_a_unit_file_that_systemd_has_not_read(node: Node) -> None:
     node.units["a.service"] = {"NeedDaemonReload": "yes"}
     assert reasons(node, {"units": [{"name": "a.service", "state": "started"}]}) == [
-        "a.service: systemd has not read its changed unit file"
+        "a.service: systemd has not reloaded its changed unit file"
     ]
 
 
@@ -287,8 +287,8 @@ WORKER = {"membership": {"role": "worker", "cluster_id": "3f0c"}}
     [
         (("joined", "join", "worker", "3f0c"), []),
         (("none",), ["it is not in the cluster"]),
-        (("partial", "join", "worker", "3f0c"), ["its join, or a reset, was cut"]),
-        (("partial", "init", "control_plane", "3f0c"), ["its init, or a reset, was cut"]),
+        (("partial", "join", "worker", "3f0c"), ["its join, or a reset, was interrupted"]),
+        (("partial", "init", "control_plane", "3f0c"), ["its init, or a reset, was interrupted"]),
         (
             ("joined", "join", "control_plane", "3f0c"),
             ["it joined as control_plane and should be worker; reset it first"],

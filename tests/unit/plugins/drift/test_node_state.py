@@ -109,7 +109,7 @@ def test_drift_is_said_and_nothing_is_written(
     path.write_text("old\n")
     documents = {"good": {"files": []}, **wants(path, "new\n")}
     result = run_module("node_state", check=check, diff=diff, documents=documents)
-    assert result["drift"] == {"role": [f"{path} has another content"]}
+    assert result["drift"] == {"role": [f"{path} has other content"]}
     assert result["changed"] is False
     assert path.read_text() == "old\n"
     shown = [(one["before"], one["after"]) for one in result.get("diff", [])]
@@ -172,7 +172,7 @@ def test_a_record_that_was_cut(run_module: RunModule, record: Path) -> None:
         "role": "worker",
         "cluster_id": "3f0c",
     }
-    assert result["drift"] == {"worker": ["its join, or a reset, was cut"]}
+    assert result["drift"] == {"worker": ["its join, or a reset, was interrupted"]}
 
 
 @needs_root
@@ -422,5 +422,5 @@ def test_an_expired_kubelet_is_no_reason_to_ask_the_api_with_its_certificate(
     result = run_module("node_state", api_servers=[HERE], api_name=NAME, documents=documents)
     (reason,) = result["drift"]["worker"]
     assert "the certificate of the kubelet" in reason and " expired on " in reason
-    assert result["unknown"] == ["Node web-1: the kubelet's certificate has to be renewed first"]
+    assert result["unknown"] == ["Node web-1: the kubelet's certificate must be renewed first"]
     assert server.asked == []

@@ -59,7 +59,7 @@ def test_epoch_is_recorded_and_only_ever_rises(node: Path) -> None:
         pass
     with (
         pytest.raises(
-            fencing.StaleEpoch, match=r"epoch 6.*epoch 7.*Nothing was changed.*Start again"
+            fencing.StaleEpoch, match=r"epoch 6.*epoch 7.*Nothing was changed.*Run it again"
         ),
         fencing.node_lock(Claim(6), 1),
     ):
@@ -82,7 +82,7 @@ def test_of_two_runs_with_one_epoch_the_first_has_the_node(node: Path) -> None:
         ):
             pytest.fail("both were let in")
         assert "This one has epoch 4 (run 20260102T030406-ffffffff)" in str(caught.value)
-        assert "start again, which takes a higher epoch" in str(caught.value)
+        assert "run it again, which takes a higher epoch" in str(caught.value)
     for stranger in (Claim(4), Claim(3, first.run)):
         with pytest.raises(fencing.StaleEpoch), fencing.node_lock(stranger, 1):
             pytest.fail("it was let in")
@@ -90,7 +90,10 @@ def test_of_two_runs_with_one_epoch_the_first_has_the_node(node: Path) -> None:
         assert claims.EPOCH_PATH.read_text() == f"4 {first.run}\n"
     with fencing.node_lock(Claim(5, second.run), 1):
         pass
-    with pytest.raises(fencing.StaleEpoch, match="it was overtaken"), fencing.node_lock(first, 1):
+    with (
+        pytest.raises(fencing.StaleEpoch, match="a newer run took over"),
+        fencing.node_lock(first, 1),
+    ):
         pytest.fail("it was let in")
 
 
@@ -106,7 +109,7 @@ def test_a_number_of_a_version_before_runs_is_one_of_nobody(node: Path) -> None:
 
 @pytest.mark.parametrize("run", ["two words", "a\nb", "-x", "x" * 65])
 def test_what_is_no_id_of_a_run_is_refused(run: str) -> None:
-    with pytest.raises(KubewrightError, match="no id of a run"):
+    with pytest.raises(KubewrightError, match="not a valid run id"):
         fencing.claim_of({"epoch": 1, "run": run})
     assert fencing.claim_of({"epoch": None, "run": run}) is None
 
@@ -177,7 +180,7 @@ def test_a_holder_that_should_have_ended_itself_is_not_waited_for(
         assert told.pop("busy").startswith(f"process {process.pid} (python")
         assert told == {"msg": str(caught.value), "foreseen": True}
     if hangs:
-        words = rf"did not answer within 60 s: process {process.pid} \(python.* ended 9\d s ago"
+        words = rf"did not answer within 60 s: process {process.pid} \(python.* exited 9\d s ago"
         assert re.search(words, str(caught.value))
 
 

@@ -93,7 +93,7 @@ def test_in_an_exclusive_directory_only_what_is_listed_has_such_a_name(
     assert sorted(path.name for path in place.iterdir()) == ["10-ours.conf", "README", "sub.conf"]
     assert not run_module("node_files", files=files)["changed"]
     refused = [file(etc / "a", "a\n", exclusive="*")]
-    with pytest.raises(KubewrightError, match="exclusive is for state directory, not file"):
+    with pytest.raises(KubewrightError, match="exclusive is only for state directory, not file"):
         options.parse(refused, {})
 
 

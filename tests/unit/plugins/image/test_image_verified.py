@@ -148,7 +148,7 @@ def test_a_damaged_active_image_is_replaced_beside_the_old_one(store: images.Sto
     with image.open("rb") as running:
         inode = image.stat().st_ino
         without = {"size": None}
-        with pytest.raises(Exception, match="no sound image"):
+        with pytest.raises(Exception, match="no intact image"):
             converge(store, CONTENT, **without)
         assert image.stat().st_ino == inode, "it is better than none"
         result = bring(store, CONTENT)
@@ -272,7 +272,7 @@ def test_two_installs_at_once(
         arguments = {"digest": OTHER_DIGEST, "volume": str(store.volume)}
         result = run_module("system_image", **arguments, lock_timeout=1)
         assert f"process {holder.pid} (" in result["msg"]
-        assert "Another run is at work on this node" in result["msg"]
+        assert "Another run is working on this node" in result["msg"]
         active = store.active()
         assert active is not None and active.digest == DIGEST
     finally:

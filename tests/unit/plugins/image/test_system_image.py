@@ -130,7 +130,7 @@ def test_transfer_that_is_gone(run_module: RunModule, volume: Path) -> None:
     Path(asked["transfer"]).unlink()
     arguments = {"digest": DIGEST, "volume": str(volume), "size": 1}
     result = run_module("system_image", **arguments, arrived=asked["transfer"])
-    assert "Run again" in result["msg"]
+    assert "Run it again" in result["msg"]
     result = run_module("system_image", **arguments, arrived="/etc/passwd")
     assert "is not a transfer" in result["msg"]
 
@@ -143,7 +143,7 @@ def test_damaged_image_is_brought_again(run_module: RunModule, volume: Path) -> 
     image.write_bytes(b"rot")
     running = image.open("rb")  # whoever uses it keeps it
     without = run_module("system_image", digest=DIGEST, volume=str(volume))
-    assert "no sound image" in without["msg"]
+    assert "no intact image" in without["msg"]
     result = bring(run_module, volume, CONTENT)
     assert (result["installed"], result["generation"]) == (True, 3)
     assert image.read_bytes() == CONTENT
@@ -156,7 +156,7 @@ def test_refusals(run_module: RunModule, volume: Path, tmp_path: Path) -> None:
     result = run_module("system_image", digest=DIGEST, volume=str(tmp_path), size=5)
     assert "not a mounted volume" in result["msg"]
     result = run_module("system_image", digest=DIGEST, volume=str(volume), size=1 << 60)
-    assert "free. Remove images that nobody needs" in result["msg"]
+    assert "free. Remove unused images" in result["msg"]
     assert list(volume.iterdir()) == []
 
 
@@ -280,7 +280,7 @@ def test_the_file_belongs_to_who_goes_on(run_module: RunModule, volume: Path) ->
 
 def test_activation_of_what_is_not_installed(run_module: RunModule, volume: Path) -> None:
     said = run_module("system_image", digest=DIGEST, volume=str(volume))["msg"]
-    assert f"no sound image {DIGEST}" in said and "kubewright node image install" in said
+    assert f"no intact image {DIGEST}" in said and "kubewright node image install" in said
     assert "digest" in run_module("system_image", volume=str(volume))["msg"]
 
 
@@ -313,7 +313,7 @@ def test_a_node_of_a_cluster_keeps_its_release(
     assert bring(run_module, volume, OTHER, state="present")["installed"]
     arguments = {"digest": OTHER_DIGEST, "volume": str(volume)}
     said = run_module("system_image", **arguments)["msg"]
-    assert "The image is of Kubernetes 1.36.4, and this node of a cluster runs 1.37.2" in said
+    assert "The image has Kubernetes 1.36.4, but this node's cluster runs 1.37.2" in said
     assert "Activate an image of 1.37.2 (kubewright image build 1.37.2)." in said
     assert images.Store(volume).active().digest == DIGEST
     releases[OTHER] = "1.37.2"
@@ -329,7 +329,7 @@ def test_one_install_waits_for_the_other(run_module: RunModule, volume: Path, no
         fcntl.flock(held, fcntl.LOCK_EX)
         arguments = {"digest": DIGEST, "volume": str(volume), "size": 1, "lock_timeout": 0}
         said = run_module("system_image", **arguments)["msg"]
-    assert "Another run is at work on this node" in said and f"process {os.getpid()}" in said
+    assert "Another run is working on this node" in said and f"process {os.getpid()}" in said
     assert "transfer" in run_module("system_image", **arguments)
 
 

@@ -111,7 +111,10 @@ def test_goes_on_where_it_was_cut(
 ) -> None:
     served.cut_after = MIB // 2
     cut = fetch()
-    assert f"was cut after {MIB // 2} bytes" in cut["msg"] and "goes on from there" in cut["msg"]
+    assert (
+        f"was interrupted after {MIB // 2} bytes" in cut["msg"]
+        and "the download resumes" in cut["msg"]
+    )
     assert left(volume) == [MIB // 2]
     # Each connection brings more than is too little to try again.
     served.cut_after = MIB + MIB // 2
@@ -128,7 +131,7 @@ def test_the_next_run_begins_where_the_last_one_ended(
 ) -> None:
     monkeypatch.setattr(download, "PROGRESS_BYTES", 1 << 30)
     served.cut_after = 2 * MIB + 7
-    assert "was cut" in fetch()["msg"]
+    assert "was interrupted" in fetch()["msg"]
     os.utime(next((volume / "incoming").iterdir()), (1, 1))  # long ago
     served.cut_after = None
     assert fetch()["installed"] is True
@@ -163,14 +166,14 @@ def test_silence_ends_it(
     served.cut_after, served.silent = MIB, True
     monkeypatch.setattr(download, "PROGRESS_BYTES", 2 * MIB)
     said = fetch()["msg"]
-    assert "has said nothing for 0.3 s" in said and "kept" in said
+    assert "has been silent for 0.3 s" in said and "kept" in said
     assert left(volume) == [MIB]
 
 
 def test_another_file_under_its_name(fetch: RunModule, served: Served, volume: Path) -> None:
     name = next(iter(served.files))
     served.files[name] = served.files[name][:-1] + b"x"
-    assert "What arrived is not the image" in fetch()["msg"]
+    assert "The transferred file is not the image" in fetch()["msg"]
     assert left(volume) == [] and list((volume / "images").iterdir()) == []
 
 
@@ -180,10 +183,10 @@ def test_signatures_that_are_not_good(
     stranger = Signer.make(tmp_path, "stranger")
     for key, namespace in ((stranger, "kubewright-image"), (signer, "file")):
         publish(served, image, key, namespace=namespace)
-        assert "signature is not good" in fetch()["msg"], namespace
+        assert "signature is not valid" in fetch()["msg"], namespace
         assert left(volume) == [] and list((volume / "images").iterdir()) == []
     served.files[f"{image.digest}.squashfs.sig"] = signer.sign(b"another image")
-    assert "signature is not good" in fetch()["msg"]
+    assert "signature is not valid" in fetch()["msg"]
     publish(served, image, stranger)
     assert fetch(signers=[signer.public, stranger.public])["installed"] is True
 
@@ -191,8 +194,8 @@ def test_signatures_that_are_not_good(
 def test_no_signature_nothing_is_fetched(
     fetch: RunModule, served: Served, image: Made, volume: Path
 ) -> None:
-    assert "no signers are named" in fetch(signers=[])["msg"]
-    assert "no public key of SSH" in fetch(signers=["not a key\nssh-ed25519 AAAA"])["msg"]
+    assert "no signers are set" in fetch(signers=[])["msg"]
+    assert "not a public SSH key" in fetch(signers=["not a key\nssh-ed25519 AAAA"])["msg"]
     assert served.asked == []
     del served.files[f"{image.digest}.squashfs.sig"]
     said = fetch()["msg"]
@@ -234,7 +237,7 @@ def test_what_is_no_squashfs(
     path.write_bytes(b"a text " * 1000)
     digest = subprocess.run(["sha256sum", path], capture_output=True, text=True).stdout[:64]
     publish(served, Made(path, digest), signer)
-    assert "can't be mounted, so it is no system image" in fetch(digest=digest)["msg"]
+    assert "can't be mounted: it is not a system image" in fetch(digest=digest)["msg"]
 
 
 def test_an_image_that_the_server_does_not_have(
@@ -246,7 +249,7 @@ def test_an_image_that_the_server_does_not_have(
     assert "must be signed" not in said
     served.files[f"{image.digest}.squashfs"] = image.content
     served.length = False
-    assert "does not say how long" in fetch()["msg"]
+    assert "does not report the file's size" in fetch()["msg"]
 
 
 def test_no_server(fetch: RunModule) -> None:
@@ -278,10 +281,10 @@ def test_redirects(
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
         secure.redirect = served.url
         said = fetch(url=secure.url)["msg"]
-        assert "from https only to https" in said
+        assert "https may redirect only to https" in said
         assert served.asked == []
     served.redirect = "ftp://127.0.0.1"
-    assert "from http only to https or http" in fetch()["msg"]
+    assert "http may redirect only to https or http" in fetch()["msg"]
     with serving(tmp_path) as other:
         publish(other, image, signer)
         served.redirect = other.url
@@ -320,7 +323,7 @@ def test_full_disk(
         assert left(volume) == []
         monkeypatch.setattr(images.Store, "require_room", lambda *_: None)
         said = fetch()["msg"]
-        assert "The disk is full" in said and "goes on from there" in said
+        assert "The disk is full" in said and "the download resumes" in said
         assert MIB < sum(left(volume)) < 2 * MIB
         subprocess.run(["mount", "-o", "remount,size=20m", volume], check=True)
         assert fetch()["installed"] is True

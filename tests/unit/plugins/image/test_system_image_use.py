@@ -120,9 +120,9 @@ def test_nothing_to_go_back_to(change: RunModule, volume: Path, made: list[Made]
     whole = image.read_bytes()
     image.chmod(0o644)
     image.write_bytes(whole[:-1] + b"x")
-    assert "is damaged: nothing was switched" in change("rolled_back")["msg"]
+    assert "is damaged; the active image was not changed" in change("rolled_back")["msg"]
     image.unlink()
-    assert "or the one before is gone" in change("rolled_back")["msg"]
+    assert "or the one before it is gone" in change("rolled_back")["msg"]
     assert (volume / "active").readlink() == Path("generations/2")
 
 

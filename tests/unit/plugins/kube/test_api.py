@@ -118,7 +118,7 @@ def test_refusals_carry_the_status_and_the_servers_words(server: Server) -> None
 
 def test_an_answer_that_is_no_json_is_an_error_in_words(server: Server) -> None:
     server.answer("/version", b"<html>")
-    with client.as_kubelet([HERE], NAME) as api, pytest.raises(client.ApiError, match="no JSON"):
+    with client.as_kubelet([HERE], NAME) as api, pytest.raises(client.ApiError, match="not JSON"):
         api.get("/version")
 
 
@@ -132,7 +132,7 @@ def test_credentials_that_are_missing_or_no_good(server: Server, tmp_path: Path)
     (tmp_path / "kubelet.pem").unlink()
     refused("kubelet.pem can't be used as credentials", client.as_kubelet)
     (tmp_path / "admin.conf").write_text("users: []\n")
-    refused("admin.conf holds no client certificate", client.as_administrator)
+    refused("admin.conf contains no client certificate", client.as_administrator)
     (tmp_path / "admin.conf").unlink()
     refused("admin.conf can't be read: No such file", client.as_administrator)
 

@@ -99,7 +99,11 @@ def test_a_member_stays_when_the_others_would_be_no_majority(
     check_mode: bool, healthy: tuple[int, ...]
 ) -> None:
     fake = FakeCluster({"cp-2"}, healthy)
-    with pytest.raises(KubewrightError, match=r"\(cp-1, cp-3\) . of 2 are healthy"):
+    with pytest.raises(
+        KubewrightError,
+        match=r"only . of the 2 remaining members \(cp-1, cp-3\) "
+        r"are healthy",
+    ):
         cluster_member.remove(fake, "cp-2", "192.0.2.2", check_mode=check_mode)
     assert fake.changes == []
 

@@ -162,7 +162,7 @@ def test_when_time_has_run_out_all_that_is_missing_is_said(
     assert result["msg"] == (
         "After 0 s the cluster is not ready: cp-1 is not Ready (no CNI); web-1 has not registered; "
         "1 of 2 pods of DNS are available. "
-        "`kubectl describe node` and `journalctl -u kubelet` on the node tell why."
+        "See `kubectl describe node`, and `journalctl -u kubelet` on the node."
     )
 
 

@@ -83,7 +83,7 @@ def test_failure_does_not_show_a_token(run_module: RunModule, actor: Path, strea
         ({"state": "absent"}, "token_id"),
         ({"state": "absent", "token_id": TOKEN}, "six characters before the dot"),
         ({"ttl_minutes": 0}, "never expires"),
-        ({"kubeconfig": "/nowhere"}, "no working control plane"),
+        ({"kubeconfig": "/nowhere"}, "not a working control plane"),
         ({"kubeadm": "/bin/true"}, "printed no token"),
     ],
 )

@@ -65,10 +65,10 @@ def test_started_is_partial_and_finished_is_joined(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"\n", "it is empty"),
-        (b'{"phase": "fin', "it is no JSON"),
-        (b"\xff\xfe\xfd", "it is no JSON"),
-        (b"[]", "it holds no mapping"),
-        (b"null", "it holds no mapping"),
+        (b'{"phase": "fin', "it is not JSON"),
+        (b"\xff\xfe\xfd", "it is not JSON"),
+        (b"[]", "it is not a mapping"),
+        (b"null", "it is not a mapping"),
         (b'{"phase": "finished", "role": "worker", "cluster_id": "id"}', "it has no operation"),
         (b'{"phase": "finished", "operation": "join", "role": "worker"}', "it has no cluster_id"),
         (

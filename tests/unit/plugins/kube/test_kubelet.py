@@ -265,7 +265,7 @@ def test_what_a_node_and_its_lease_say() -> None:
     assert seen.since(START + 0.2)
     assert not seen.since(START + 0.3), "the lease is of the kubelet before"
     gone = kubelet.sight(None, None)
-    assert (gone.ready, gone.registered, gone.why) == (False, False, "the Node is not there")
+    assert (gone.ready, gone.registered, gone.why) == (False, False, "the Node does not exist")
     assert kubelet.sight({**node, "metadata": {}}, lease).registered is False
 
 

@@ -204,7 +204,7 @@ def test_an_object_without_a_namespace_lies_in_the_default_one() -> None:
 @pytest.mark.parametrize("missing", ["apiVersion", "kind", "metadata"])
 def test_half_an_object_is_refused_in_words(missing: str) -> None:
     item = {key: value for key, value in NAMESPACE.items() if key != missing}
-    with pytest.raises(KubewrightError, match="has to have all three"):
+    with pytest.raises(KubewrightError, match="All three are required"):
         reasons(Api({}), item)
 
 
@@ -241,7 +241,11 @@ def test_applied_once_and_predicted_the_same() -> None:
 
 def test_what_the_cluster_changes_back_is_an_error() -> None:
     api = Api({})
-    with pytest.raises(KubewrightError, match=r"After kubectl apply still: Namespace net"):
+    with pytest.raises(
+        KubewrightError,
+        match=r"Still different after kubectl apply: Namespace "
+        r"net",
+    ):
         converge(api, Kubectl(api, stubborn=True))
 
 

@@ -20,7 +20,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import 
 SERVICE = "10.96.0.1"
 PROXY, FLANNEL = "kube-proxy", "flannel"
 NAMESPACES = {PROXY: "kube-system", FLANNEL: "kube-flannel"}
-GONE = "the packet rules of {} are gone: it is started again and writes them"
+GONE = "the packet rules of {} are missing; it will be restarted to write them"
 BOTH = [GONE.format(PROXY), GONE.format(FLANNEL)]
 #: What nft prints of each, and the words of its question that tell which is meant.
 PRINTED = {
@@ -117,7 +117,7 @@ def test_a_chain_that_was_emptied_counts_as_gone(machine: Machine, owner: str) -
 def test_rules_that_stay_away_are_told(machine: Machine) -> None:
     machine.rules, machine.comes_back = {}, False
     with pytest.raises(
-        KubewrightError, match="of kube-proxy and flannel are still gone 60 s after a restart"
+        KubewrightError, match="of kube-proxy and flannel are still missing 60 s after a restart"
     ):
         machine.converge()
 

@@ -104,8 +104,8 @@ def test_a_network_that_is_as_the_node_says(node: Node) -> None:
 def test_another_network_of_the_node_reaches_flannel_the_pods_and_the_bridge(node: Node) -> None:
     node.cidrs = [NEW]
     words = [
-        f"flannel has {OLD}, and the Node's pod network is {NEW}",
-        f"cni0 has 10.244.3.1, and the Node's pod network is {NEW}",
+        f"flannel has {OLD}, but the Node's pod network is {NEW}",
+        f"cni0 has 10.244.3.1, but the Node's pod network is {NEW}",
     ]
     assert (node.converge(check=True), node.calls) == (words, [])
     assert node.converge() == words
@@ -117,7 +117,7 @@ def test_a_run_that_was_cut_before_the_bridge_went_is_ended(node: Node) -> None:
     """flannel has the new network already; the bridge still tells."""
     node.cidrs = [NEW]
     node.subnets.write_text(ENV.format("10.244.7.1/24"))
-    assert node.converge() == [f"cni0 has 10.244.3.1, and the Node's pod network is {NEW}"]
+    assert node.converge() == [f"cni0 has 10.244.3.1, but the Node's pod network is {NEW}"]
     assert node.calls == [f"stopp {POD}", "ip link delete cni0"]
 
 

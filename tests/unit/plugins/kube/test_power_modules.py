@@ -114,7 +114,7 @@ def test_one_that_was_overtaken_claims_nothing(
     check: bool, claimed: Path, run_module: RunModule
 ) -> None:
     done = run_module("node_claim", check=check, epoch=4, run="other")
-    assert done["failed"] and "Another run has this node" in done["msg"]
+    assert done["failed"] and "Another run owns this node" in done["msg"]
     assert claimed.read_text() == "4 before\n"
 
 
@@ -164,10 +164,14 @@ def test_one_that_has_all_is_back(back: dict[str, Any], fake_runner: Any) -> Non
 @pytest.mark.parametrize(
     ("part", "value", "said"),
     [
-        ("boot", "a 7", "was not restarted: it still runs since the same boot"),
-        ("api", False, "cp-1 is not back 0 s after its machine was: its API server is not ready"),
-        ("kubelet", "its Node is not Ready: no network", "its Node is not Ready: no network. No"),
-        ("ready", None, "no API server tells whether its Node is Ready"),
+        ("boot", "a 7", "was not restarted: it is still in the same boot"),
+        (
+            "api",
+            False,
+            "cp-1 is not back 0 s after its machine came up: its API server is not ready",
+        ),
+        ("kubelet", "its Node is not Ready: no network", "its Node is not Ready: no network. The"),
+        ("ready", None, "no API server can tell whether its Node is Ready"),
     ],
 )
 def test_what_is_missing_is_said(
@@ -182,10 +186,10 @@ def test_a_member_of_etcd_that_is_not_healthy_or_gone(
     back: dict[str, Any], fake_runner: Any
 ) -> None:
     other = {**PARAMS, "node": "cp-3", "address": "192.0.2.3"}
-    with pytest.raises(KubewrightError, match="etcd has no member of it"):
+    with pytest.raises(KubewrightError, match="etcd has no member for it"):
         node_up.run(other, fake_runner(etcdctl))
     sick = fake_runner(lambda argv: etcdctl(argv) if "list" in argv else (1, "[]", ""))
-    with pytest.raises(KubewrightError, match="etcd's member there is not healthy"):
+    with pytest.raises(KubewrightError, match="its etcd member is not healthy"):
         node_up.run(PARAMS, sick)
     silent = fake_runner(lambda _argv: (1, "", "connection refused"))
     with pytest.raises(KubewrightError, match="connection refused"):

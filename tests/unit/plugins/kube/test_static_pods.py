@@ -99,7 +99,7 @@ def test_who_started_after_the_renewal_goes_on() -> None:
 def test_where_nothing_runs_yet_all_is_awaited_and_nothing_stopped() -> None:
     """After a boot with an expired kubelet, which has just been given a certificate."""
     containerd = Containerd(running=[])
-    with pytest.raises(KubewrightError, match=r"kube-apiserver does not run again 0\.1 s after"):
+    with pytest.raises(KubewrightError, match=r"kube-apiserver is not running 0\.1 s after"):
         pods(containerd).restart(RENEWED)
     assert containerd.stopped == []
 
@@ -107,7 +107,7 @@ def test_where_nothing_runs_yet_all_is_awaited_and_nothing_stopped() -> None:
 def test_who_does_not_come_back_is_named() -> None:
     containerd = Containerd()
     containerd.dead = {"kube-scheduler"}
-    with pytest.raises(KubewrightError, match="kube-scheduler does not run again"):
+    with pytest.raises(KubewrightError, match="kube-scheduler is not running"):
         pods(containerd).restart(RENEWED)
 
 

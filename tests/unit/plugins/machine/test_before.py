@@ -128,7 +128,7 @@ def test_the_firewall_is_added_when_there_is_a_tool_for_it(
     def none(argv: tuple[str, ...]) -> tuple[int, str, str]:
         if argv[0] == "systemctl":
             return 0, "active\n", ""
-        raise KubewrightError(f"{argv[0]} is not on this machine")
+        raise KubewrightError(f"{argv[0]} is not installed on this machine")
 
     state = tmp_path / "state"
     before.begin(state, replace(machine, run=fake_runner(none)))
@@ -155,7 +155,7 @@ def test_the_firewall_of_a_running_node_is_none_of_before(
 
 def test_a_damaged_record_is_no_guess(tmp_path: Path) -> None:
     write(tmp_path / before.RECORD, '{"sysctls": {')
-    with pytest.raises(KubewrightError, match=r"before\.json is damaged.*Bring it back"):
+    with pytest.raises(KubewrightError, match=r"before\.json is damaged.*Restore it"):
         before.read(tmp_path)
 
 

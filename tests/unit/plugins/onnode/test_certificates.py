@@ -95,7 +95,7 @@ def test_one_that_ends_soon_is_named_with_whose_where_and_when(tmp_path: Path) -
     (reason,) = told(tmp_path)
     assert reason.startswith(
         f"the certificate of the API server ({path}) expires in 12 days (2026-12-12): "
-        "all that kubeadm made here is renewed; "
+        "apply renews all certificates on this node, "
     )
     (one,) = certificates.report(NOW, tmp_path)
     assert one["text"] == (
@@ -121,10 +121,12 @@ def test_what_all_ended_together_is_one_sentence_for_kubeadm_and_one_for_the_kub
 ) -> None:
     certified.lay(tmp_path, days_left=-30)
     kubeadms, kubelets = told(tmp_path)
-    assert "and 8 more expired on 2026-10-30: all that kubeadm made here is renewed" in kubeadms
+    assert (
+        "and 8 more expired on 2026-10-30: apply renews all certificates on this node" in kubeadms
+    )
     assert kubelets.startswith("the certificates of the kubelet (")
     assert kubelets.endswith(
-        "expired on 2026-10-30: the kubelet gets a new one and restarts; pods run on"
+        "expired on 2026-10-30: apply gets the kubelet a new one and restarts it; pods keep running"
     )
 
 
@@ -154,7 +156,7 @@ def test_a_key_that_is_anothers_is_told(tmp_path: Path) -> None:
     key = tmp_path / "etc/kubernetes/pki/etcd/peer.key"
     key.write_text(certified.pair(authority, 300).key)
     (reason,) = told(tmp_path)
-    assert "etcd among its members" in reason and "its key is another's" in reason
+    assert "etcd among its members" in reason and "its key does not match" in reason
     assert certificates.summary(of(tmp_path), NOW, tmp_path / "none")["serves"] is False
 
 
@@ -171,13 +173,15 @@ def test_a_kubelet_without_its_certificate_is_told(tmp_path: Path) -> None:
     certified.lay(tmp_path, control_plane=False)
     (tmp_path / "var/lib/kubelet/pki" / certificates.KUBELET_CLIENT).unlink()
     (reason,) = told(tmp_path)
-    assert "is missing: the kubelet gets a new one" in reason
+    assert "is missing: apply gets the kubelet a new one" in reason
 
 
 def test_a_renewal_that_was_cut_is_a_reason(tmp_path: Path) -> None:
     certified.lay(tmp_path)
     (tmp_path / "renewal.json").write_text("{}")
-    assert told(tmp_path) == ["the renewal of its certificates was cut: it is finished"]
+    assert told(tmp_path) == [
+        "the renewal of its certificates was interrupted, and will be finished"
+    ]
     assert certificates.summary(of(tmp_path), NOW, tmp_path / "renewal.json")["due"] is True
 
 

@@ -266,7 +266,9 @@ def test_rules_of_flannel_that_somebody_flushed(lab: Lab, how: str) -> None:
         (lab.root / "kept").rename(lab.root / "crictl")
         lab.on("web", "nft flush ruleset")
         lab.on("web", f"nft '{MASQUERADE}'")
-    assert found.startswith("Pods here reach nobody outside the cluster: flannel's packet rules")
+    assert found.startswith(
+        "Pods here can't reach anything outside the cluster: flannel's masquerading rules"
+    )
 
 
 def test_a_machine_without_nft_has_that_of_the_image() -> None:
@@ -281,8 +283,8 @@ def test_a_bridge_of_another_network(lab: Lab) -> None:
     finally:
         (lab.root / "subnet.env").write_text("FLANNEL_SUBNET=10.244.2.1/24\n")
     assert found == (
-        "Pods can't start here: their bridge (cni0) has 10.244.2.1, and the pod network of this "
-        "node is 10.244.9.0/24."
+        "Pods can't start here: their bridge (cni0) has 10.244.2.1, but the pod network "
+        "of this node is 10.244.9.0/24."
     )
 
 
@@ -292,7 +294,7 @@ def test_flannel_on_another_network_card(lab: Lab) -> None:
         found = lab.report()
     finally:
         lab.on("web", "ip link set flannel.1 type vxlan id 1 local 192.0.2.21")
-    assert found[0].startswith("flannel sends from 198.51.100.7, and the node's address is")
+    assert found[0].startswith("flannel sends from 198.51.100.7, but the node's address")
     assert lab.report() == []
 
 
@@ -303,7 +305,7 @@ def test_a_peer_that_flannel_does_not_know(lab: Lab) -> None:
         (found,) = lab.report()
     finally:
         lab.on("web", peer.format("add"))
-    assert found.startswith("flannel knows no way from here to the pods of cp-1")
+    assert found.startswith("flannel has no route from here to the pods of cp-1 via")
 
 
 def test_no_overlay_at_all(lab: Lab) -> None:
@@ -312,7 +314,9 @@ def test_no_overlay_at_all(lab: Lab) -> None:
         found = lab.report()
     finally:
         lab.on("web", "ip link set other name flannel.1")
-    assert found[0] == "The pod network is not there: flannel has made no interface flannel.1."
+    assert (
+        found[0] == "The pod network is missing: flannel has not created the interface flannel.1."
+    )
 
 
 def test_a_section_that_fails_hides_no_other(lab: Lab) -> None:
@@ -323,4 +327,4 @@ def test_a_section_that_fails_hides_no_other(lab: Lab) -> None:
     finally:
         (lab.root / "ca.crt").rmdir()
         (lab.root / "kept").rename(lab.root / "ca.crt")
-    assert found.startswith("This could not be looked at: ")
+    assert found.startswith("This could not be checked: ")

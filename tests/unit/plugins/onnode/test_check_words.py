@@ -57,7 +57,7 @@ def test_nothing_is_said_of_a_node_that_works() -> None:
         ),
         (
             {"local": None, "ways": {}, "overlay": {}, "from_pods": {}},
-            "The pod network is not there: flannel has made no interface flannel.1.",
+            "The pod network is missing: flannel has not created the interface flannel.1.",
         ),
         (
             # What it can't reach then is for that.
@@ -66,12 +66,12 @@ def test_nothing_is_said_of_a_node_that_works() -> None:
                 "overlay": {"cp-1": SILENT, "web-2": SILENT},
                 "from_pods": {"cp-1": SILENT, "web-2": SILENT},
             },
-            "flannel sends from 198.51.100.7, and the node's address is 192.0.2.21, by which the "
-            "others know it.",
+            "flannel sends from 198.51.100.7, but the node's address, which the others use, is "
+            "192.0.2.21.",
         ),
         (
             {"ways": {"cp-1": "10.244.0.0"}, "overlay": {"cp-1": ""}},
-            "flannel knows no way from here to the pods of web-2, by the addresses of their nodes.",
+            "flannel has no route from here to the pods of web-2 via the addresses of their nodes.",
         ),
         (
             {
@@ -97,13 +97,13 @@ def test_nothing_is_said_of_a_node_that_works() -> None:
         (
             {"services": {"api": SILENT, "dns": SILENT}},
             "Services don't work here: that of the API (10.96.0.1) does not answer (no answer "
-            "within 2 s), and API servers do. kube-proxy runs, and has programmed nothing, or its "
-            "rules were removed (nft, a firewall).",
+            "within 2 s), although API servers do. kube-proxy runs, but has no rules in place: it "
+            "wrote none, or they were removed (nft, a firewall).",
         ),
         (
             {"services": {"api": SILENT, "dns": SILENT}, "proxy": traffic.REFUSED},
             "Services don't work here: that of the API (10.96.0.1) does not answer (no answer "
-            "within 2 s), and API servers do. kube-proxy does not run.",
+            "within 2 s), although API servers do. kube-proxy does not run.",
         ),
         (
             {"services": {"api": "", "dns": traffic.REFUSED}},

@@ -60,7 +60,7 @@ def test_one_that_lives(listening: socket.socket) -> None:
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", SETTINGS[:5]])
 def test_something_else_answers(listening: socket.socket, said: bytes) -> None:
     path = listening.getsockname()
-    assert answered(listening, said) == f"what answers at {path} is not containerd"
+    assert answered(listening, said) == f"the service at {path} is not containerd"
 
 
 def test_one_that_stands_still_takes_connections(listening: socket.socket) -> None:
@@ -105,7 +105,7 @@ def test_what_a_node_reports(tmp_path: Path, kubelet: int, monkeypatch: pytest.M
     assert report.runtime({}) == [] == report.kubelet({}), "it has not joined yet"
     report.JOINED.touch()
     (told,) = report.runtime({})
-    assert told["text"] == "containerd does not answer within 2 s: no pod starts or ends here."
+    assert told["text"] == "containerd does not answer within 2 s: no pod starts or stops here."
     assert "systemctl restart containerd" in told["remedy"]
     assert report.kubelet({}) == []
     trial_node.KUBELET.write_text(json.dumps({"healthzPort": unused_port()}))

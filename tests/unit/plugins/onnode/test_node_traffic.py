@@ -52,7 +52,7 @@ def test_what_does_not_flow_in_time_is_an_error(
     result = run_module("node_traffic", **TRAFFIC, timeout=0)
     assert result["failed"] is True
     assert result["msg"] == (
-        "Traffic does not flow after 0 s. DNS does not answer here. Look at it."
+        "Traffic does not pass after 0 s. DNS does not answer here. Look at it."
     )
 
 

@@ -162,7 +162,7 @@ def test_which_machines_are_missing_or_unfinished(
 def test_a_machine_is_not_moved_to_another_provider() -> None:
     records = {"a": {"provider": "static"}}
     machine = {"name": "a", "power": "on", "host_keys": ["k"], "provider": "local"}
-    with pytest.raises(AnsibleFilterError, match="a is a machine of the provider local, and the"):
+    with pytest.raises(AnsibleFilterError, match="a is a machine of the provider local, but the"):
         cluster.unready(records, ["a"], [machine])
 
 

@@ -86,7 +86,7 @@ def test_of_a_cluster_with_the_same_name_nothing_is_removed(ansible: Ansible, wo
         ansible, world, THEIRS, "-e", "kubewright_confirm_destroy=demo"
     )
     assert (status, removed) == (2, [])
-    assert f"also called demo (id {THEIRS}) has this here: volume left" in said
+    assert f"also called demo (id {THEIRS}) has these objects here: volume left" in said
     assert (world / "state/record.json").exists()
 
 

@@ -99,8 +99,8 @@ def test_a_wanted_image_that_would_be_nobodys_is_refused(
     words = ["kubewright.cluster.node_image_install", "-i", "inventory.json", "--limit", "b"]
     done = ansible.play(*words, "-e", json.dumps({"kubewright_wanted_images": wanted}))
     shown = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode != 0 and "Look at the node" not in shown, shown
-    assert "needs a digest for each of its roles, which are control_plane and worker" in shown
+    assert done.returncode != 0 and "Probe the node" not in shown, shown
+    assert "needs a digest for each role (control_plane and worker)" in shown
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -72,8 +72,9 @@ def test_a_second_one_is_refused_and_it_is_said_who_is_to_come_back_first() -> N
     for operation, done in (("reboot", "rebooted"), ("power_off", "switched off")):
         assert refused(["web-1", "cp-1"], operation, etcd("12")) == (
             f"cp-1 was not {done}: 2 of etcd's 3 members are healthy (cp-1, cp-2), 2 have to be, "
-            "and 1 would be left. First switch on or repair cp-3 (`kubewright status` tells what "
-            "is wrong). Where the cluster may stop meanwhile: -e kubewright_allow_downtime=true"
+            "and 1 would be left. First power on or repair cp-3 (see `kubewright "
+            "status`). To continue even if the cluster stops meanwhile: -e "
+            "kubewright_allow_downtime=true"
         )
         assert turns(["cp-3"], operation, etcd("12")) == ["cp-3"], "nobody misses it"
 
@@ -81,7 +82,7 @@ def test_a_second_one_is_refused_and_it_is_said_who_is_to_come_back_first() -> N
 def test_those_that_are_switched_off_stay_off_together() -> None:
     said = refused(["cp-1", "cp-2"], "power_off", etcd("123"))
     assert said.startswith("cp-1, cp-2 were not switched off: 3 of etcd's 3 members are healthy")
-    assert "1 would be left. Take fewer of them. Where" in said
+    assert "1 would be left. Take fewer of them. To continue" in said
     assert turns(["cp-1", "cp-2"], "power_off", etcd("12345", 5)) == ["cp-1", "cp-2"]
     assert turns(["cp-1", "cp-2"], "reboot", etcd("123")) == ["cp-1", "cp-2"], "each comes back"
 
@@ -96,8 +97,8 @@ def test_one_that_is_alone_may_be_restarted_and_not_switched_off() -> None:
     for sights in (etcd("1", 1), etcd("", 1), [{"item": "cp-1", "msg": "no answer"}]):
         assert turns(["cp-1"], "reboot", sights, planes=["cp-1"]) == ["cp-1"]
     assert refused(["cp-1"], "power_off", etcd("1", 1), planes=["cp-1"]) == (
-        "cp-1 was not switched off: that is the whole control plane. The cluster would have no "
-        "API, and nothing would heal or start pods, until it is on again. If that is meant: "
+        "cp-1 was not switched off: that is the whole control plane. Until it is "
+        "back, the cluster has no API, and nothing heals or starts pods. To do it anyway: "
         "-e kubewright_allow_downtime=true"
     )
     # Others have joined that the inventory does not have.
@@ -107,7 +108,7 @@ def test_one_that_is_alone_may_be_restarted_and_not_switched_off() -> None:
 def test_where_nobody_can_say_it_is_refused() -> None:
     silent = [{"item": "cp-1", "msg": "context deadline exceeded"}, {"item": "cp-2"}]
     said = refused(["cp-3"], "reboot", silent)
-    assert "cp-3 was not rebooted: no control plane can say which of etcd's members" in said
+    assert "cp-3 was not rebooted: no control plane can tell which etcd members" in said
     assert "(cp-1: context deadline exceeded; cp-2: no answer)" in said
     assert said.endswith("-e kubewright_allow_downtime=true")
 
@@ -123,7 +124,7 @@ def test_one_that_does_not_answer_may_have_its_turn_and_counts_as_it_is() -> Non
 def test_one_that_answers_and_cannot_be_looked_at_is_left_alone() -> None:
     held = {"failed": True, "msg": "/run/kubewright/node.lock was held by process 7"}
     said = refused([], "reboot", etcd("123"), answers={"web-1": held})
-    assert said == f"web-1 can't be looked at, so nothing was changed: {held['msg']}"
+    assert said == f"web-1 can't be checked, so nothing was changed: {held['msg']}"
 
 
 def test_a_machine_that_is_no_node_yet_is_missed_by_nobody() -> None:

@@ -65,8 +65,8 @@ def test_a_name_that_means_nobody_is_an_error(tmp_path: Path, ansible: Ansible) 
     done = ansible.play(*words, "--limit", "b")
     shown = done.stdout + done.stderr
     assert done.returncode != 0 and "TASK" not in shown, shown
-    assert "no host and no group here is named wbe. Nothing was changed." in shown
-    assert "Hosts are a, b; groups of them are control_plane, pool_web." in shown
+    assert "no host or group of this inventory is named wbe." in shown
+    assert "Nothing was changed. Hosts: a, b. Groups: control_plane, pool_web." in shown
 
 
 def test_all_operations_on_named_hosts_find_them_alike() -> None:

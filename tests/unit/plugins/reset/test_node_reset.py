@@ -118,7 +118,7 @@ def test_check_mode_says_what_would_go_and_changes_nothing(host: FakeMachine) ->
         *(f"directory {point}/a" for point in owned.MOUNTED),
     }
     emptied = [words for words in done if words not in said]
-    assert all(words.startswith(("directory ", "systemd's memory")) for words in emptied)
+    assert all(words.startswith(("directory ", "systemd's state")) for words in emptied)
 
 
 def test_the_block_in_hosts_goes_and_the_rest_stays_as_it_is_now(host: FakeMachine) -> None:
@@ -317,7 +317,7 @@ def test_what_does_not_go_is_an_error_that_names_it(
 ) -> None:
     host.become_a_node()
     monkeypatch.setattr(host, "_unmount", lambda _point: None)
-    with pytest.raises(KubewrightError, match="Still there after it was removed: mount /"):
+    with pytest.raises(KubewrightError, match="Still there after removal: mount /"):
         run_reset(host)
     assert steps.is_node(host.root / "var/lib/kubewright")
 

@@ -51,9 +51,9 @@ def test_confirmed_by_name_the_lost_are_left_out_and_the_last_take_the_state_alo
         pytest.skip(f"no mount namespace here: {done.stderr}")
     refused, destroyed, confirmed, ended = done.stdout.split("PLAY RECAP")
     assert "-e kubewright_confirm_reset=demo" in refused + done.stderr
-    assert "Look at the node" not in refused
+    assert "Probe the node" not in refused
     assert "identity\nkubeconfig\n" in destroyed, "nothing was changed"
-    assert "a: not reset, see above, so what is known of the cluster stays" in destroyed
+    assert "a: not reset, see above, so the cluster's state is kept" in destroyed
     assert "undefined" not in destroyed
     assert "identity\nknown_hosts\nkubeconfig\nlock\nmachines.json\n" in confirmed
     recap = {line.split()[0]: line for line in confirmed.splitlines() if " ok=" in line}

@@ -161,7 +161,7 @@ def test_what_another_cluster_of_the_name_has_is_refused(podman: Any, ids: tuple
         podman.Cluster("demo", ids).require_own({**owners, "network kubewright-demo": ""})
     said = str(refused.value)
     assert said.startswith(
-        f"Another cluster that is also called demo (id {IDS[1]}) has this here: "
+        f"Another cluster that is also called demo (id {IDS[1]}) has these objects here: "
         "kubewright-demo-web-1, kubewright-demo-web-2, kubewright-demo-web-3 and 2 more. Nothing"
     )
     assert f"kubewright destroy --cluster-id {IDS[1]}" in said

@@ -51,7 +51,7 @@ def test_what_is_not_ours_is_left_alone_at_a_boot(
     before = disk.read_bytes()
     assert guard.check(disk) == 1
     told = capsys.readouterr().err
-    assert f"{disk} holds a file system labelled 'theirs', not the system volume" in told
+    assert f"{disk} contains a file system labeled 'theirs', not the system volume" in told
     assert "`ls -l /dev/disk/by-id`" in told
     assert disk.read_bytes() == before
     (tmp_path / "unit").write_text(f"What={disk}\n")
@@ -70,7 +70,7 @@ def test_what_is_not_ours_is_left_alone_at_a_boot(
     before = disk.read_bytes()
     capsys.readouterr()
     assert guard.check(disk) == 1
-    assert f"{disk} holds swap, not the system volume" in capsys.readouterr().err
+    assert f"{disk} contains swap, not the system volume" in capsys.readouterr().err
     assert disk.read_bytes() == before
 
 
@@ -137,7 +137,7 @@ def test_an_earlier_nodes_volume_is_not_taken_over(
     make(disk, tmp_path, file)
     wanted = document(disk, tmp_path)
     refused = survey.refused_volume(wanted, Path("/"))
-    assert f"{disk} holds the system volume of {whose} this machine" in refused["text"]
+    assert f"{disk} contains the system volume of {whose} this machine" in refused["text"]
     assert f"`wipefs --all {disk}`" in refused["remedy"]
     for check in (True, False):
         told = run_module("volume", check=check, **wanted)["msg"]

@@ -81,22 +81,22 @@ def test_a_device_that_can_not_be_it(run_module: RunModule, small: Path, disk: P
         f"The device {missing} of the system volume is missing. Attach it"
         in (volume(run_module, missing, point)["msg"])
     )
-    assert "is not a block device. Name one" in volume(run_module, Path("/dev/null"), point)["msg"]
+    assert "is not a block device. Give one" in volume(run_module, Path("/dev/null"), point)["msg"]
     told = volume(run_module, disk, point, size_bytes=SIZE + 1)["msg"]
-    assert re.search(rf"has 3\d+ bytes, and {SIZE + 1} were asked for. Take a larger one", told)
+    assert re.search(rf"has 3\d+ bytes; {SIZE + 1} required. Use a larger one", told)
     run("mkswap", "-q", "-L", "theirs", disk)
     before = disk.read_bytes()
     for check in (True, False):
         told = volume(run_module, disk, point, check=check)["msg"]
-        assert f"{disk} holds swap labelled 'theirs'. It is left as it is." in told
+        assert f"{disk} contains swap labeled 'theirs'. It was not touched." in told
         assert f"`wipefs --all {disk}`" in told
     run("wipefs", "--quiet", "--all", disk)
     run("mkfs.ext4", "-q", "-L", "mine", disk)
-    assert "an ext4 file system labelled 'mine'" in volume(run_module, disk, point)["msg"]
+    assert "an ext4 file system labeled 'mine'" in volume(run_module, disk, point)["msg"]
     with mounted(disk, small / "theirs", "noatime"):
         run("tune2fs", "-L", "kubewright~", disk)
         told = volume(run_module, disk, point)["msg"]
-        assert "is in use: mounted, or part of a RAID" in told
+        assert "is in use: mounted, or used by RAID" in told
     assert len(before) == len(disk.read_bytes())
 
 
@@ -112,7 +112,7 @@ def test_preflight_says_it_before_anything_is_written(small: Path, disk: Path) -
     assert survey.refused_volume(document, Path("/")) == {}
     run("mkswap", "-q", disk)
     refused = survey.refused_volume(document, Path("/"))
-    assert refused["text"] == f"{disk} holds swap. It is left as it is."
+    assert refused["text"] == f"{disk} contains swap. It was not touched."
     assert "wipefs --all" in refused["remedy"]
     assert survey.refused_volume(None, Path("/")) == {}
 
@@ -173,8 +173,8 @@ def test_grows_while_it_is_mounted(run_module: RunModule, small: Path) -> None:
         else:
             assert "drain the node and reboot it" in result["msg"]
         told = volume(run_module, file, point)["msg"]
-        assert f"has {3 * SIZE} bytes and {SIZE} were asked for: a volume does not shrink" in told
-        assert "Ask for that or more (size_gb: 1)" in told, "GB is what cluster.yml has"
+        assert f"has {3 * SIZE} bytes, but {SIZE} are set: a volume can't shrink" in told
+        assert "Set that size or more (size_gb: 1)" in told, "GB is what cluster.yml has"
         assert (point / "file").read_text() == "kept"
     assert guard.main(["check", str(file)]) == 0, "what a boot does"
     assert volume(run_module, file, point, size_bytes=3 * SIZE)["changed"] is False
@@ -204,7 +204,7 @@ def test_a_volume_does_not_move(run_module: RunModule, small: Path, disk: Path) 
     volume(run_module, file, point)
     with mounted(file, point):
         told = volume(run_module, disk, point)["msg"]
-        assert f"{point} is on {file}, and was asked for on {disk}: a volume does not move" in told
+        assert f"{point} is on {file}, but should be on {disk}: a volume can't be moved" in told
         told = volume(run_module, small / "other", point)["msg"]
         assert f"{point} is on {file}" in told
     volume(run_module, disk, point)
@@ -216,7 +216,7 @@ def test_it_can_not_be_relied_on(
     run_module: RunModule, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, point = small / "volume", small / "system"
-    assert "is not mounted; apply makes and mounts it" in guard.troubles(point)[0]
+    assert "is not mounted; apply creates and mounts it" in guard.troubles(point)[0]
     volume(run_module, file, point)
     with mounted(file, point, "loop,noatime,errors=remount-ro"):
         assert guard.troubles(point) == []
@@ -253,7 +253,7 @@ def test_a_volume_that_was_there_is_not_made_anew(
     unit(disk)
     for check in (True, False):
         told = volume(run_module, disk, point, check=check)["msg"]
-        assert f"{disk} was the system volume, and is blank." in told
+        assert f"{disk} was the system volume, but is blank now." in told
         assert "reset the node and apply" in told
     assert disk.read_bytes().strip(b"\0") == b""
     assert volume(run_module, file, point)["steps"] == ["create"], "it is no other's business"
@@ -278,10 +278,12 @@ def test_why_it_is_not_mounted(
 
     monkeypatch.setattr(guard, "_run", run_it)
     (told,) = guard.report(point)
-    assert told.startswith(f"{disk} is damaged, and repairing it takes decisions. Run `e2fsck -f")
+    assert told.startswith(
+        f"{disk} is damaged, and can't be repaired without decisions. Run `e2fsck -f"
+    )
     status = 1
     (told,) = guard.report(point)
-    assert told.startswith(f"{point} is not mounted, and {disk} is there. Apply mounts it")
+    assert told.startswith(f"{point} is not mounted, although {disk} exists. Apply mounts it")
 
 
 def test_the_report_knows_the_verdict_on_the_active_image(
@@ -316,7 +318,7 @@ def test_read_only_after_an_error(
         with pytest.raises(OSError):
             list((point / "directory").iterdir())
         (trouble,) = guard.troubles(point)
-        assert f"{point} is read-only, which errors of its disk make it" in trouble
+        assert f"{point} is read-only, because of disk errors" in trouble
         assert "Drain this node and reboot it" in trouble
         for check in (True, False):
             assert volume(run_module, file, point, check=check)["msg"] == trouble

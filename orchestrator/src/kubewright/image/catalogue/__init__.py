@@ -112,8 +112,8 @@ class Catalogue:
                 return known
         raise ImageError(
             f"Kubernetes {version!r} is not in the catalogue.",
-            f"Known: {', '.join(self.versions())}; or a minor, for its newest patch:"
-            f" {', '.join(self._minors())}.",
+            f"Known versions: {', '.join(self.versions())}. A minor version selects its"
+            f" newest patch release: {', '.join(self._minors())}.",
         )
 
     def release(self, version: str) -> Release:
@@ -127,8 +127,8 @@ class Catalogue:
             return as_published(release, self._upstream, self._pins, arch)
         except ValueError as fault:
             raise ImageError(
-                f"Kubernetes {release.kubernetes} can't be taken from upstream: {fault}.",
-                "Build it from modules.",
+                f"Kubernetes {release.kubernetes} can't be built from upstream: {fault}.",
+                "Build it from Go modules.",
             ) from fault
 
     def _minors(self) -> list[str]:
@@ -168,9 +168,9 @@ def _add_pins(pins: Pins, directory: Path) -> Pins:
             pins = pins.joined(read_pins(path))
         except ValueError as fault:
             raise ImageError(
-                f"{path} contradicts another file of pins: {fault}.",
-                "Find out which is right, and remove the other: somebody changed what was"
-                " published, or one of them was made from something else.",
+                f"{path} contradicts another pin file: {fault}.",
+                "Find out which one is right, and remove the other: the published"
+                " file was changed, or one of the pins was made from a different file.",
             ) from fault
     return pins
 

@@ -76,12 +76,12 @@ class Pins(_Data):
         """Both. Raises ValueError when they pin one thing to two contents."""
         for address, digest in other.files.items():
             if self.files.get(address, digest) != digest:
-                raise ValueError(f"{address} is pinned to another sha256 elsewhere")
+                raise ValueError(f"{address} is pinned to a different sha256 elsewhere")
         images = {name: dict(pins) for name, pins in self.images.items()}
         for name, pins in other.images.items():
             for arch, digest in pins.items():
                 if images.setdefault(name, {}).setdefault(arch, digest) != digest:
-                    raise ValueError(f"{name} for {arch} is pinned to another digest elsewhere")
+                    raise ValueError(f"{name} for {arch} is pinned to a different digest elsewhere")
         return self.model_copy(update={"files": {**self.files, **other.files}, "images": images})
 
 
@@ -104,7 +104,7 @@ def as_published(release: Release, upstream: Upstream, pins: Pins, arch: str) ->
         published = upstream.parts.get(name, [])
         downloads = [item.download(versions[component], arch, pins) for item in published]
         if missing := _missing(part.install, part.binaries, downloads):
-            raise ValueError(f"upstream.yml does not say where {name} has {', '.join(missing)}")
+            raise ValueError(f"upstream.yml has no {', '.join(missing)} for {name}")
         parts[name] = UpstreamPart(
             recipe="upstream", install=part.install, component=component, downloads=downloads
         )

@@ -81,8 +81,8 @@ def choose(available: dict[str, Item], patterns: Iterable[str]) -> dict[str, Ite
         matching = [path for path in available if fnmatch.fnmatchcase(path, pattern)]
         if not matching:
             raise ImageError(
-                f"No Debian package of this part has a file {pattern}.",
-                "The catalogue does not fit this Debian release; it was made for Debian 12.",
+                f"No Debian package of this part contains a file {pattern}.",
+                "The catalogue does not match this Debian release; it was made for Debian 12.",
             )
         pending += matching
     libraries = _libraries(available)
@@ -93,8 +93,8 @@ def choose(available: dict[str, Item], patterns: Iterable[str]) -> dict[str, Ite
         item = available.get(path)
         if item is None:
             raise ImageError(
-                f"{path} is needed, but no package of this part has it.",
-                "Add the package that holds it to the part in the catalogue.",
+                f"{path} is needed, but no package of this part contains it.",
+                "Add the package that contains it to the part in the catalogue.",
             )
         chosen[path] = item
         if item.target is not None:
@@ -136,7 +136,7 @@ def _bundle(available: dict[str, Item]) -> Item:
     names = sorted(path for path in available if fnmatch.fnmatchcase(path, _AUTHORITIES))
     if not names:
         raise ImageError(
-            "Debian's package ca-certificates holds no authorities.",
+            "Debian's package ca-certificates contains no CAs.",
             "Check which source it comes from: `apt-cache policy ca-certificates`.",
         )
     data = b"".join(available[name].data.rstrip(b"\n") + b"\n" for name in names)

@@ -166,6 +166,6 @@ def go_json(cache: Path, chain: Any, arch: str, *words: str) -> dict[str, Any]:
     if done.returncode != 0 or answer.get("Error"):
         raise ImageError(
             f"`go {' '.join(words)}` failed: {answer.get('Error')}.",
-            "Check that the module proxy (GOPROXY) is in reach, and run the same command again.",
+            "Check that the module proxy (GOPROXY) can be reached, and run the command again.",
         )
     return answer

@@ -134,9 +134,9 @@ class Archive:
         for name, path in paths.items():
             if not path.exists():
                 raise ImageError(
-                    f"Debian's package {name} {pinned[name].version} came with other contents"
-                    " than its package list says.",
-                    "Run the same command again; if it stays, another mirror is needed.",
+                    f"Debian's package {name} {pinned[name].version} differs from"
+                    " what its package list says.",
+                    "Run the command again; if it keeps happening, use another mirror.",
                 )
         return paths
 
@@ -180,7 +180,7 @@ def members(deb: Path) -> Iterator[tuple[str, tarfile.TarInfo, bytes]]:
     if process.returncode != 0:
         raise ImageError(
             f"Debian's package {deb} can't be read: {process.stderr.decode(errors='replace')}.",
-            "Delete the file and run the same command again.",
+            "Delete the file and run the command again.",
         )
     with tarfile.open(fileobj=io.BytesIO(process.stdout)) as tar:
         for member in tar:

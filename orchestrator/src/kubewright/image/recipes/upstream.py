@@ -54,7 +54,7 @@ def unpack(item: Download, path: Path, target: Path, arch: str) -> dict[str, str
         if found != arch:
             raise ImageError(
                 f"{name} of {item.address} is {_described(found)}, not a program for {arch}.",
-                "Upstream's file is not what its name says: remove its pin, and don't use it.",
+                "The upstream file is not what its name says: remove its pin, and don't use it.",
             )
         program.chmod(0o755)
     return sources
@@ -64,8 +64,8 @@ def not_pinned(names: list[str], version: str) -> ImageError:
     """Return the refusal of anything whose bytes nobody has pinned."""
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return ImageError(
-        f"The catalogue does not say which bytes {some} must have, so nothing is fetched.",
-        f"Pin Kubernetes {version} on a machine that reaches upstream or your mirror:"
+        f"The catalogue has no pin for {some}, so nothing was downloaded.",
+        f"Pin Kubernetes {version} on a machine that can reach upstream or your mirror:"
         f" kubewright image pin {version}.",
     )
 
@@ -88,12 +88,12 @@ def _extract(item: Download, path: Path, target: Path) -> dict[str, str]:
     except (tarfile.TarError, EOFError, OSError) as fault:
         raise ImageError(
             f"{item.address} can't be unpacked: {fault}.",
-            f"Upstream's file is not an archive: remove its pin. It lies in {path}.",
+            f"The upstream file is not an archive: remove its pin. The file is {path}.",
         ) from fault
     if missing := sorted(set(item.files) - sources.keys()):
         raise ImageError(
             f"{item.address} has no {', '.join(missing)} in {item.inside or 'its top directory'}.",
-            "Upstream has changed its archive: the catalogue (upstream.yml) must say how.",
+            "Upstream has changed its archive: update the catalogue (upstream.yml).",
         )
     return sources
 

@@ -41,16 +41,18 @@ class Kind:
 _SWITCH = Kind(bool, "true or false")
 _NUMBER = Kind(int, "a whole number")
 _FRACTION = Kind(float, "a number, such as 0.9")
-_TEXT = Kind(str, "text, in quotes")
+_TEXT = Kind(str, "a string in quotes")
 _DURATION = Kind(
     Annotated[str, Field(pattern=_GO_DURATION)], "a duration with its unit, such as 30s or 1h15m"
 )
-_TEXTS = Kind(list[str], "a list of texts")
+_TEXTS = Kind(list[str], "a list of strings")
 _NUMBERS = Kind(list[int], "a list of whole numbers")
-_TEXT_BY_NAME = Kind(dict[str, str], 'text by name, in quotes, such as {cpu: "1"}')
-_SWITCH_BY_NAME = Kind(dict[str, bool], "true or false by name, such as {ImageVolume: true}")
-_TEXTS_BY_NAME = Kind(dict[str, list[str]], "a list of texts by name")
-_MAPPING = Kind(dict[str, Any], "a mapping of its own fields")
+_TEXT_BY_NAME = Kind(dict[str, str], 'a mapping of names to strings in quotes, such as {cpu: "1"}')
+_SWITCH_BY_NAME = Kind(
+    dict[str, bool], "a mapping of names to true or false, such as {ImageVolume: true}"
+)
+_TEXTS_BY_NAME = Kind(dict[str, list[str]], "a mapping of names to lists of strings")
+_MAPPING = Kind(dict[str, Any], "a mapping of fields")
 _MAPPINGS = Kind(list[dict[str, Any]], "a list of mappings")
 
 
