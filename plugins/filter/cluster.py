@@ -196,7 +196,7 @@ def reach(
 
 
 def pki_files(pki: Mapping[str, str]) -> list[dict[str, Any]]:
-    """`cluster_identity`'s authorities as files for `node_files`; keys are secret."""
+    """`cluster_identity`'s authorities as files of a document; keys are secret."""
     return [
         {"path": f"{PKI_DIRECTORY}/{name}", "mode": _pki_mode(name), "secret": True}
         if _travels_hidden(name)

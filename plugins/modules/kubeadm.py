@@ -15,7 +15,7 @@ description:
     that it is needed.
   - The next run finishes an interrupted one. An init is run again on top of its leftovers; a
     join is reset first.
-  - On a control plane, the CAs must be in C(/etc/kubernetes/pki) first.
+  - The CAs of a control plane are among its O(files), which are written before kubeadm runs.
 options:
   state:
     description: The desired state of the node.
@@ -65,6 +65,17 @@ options:
     type: list
     elements: dict
     default: []
+  files:
+    description: Files that kubeadm needs on the node, as in the role's document.
+    type: list
+    elements: dict
+    default: []
+  secrets:
+    description:
+      - Content of the files with C(secret=true), by path. It never appears in logs, diffs or the
+        module's result.
+    type: dict
+    default: {}
   discovery:
     description: How to reach the cluster, for O(state=joined).
     type: dict
@@ -143,6 +154,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors im
 )
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import claims
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
+from ansible_collections.kubewright.cluster.plugins.module_utils._files import differences, options
 from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
     kubeadm_config,
     kubelet,
@@ -298,6 +310,8 @@ def converge(kubeadm: Kubeadm) -> tuple[bool, str, str]:
     if params["state"] != "absent":
         # Those of modules that were loaded since; the kubelet and kube-proxy change some.
         before.complete(claims.EPOCH_PATH.parent)
+        files = options.parse(params["files"], params["secrets"])
+        differences.apply(differences.find(files))
     if params["state"] == "absent":
         reset(kubeadm)
     elif params["state"] == "initialized":
@@ -330,6 +344,8 @@ def main() -> None:
             },
         },
         "documents": {"type": "list", "elements": "dict", "default": []},
+        "files": {"type": "list", "elements": "dict", "default": []},
+        "secrets": {"type": "dict", "default": {}, "no_log": True},
         "discovery": {
             "type": "dict",
             "options": {

@@ -97,74 +97,13 @@ reasons:
   sample: [label kubewright.io/pool is missing]
 """
 
-from contextlib import AbstractContextManager
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import (
     FORESEEN,
-    KubewrightError,
     failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import labels
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
-from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client, node_object
-
-#: The kubelet writes to its Node too. Each try begins with what is there then.
-TRIES = 5
-CONFLICT = 409
-
-
-def credentials(params: dict[str, Any]) -> AbstractContextManager[client.Api]:
-    """The API as the administrator where that is possible, else as the kubelet."""
-    speak = client.as_administrator if client.ADMINISTRATOR.is_file() else client.as_kubelet
-    return speak(params["api_servers"], params["api_name"])
-
-
-def converge(api: client.Api, params: dict[str, Any], check_mode: bool) -> list[str]:
-    """Add what is missing; gives it in words."""
-    path, desired, taints = client.node_path(params["name"]), params["labels"], params["taints"]
-    labels.check(desired)
-    for tried in range(1, TRIES + 1):
-        live = api.get(path)
-        if live is None and params["create"] is not None:
-            if check_mode or create(api, params):
-                return [f"Node {params['name']} is missing"]
-            continue
-        if live is None:
-            raise KubewrightError(
-                f"The cluster has no Node {params['name']}. Is the kubelet "
-                "running? See `systemctl status kubelet` on the node."
-            )
-        reasons = node_object.reasons(live, desired, taints)
-        if not reasons or check_mode:
-            return reasons
-        body = node_object.patch(live, desired, taints)
-        try:
-            api.request("PATCH", path, body, "application/merge-patch+json")
-        except client.ApiError as error:
-            if error.status != CONFLICT or tried == TRIES:
-                raise
-        else:
-            return reasons
-    return []
-
-
-def create(api: client.Api, params: dict[str, Any]) -> bool:
-    """Make the Node; False where the kubelet has just done so itself."""
-    wanted = params["create"]
-    others = api.request("GET", client.NODES)["items"]
-    networks = wanted["pod_networks"] if node_object.free(wanted["pod_networks"], others) else []
-    body = node_object.new(
-        params["name"], params["labels"], params["taints"], wanted["provider_id"], networks
-    )
-    try:
-        api.request("POST", client.NODES, body)
-    except client.ApiError as error:
-        if error.status != CONFLICT:
-            raise
-        return False
-    return True
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import own_node
 
 
 def main() -> None:
@@ -208,14 +147,21 @@ def main() -> None:
             fencing.node_lock(
                 fencing.claim_of(params), params["lock_timeout"], check_mode=check_mode
             ),
-            credentials(params) as api,
+            own_node.credentials(params["api_servers"], params["api_name"]) as api,
         ):
-            reasons = converge(api, params, check_mode)
+            reasons = own_node.keep(
+                api,
+                params["name"],
+                params["labels"],
+                params["taints"],
+                params["create"],
+                check_mode,
+            )
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:
         diff = {"before": "".join(f"{line}\n" for line in reasons), "after": ""}
-        created = reasons == [f"Node {params['name']} is missing"]
+        created = reasons == [own_node.missing(params["name"])]
         module.exit_json(changed=bool(reasons), created=created, reasons=reasons, diff=diff)
 
 

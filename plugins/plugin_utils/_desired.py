@@ -37,6 +37,30 @@ def documents(
     Precedence is Ansible's own: a role's defaults lie below everything, its vars above.
     Secrets leave this function only as SHA-256, in ``digests`` by path.
     """
+    found = _rendered(roles, templar, variables)
+    for document in found.values():
+        if secrets := document.pop("secrets", None):
+            document["digests"] = {
+                target: hashlib.sha256(str(content).encode()).hexdigest()
+                for target, content in secrets.items()
+            }
+    return found
+
+
+def to_write(
+    roles: Iterable[str], templar: Templar, variables: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The same documents without their secrets; and these, of all of them, by path."""
+    found = _rendered(roles, templar, variables)
+    secrets: dict[str, str] = {}
+    for document in found.values():
+        secrets |= document.pop("secrets", None) or {}
+    return found, secrets
+
+
+def _rendered(
+    roles: Iterable[str], templar: Templar, variables: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     # One for all roles: it keeps the filters that it has found.
     own = templar.copy_with_new_env()
     return {role: _document(role, own, variables) for role in roles}
@@ -57,14 +81,7 @@ def _document(role: str, templar: Templar, variables: Mapping[str, Any]) -> dict
     rendered = templar.template(scope[name])
     if not isinstance(rendered, Mapping):
         raise AnsibleError(f"node_state: {name} is not a mapping.")
-    result = dict(rendered)
-    secrets = result.pop("secrets", None) or {}
-    if secrets:
-        result["digests"] = {
-            target: hashlib.sha256(str(content).encode()).hexdigest()
-            for target, content in secrets.items()
-        }
-    return result
+    return dict(rendered)
 
 
 def _read() -> dict[str, _Role]:

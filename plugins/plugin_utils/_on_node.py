@@ -51,6 +51,7 @@ class NodeAction(ActionBase):  # type: ignore[misc]
         """See the module's documentation."""
         super().run(tmp, task_vars)
         arguments = {key: value for key, value in self._task.args.items() if value is not None}
+        self.prepare(arguments, task_vars or {})
         with _ends_within(self.seconds(arguments)) as self._begin_again:
             result = self.ask(arguments, task_vars or {})
         if result.get("hung"):
@@ -62,6 +63,9 @@ class NodeAction(ActionBase):  # type: ignore[misc]
             host = str((task_vars or {}).get("inventory_hostname") or "")
             refusals.tell(Refusal(str(result.get("msg")), host, str(self._task._uuid)))
         return result
+
+    def prepare(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        """Complete what the module is given, before any time runs."""
 
     def seconds(self, arguments: dict[str, Any]) -> float:
         """How long the node has, the wait for its lock apart."""

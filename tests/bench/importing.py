@@ -78,7 +78,7 @@ def by_ctr(*flags: str) -> Way:
 
 
 def by_module(containerd: Any, images: Sequence[Any]) -> None:
-    """What ``container_images`` does."""
+    """What ``node_parts`` does for the section ``container_images``."""
     containerd.bring(containerd.missing(images), images)
 
 
@@ -91,7 +91,7 @@ WAYS: tuple[tuple[str, str, Way], ...] = (
     ("the same, layers not packed", "tar", by_ctr()),
     ("--local", "zstd", by_ctr("--local")),
     ("--local --discard-unpacked-layers", "zstd", by_ctr("--local", "--discard-unpacked-layers")),
-    ("container_images", "zstd", by_module),
+    ("node_parts", "zstd", by_module),
     ("--local --no-unpack", "zstd", by_ctr("--local", "--no-unpack")),
 )
 NOTHING = WAYS[0][0]

@@ -14,6 +14,9 @@ from conftest import Creation
 from kube import Kube
 from machines import IMAGE_ROOT, run_on
 
+#: Of a new cluster of three control planes and two workers, its machines included.
+HOST_TASKS = 45
+
 
 def test_all_nodes_are_ready(cluster: Cluster, kube: Kube) -> None:
     nodes = api.all_ready(kube, frozenset(cluster.nodes))()
@@ -72,6 +75,7 @@ def test_the_second_apply_finished_the_killed_one(creation: Creation) -> None:
     checks.repaired(creation.second, creation.killed_run)
     answer = creation.second.document
     assert answer["host_tasks"]["failed"] == answer["host_tasks"]["unreachable"] == 0
+    assert sum(answer["host_task_counts"].values()) <= HOST_TASKS
 
 
 def test_apply_again_changes_nothing(

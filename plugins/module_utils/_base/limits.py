@@ -33,16 +33,20 @@ MODULES = {
     "control_plane_restart": 900,
     "etcd_info": 60,
     "kubeadm": 300,
-    # Started, watched, put back and watched again.
-    "kubelet": 900,
     "node_reset": 900,
-    "node_services": 900,
     "node_state": 60,
     "node_traffic": 60,
     "node_up": 60,
     # Of 700 MB each byte is written, read and hashed.
     "system_image": 1800,
     "system_image_info": 120,
+}
+# The same of the sections of a role's document, each of which has a limit of its own.
+SECTIONS = {
+    "image": MODULES["system_image"],
+    # Started, watched, put back and watched again.
+    "kubelet": 900,
+    "units": 900,
     # Making and checking a file system of 20 GB.
     "volume": 2400,
 }
@@ -51,16 +55,14 @@ TIMEOUTS = {
     "certificates": 120,
     "cluster_objects": 60,
     "cluster_ready": 180,
-    "container_images": 300,
     "control_plane_restart": 300,
     "join_credentials": 60,
     "kubeadm": 580,
-    "kubelet": 120,
-    "node_services": 180,
     "node_traffic": 60,
     "node_up": 300,
-    "pod_network": 120,
 }
+# Of one image that is imported, of one call of systemctl, and so on.
+SECTION_TIMEOUTS = {"container_images": 300, "kubelet": 120, "node": 120, "units": 180}
 # These take no lock.
 LOCKLESS = ("cluster_ready", "etcd_info", "node_traffic", "node_up")
 # An image that the node fetches. What has come is kept.
@@ -75,10 +77,21 @@ SHOWN = 100
 
 def work(module: str, params: Mapping[str, Any]) -> float:
     """Seconds that a module may work, once it has the lock."""
+    if module == "node_parts":
+        documents: Mapping[str, Mapping[str, Any]] = params.get("documents") or {}
+        own = (of_section(section, one) for one in documents.values() for section in one)
+        return WORK + sum(own)
     timeout = params.get("timeout")
     waits = float(TIMEOUTS.get(module, 0) if timeout is None else timeout)
     waits += float(params.get("wait_for_api") or 0)
     return MODULES.get(module, WORK) + waits + (FETCH if params.get("url") else 0)
+
+
+def of_section(section: str, document: Mapping[str, Any]) -> float:
+    """Seconds that one section of a role's document may take to be made."""
+    fetched = section == "image" and document[section].get("url")
+    waits = SECTION_TIMEOUTS.get(section, 0) + (FETCH if fetched else 0)
+    return SECTIONS.get(section, WORK) + waits
 
 
 def on_controller(module: str, params: Mapping[str, Any]) -> float:

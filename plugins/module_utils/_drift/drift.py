@@ -2,19 +2,13 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Where a node is not what its roles desire. Reads only.
 
-A role's document is a mapping of sections, each the input of the module that writes it, so that
-what is compared here and what is written there can't differ:
+A role's document is a mapping of sections, each the input of what writes it, so that what is
+compared here and what is written there can't differ. `_parts` makes all of them but
 
-    files, digests      node_files (of secrets only their SHA-256, by path)
-    units               node_services
-    kubelet             kubelet: {files, flags, started}
-    volume, image       volume, system_image
-    endpoint            node_endpoint: {name, address}
-    container_images    container_images: true
-    membership          kubeadm: {role, cluster_id}
-    certificates        certificates: true
-    node                node_object: {name, labels, taints}; pod_network: address, packet rules
-    objects             cluster_objects: of the whole cluster, seen from a control plane
+    digests             of secrets only their SHA-256, by path: to compare
+    membership          {role, cluster_id}: the module kubeadm
+    certificates        true: the module certificates
+    objects             of the whole cluster, seen from a control plane: cluster_objects
 """
 
 from __future__ import annotations
@@ -122,6 +116,7 @@ class Comparison:
             ("files", lambda files: self._files(files, digests)),
             ("endpoint", lambda client: endpoint.reasons(client["name"])),
             ("volume", self._volume),
+            ("volume", lambda volume: self._units(volume.get("units") or [])),
             ("image", self._image),
             ("units", self._units),
             ("kubelet", self._kubelet),
@@ -197,7 +192,8 @@ class Comparison:
         return []
 
     def _units(self, units: Sequence[Mapping[str, Any]]) -> list[str]:
-        return self._unit_reasons([systemd.parse_wanted(unit) for unit in units])[0]
+        wanted = [systemd.parse_wanted(unit) for unit in units]
+        return self._unit_reasons(wanted)[0] if wanted else []
 
     def _kubelet(self, desired: Mapping[str, Any]) -> list[str]:
         joined, started = self.membership.phase == "joined", bool(desired.get("started"))

@@ -7,6 +7,10 @@ configuration and certificates on it. Who changes them makes a mount namespace o
 alone they are writable. It ends with its last process, so whoever is killed in between leaves
 nothing open, and nobody else sees a moment in which it is. ``kubewright-maintenance`` on the node
 is the same for a person. The superblock stays writable: to remount that fails on open files.
+
+Whoever has had such places mounted, or mounted again, opens once more: the namespace that he has
+made need not see what was mounted since. So he goes back to the one that all see, and makes
+another.
 """
 
 from __future__ import annotations
@@ -27,9 +31,10 @@ PLACES = (VOLUME, KUBERNETES, CONFIGURATION)
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 SEEN_BY_ALL = Path("/proc/1/mountinfo")
-# mount(2), unshare(2); from the kernel's include/uapi/linux/mount.h and sched.h.
-CLONE_NEWNS = 0x00020000
+# mount(2), unshare(2), setns(2); from the kernel's include/uapi/linux/mount.h and sched.h.
+CLONE_FS, CLONE_NEWNS = 0x00000200, 0x00020000
 MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 0x20, 0x1000, 0x4000, 0x80000
+OWN_NAMESPACE = Path("/proc/self/ns/mnt")
 KEPT_FLAGS = {"nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "noatime": 0x400, "nodiratime": 0x800}
 
 
@@ -54,12 +59,41 @@ def writable(places: Sequence[str], mountinfo: Path | None = None) -> list[str]:
     return [name for name in places if name in found and "ro" not in found[name].flags]
 
 
+class _Home:
+    """The mount namespace that this process was started in, while it is in one of its own."""
+
+    descriptor: int | None = None
+
+    def leave(self, libc: ctypes.CDLL) -> None:
+        """Go on in a namespace of this process alone."""
+        home = os.open(OWN_NAMESPACE, os.O_RDONLY)
+        _check(libc.unshare(CLONE_NEWNS), "a mount namespace could not be made")
+        self.descriptor = home
+
+    def come_back(self, libc: ctypes.CDLL) -> None:
+        """Be there again, where this process has left it."""
+        if self.descriptor is None:
+            return
+        # Whoever shares root and working directory, as threads do, may not move.
+        _check(libc.unshare(CLONE_FS), "the working directory could not be set apart")
+        moved = libc.setns(self.descriptor, CLONE_NEWNS)
+        _check(moved, "the mount namespace of all could not be entered")
+        os.close(self.descriptor)
+        self.descriptor = None
+
+
+_home = _Home()
+
+
 def open_for_this_process(mountinfo: Path | None = None) -> list[str]:
     """Make the read-only places writable for this process and its children; gives which.
 
-    A machine whose places are not mounted yet stays as it is. Raises `KubewrightError` where the
-    volume's file system itself has become read-only, `OSError` where the kernel refuses.
+    To be called again when places were mounted: they are found as all see them then. A machine
+    whose places are not mounted yet stays as it is. Main thread only. Raises `KubewrightError`
+    where the volume's file system itself has become read-only, `OSError` where the kernel refuses.
     """
+    libc = ctypes.CDLL(None, use_errno=True)
+    _home.come_back(libc)
     found = mounts(mountinfo or MOUNTINFO)
     closed = [mount for mount in of_volume(found) if "ro" in mount.flags]
     if not closed:
@@ -70,8 +104,7 @@ def open_for_this_process(mountinfo: Path | None = None) -> list[str]:
             "it finds errors. Nothing was changed. Find the cause (`dmesg`, the disk), "
             "then reboot the node, which checks the volume."
         )
-    libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.unshare(CLONE_NEWNS), "a mount namespace could not be created")
+    _home.leave(libc)
     # Mounts that systemd makes from now on are seen here; ours are seen nowhere else.
     _check(libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None), "/ could not be set apart")
     for mount in closed:

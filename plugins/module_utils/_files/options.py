@@ -1,8 +1,25 @@
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The options of ``node_files``: what a path should be.
+"""The section ``files`` of a role's document: what a path should be.
 
-`parse` turns them into `Desired` entries, and refuses contradictions before anything is written.
+`parse` turns its entries into `Desired` ones, and refuses contradictions before anything is
+written. An entry has ``path``, absolute on the node, and
+
+    state      file       a regular file with just this content; a link in its place is replaced
+               block      a marked part of a text file that others own, such as /etc/hosts; the rest
+                          is left alone. An empty content removes it
+               link       a symbolic link to ``src``
+               directory  what is in it is not looked at, except with ``exclusive``
+               absent     no file, no link, no empty directory
+    content, content_b64  text, or bytes in base64, of a file or block; it is logged
+    secret     true: the content is told apart, by path, and shown nowhere
+    mode       octal text; 0644 for a file and 0755 for a directory by default
+    owner, group          names or numbers; root by default for a file or directory
+    exclusive  a pattern of names: files and links in the directory or below it that have such a
+               name are removed, unless they are listed
+    marker     of a block: it stands between the lines ``# BEGIN kubewright <marker>`` and ``# END``
+
+Missing parent directories are made with mode 0755.
 """
 
 from __future__ import annotations
@@ -49,7 +66,7 @@ def parse(
     secrets: Mapping[str, Any],
     digests: Mapping[str, str] | None = None,
 ) -> list[Desired]:
-    """The options ``files`` and ``secrets`` of ``node_files`` as `Desired` entries, in order.
+    """A document's ``files``, and the ``secrets`` of them by path, as `Desired` entries, in order.
 
     *digests* stands for *secrets* where nothing will be written: path to SHA-256 in hex.
     Raises `KubewrightError` for the first entry that contradicts itself or another one.

@@ -149,6 +149,17 @@ class Containerd:
         return self.run([*head, *arguments], timeout=self.timeout)
 
 
+def converge(root: Path, containerd: Containerd, predict: bool) -> Missing | None:
+    """Import and pin what is missing; gives it. *predict*: see `predicted`."""
+    if predict:
+        return predicted(root, containerd)
+    images = read_manifest(root)
+    missing = containerd.missing(images)
+    if missing != Missing((), ()):
+        containerd.bring(missing, images)
+    return missing
+
+
 def predicted(root: Path, containerd: Containerd) -> Missing | None:
     """What is missing; None when that cannot be known before a system image is mounted."""
     if not (root / "manifest.json").exists():

@@ -9,12 +9,13 @@ in the certificate of every API server. Clusters made by an early version asked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic, commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client, memberships
+from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import kubelet_died
 
 ROOT = Path("/")
 KUBELET = str(memberships.KUBELET_OWN_CONF).lstrip("/")
@@ -47,6 +48,30 @@ def reasons(name: str) -> list[str]:
     return [
         f"/{one} uses the API's name {name}, which must be in /etc/hosts" for one in by_name(name)
     ]
+
+
+def converge(
+    name: str, address: str, api_servers: Sequence[str], run: commands.Runner, predict: bool
+) -> list[str]:
+    """Replace the name wherever it is; gives where it was. *predict*: nothing is changed.
+
+    The kubelet's file is the last: as long as it names the host, a run that was cut is done again.
+    """
+    found, there = reasons(name), by_name(name)
+    if predict or not there:
+        return found
+    if client.ADMINISTRATOR.is_file():
+        with client.as_administrator(api_servers, name) as api:
+            found += lead_cluster(api, name, address)
+    unit = kubelet_died.UNIT
+    # Stopped meanwhile: one that was not restarted after a cut would go on with the name.
+    if kubelet := KUBELET in there:
+        commands.check(run(["systemctl", "stop", unit]), "Stopping the kubelet failed")
+    for one in there:
+        lead(one, name, address)
+    if kubelet:
+        commands.check(run(["systemctl", "start", unit]), "Starting the kubelet failed")
+    return found
 
 
 def lead(kubeconfig: str, name: str, address: str) -> None:

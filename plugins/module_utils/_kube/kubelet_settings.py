@@ -102,7 +102,7 @@ def _as_it_is(path: Path) -> dict[str, Any] | None:
 
 
 def entries(files: Sequence[Mapping[str, Any]], flags: Mapping[str, str]) -> list[options.Desired]:
-    """*files* as for node_files, and kubeadm's file of flags with these values, where it is."""
+    """*files* as a document has them, and kubeadm's file of flags with these values, if any."""
     found = options.parse(files, {})
     if flags and kubelet.FLAGS.exists():
         text = kubelet.FLAGS.read_text("utf-8")

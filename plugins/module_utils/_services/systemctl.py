@@ -48,6 +48,28 @@ class Report:
         names = ("started", "stopped", "restarted", "enabled", "disabled", "masked", "unmasked")
         return {name: getattr(self, name) for name in names}
 
+    def reasons(self) -> list[str]:
+        """What was done to each unit, in words."""
+        done = self.actions().items()
+        return [f"{name} ({verb})" for verb, names in done for name in names]
+
+    def diffs(self) -> list[dict[str, str]]:
+        """One entry a changed unit; what was done stands behind the state after."""
+        entries = []
+        for name, unit in self.before.items():
+            done = [verb for verb, names in self.actions().items() if name in names]
+            if done:
+                after = self.after.get(name, unit)
+                entries.append(
+                    {
+                        "before_header": name,
+                        "after_header": name,
+                        "before": f"{systemd.describe(unit)}\n",
+                        "after": f"{systemd.describe(after)} ({', '.join(done)})\n",
+                    }
+                )
+        return entries
+
 
 @dataclass
 class Services:

@@ -44,7 +44,15 @@ STOPPED = {"inactive", "failed"}
 
 @dataclass(frozen=True)
 class Wanted:
-    """One entry of the option ``units``; None means: as it is."""
+    """A unit as it should be; None means: as it is.
+
+    `state`: started or stopped; one that does not exist counts as stopped. `masked`: whether its
+    start is forbidden. A unit that runs is restarted where a path of `restart_after` has a time of
+    modification after its start, where the kernel has another value of one of `sysctls`, and where
+    a place of `read_only`, which it has mounted so, can be written to. Links are not followed, so
+    that one which was switched counts; a directory counts with those below it, when a name in them
+    came or went. What is missing is ignored.
+    """
 
     name: str
     enabled: bool | None = None
@@ -56,7 +64,7 @@ class Wanted:
 
 
 def parse_wanted(item: Mapping[str, Any]) -> Wanted:
-    """An entry of the option ``units`` of node_services; what is not given is as it is.
+    """An entry of the section ``units`` of a role's document; what is not given is as it is.
 
     Except that a unit which is to run, now or at boot, can't stay masked.
     """

@@ -13,12 +13,33 @@ from pathlib import Path
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic, commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import release
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import plan
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume.plan import Wanted
 
 BYTES_PER_INODE = 65536  # few and large files; the default would spend 300 MB on inode tables
 MKFS_SECONDS = 600.0
+
+
+def converge(wanted: Wanted, run: commands.Runner, predict: bool) -> list[str]:
+    """Make what is missing, or only say what: any of ``create``, ``repair``, ``grow``,
+    ``preallocate``.
+
+    Raises `KubewrightError` for a volume that is too small, refused, or can't be relied on.
+    """
+    if wanted.size < volumes.MINIMUM_BYTES:
+        raise KubewrightError(
+            f"size_bytes is {wanted.size}, and a system volume has at least "
+            f"{volumes.MINIMUM_BYTES} bytes: the images of two releases and room to change. Ask "
+            "for that or more."
+        )
+    steps = plan.steps(wanted, run)
+    if not predict:
+        return apply(wanted, steps, run)
+    if not steps:
+        require_sound(wanted)
+    return steps
 
 
 def apply(wanted: Wanted, todo: list[str], run: commands.Runner) -> list[str]:

@@ -52,8 +52,8 @@ def test_what_a_node_lacks_is_told_though_its_result_is_hidden(
 - hosts: localhost
   gather_facts: false
   tasks:
-    - kubewright.cluster.node_files:
-        files: [{{path: {path}, secret: true}}]
+    - kubewright.cluster.node_parts:
+        documents: {{a: {{files: [{{path: {path}, secret: true}}]}}}}
         secrets: {{? {path} : battery-staple}}
       check_mode: true
       no_log: true
@@ -61,7 +61,7 @@ def test_what_a_node_lacks_is_told_though_its_result_is_hidden(
     with Session(paths, "apply") as session:
         result = session.run(name, inventory=inventory)
     (failure,) = result.failures
-    assert failure.message.startswith(f"{path}: File name too long. ")
+    assert failure.message.startswith(f"a: {path}: File name too long. ")
     assert "then run it again" in failure.message
     assert "battery-staple" not in failure.message
     assert "battery-staple" not in result.log.read_text()

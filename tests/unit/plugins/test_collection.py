@@ -101,10 +101,6 @@ def smallest(name: str, path: Path) -> dict[str, Any]:
         arguments["address"] = "192.0.2.1"
     if name == "system_image":
         arguments["digest"] = "0" * 64
-    if name == "volume":
-        arguments["size_bytes"] = 20 * 10**9
-    if name == "node_services":
-        arguments["units"] = [{"name": "a.service"}]
     return arguments
 
 
@@ -204,15 +200,26 @@ PLAY = """
     group/kubewright.cluster.node: {epoch: 5}
   tasks:
     - name: Volume
-      kubewright.cluster.volume: {path: /run/kw/v.ext4, size_bytes: 20000000000, sparse: true}
+      kubewright.cluster.node_parts:
+        documents:
+          first:
+            volume:
+              path: /run/kw/v.ext4
+              type: local
+              mount_point: /var/lib/kubewright/system
+              label: kubewright
+              size_bytes: 20000000000
+              sparse: true
     - name: Mount
       ansible.builtin.command: mount -o loop /run/kw/v.ext4 /var/lib/kubewright/system
       args: {creates: /var/lib/kubewright/system/lost+found}
     - name: Files
-      kubewright.cluster.node_files:
-        files:
-          - {path: /run/kw/key, secret: true, mode: "0600"}
-          - {path: /run/kw/plain, content: "plain text\\n"}
+      kubewright.cluster.node_parts:
+        documents:
+          second:
+            files:
+              - {path: /run/kw/key, secret: true, mode: "0600"}
+              - {path: /run/kw/plain, content: "plain text\\n"}
         secrets: {/run/kw/key: "{{ lookup('env', 'SECRET') }}"}
     - name: Image
       kubewright.cluster.system_image:

@@ -29,10 +29,11 @@ ROOMS = {
     "_services": "_base _fence",
     "_kube": "_base _cluster _files _onnode _services",
     "_volume": "_base _cluster _kube _onnode",
-    "_image": "_base _cluster _onnode",
+    "_image": "_base _cluster _kube _onnode",
     "_check": "_base _cluster _machine _volume",
     "_decide": "_base _check _cluster",
     "_drift": "_base _files _image _kube _machine _onnode _services _volume",
+    "_parts": "_base _cluster _fence _files _image _kube _machine _services _volume",
     "_reset": "_base _cluster _files _image _machine _services _volume",
 }
 #: What runs on the controller imports no room that works on a node, but for what is pure there.

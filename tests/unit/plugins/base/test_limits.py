@@ -143,7 +143,7 @@ def test_each_module_on_nodes_has_a_limit_on_both_sides(name: str) -> None:
 def test_what_a_module_is_told_to_wait_for_counts() -> None:
     assert limits.work("node_state", {"wait_for_api": 60}) == 120
     assert limits.work("kubeadm", {"timeout": 1000}) == 1300
-    assert limits.on_controller("node_files", {"lock_timeout": 5}) == 335
+    assert limits.on_controller("node_object", {"lock_timeout": 5}) == 335
 
 
 def test_who_only_looks_is_not_waited_for_for_long() -> None:

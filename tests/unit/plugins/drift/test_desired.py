@@ -320,7 +320,8 @@ def test_the_image_and_the_node(directory: Path) -> None:
     sent = documents(directory, WORKER)
     assert sent["system_volume"]["image"]["digest"] == DIGEST
     assert sent["system_volume"]["volume"]["size_bytes"] == 20_000_000_000
-    units = {unit["name"]: unit for unit in sent["system_volume"]["units"]}
+    document = sent["system_volume"]
+    units = {unit["name"]: unit for unit in document["volume"]["units"] + document["units"]}
     switched = [name for name, unit in units.items() if "mount" in name and "restart_after" in unit]
     assert switched == ["opt-kubewright.mount", "etc-kubewright.mount"]
     assert units["kubewright-seal.service"]["read_only"] == list(sealed.PLACES)

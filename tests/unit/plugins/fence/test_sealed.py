@@ -173,3 +173,35 @@ def test_who_is_killed_with_an_open_file_leaves_nothing_open(in_namespace: InNam
         assert "ro" in flags(one)
         """,
     )
+
+
+@pytest.mark.parametrize("propagation", ["private", "shared"])
+def test_who_opens_again_sees_what_was_mounted_since(
+    in_namespace: InNamespace, propagation: str
+) -> None:
+    """Also where mounts do not reach other namespaces, and where another thread is there."""
+    in_namespace(
+        f"""
+        import threading
+        mount("--make-r{propagation}", "/")
+        (opened, told), (go, went) = os.pipe(), os.pipe()
+        child = os.fork()
+        if not child:
+            assert sealed.open_for_this_process() == [volume, one, two]
+            timer = threading.Timer(60, os.abort)
+            timer.daemon = True
+            timer.start()
+            os.write(told, b"x")
+            os.read(go, 1)
+            assert sealed.open_for_this_process() == [volume, one, two]
+            pathlib.Path(two, "written").write_text("x")
+            os._exit(0)
+        os.read(opened, 1)
+        mount("--bind", f"{{volume}}/one", two)
+        mount("-o", "remount,bind,ro", two)
+        os.write(went, b"x")
+        assert os.waitpid(child, 0)[1] == 0
+        assert os.listdir(one) == ["written"], "through the mount of two that is new"
+        assert all(map(refused, (volume, one, two)))
+        """,
+    )

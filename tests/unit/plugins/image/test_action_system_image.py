@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 from ansible_collections.kubewright.cluster.plugins.action import system_image
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import limits
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _transfer
 
 DIGEST = "ab" * 32
 
@@ -122,7 +123,7 @@ def test_file_belongs_to_the_user_who_transfers(image: Path) -> None:
     assert calls[0]["transfer_owner"] == "operator"
 
 
-PIECE = system_image.images.PIECE_BYTES
+PIECE = _transfer.images.PIECE_BYTES
 
 
 def test_rest_of_a_transfer_that_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +131,7 @@ def test_rest_of_a_transfer_that_was_cut(tmp_path: Path, monkeypatch: pytest.Mon
     image, incoming = tmp_path / "image", tmp_path / "in coming"
     image.write_bytes(content)
     incoming.write_bytes(content[:PIECE])
-    monkeypatch.setattr(system_image, "SENT_BYTES", 2 * PIECE)
+    monkeypatch.setattr(_transfer, "SENT_BYTES", 2 * PIECE)
     answers = [{"transfer": str(incoming), "offset": PIECE}, {"changed": True}]
     result, calls, connection = run(answers, digest=DIGEST, path=str(image))
     assert result == {"changed": True}

@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils._parts import parts
+from making import RunModule, make
 
-RunModule = Callable[..., dict[str, Any]]
 PROXY, PAUSE = "registry.k8s.io/kube-proxy:v1.37.2", "registry.k8s.io/pause:3.10.2"
 
 # A ctr that keeps name, archive hash and pin of each image in a file.
@@ -93,7 +94,14 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def images(run_module: RunModule, root: Path, address: Path, **more: Any) -> dict[str, Any]:
-    return run_module("container_images", root=str(root), address=str(address), **more)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parts, "IMAGE_ROOT", root)
+        patched.setattr(parts, "CONTAINERD", str(address))
+        result = make(run_module, "container_images", True, **more)
+    done = [one.removeprefix("image ").partition(" (") for one in result["done"]]
+    for word in ("imported", "pinned"):
+        result[word] = [name for name, _, did in done if did == f"{word})"]
+    return result
 
 
 def calls(root: Path) -> list[str]:

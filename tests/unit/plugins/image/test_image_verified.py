@@ -20,10 +20,13 @@ from typing import Any
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
-from ansible_collections.kubewright.cluster.plugins.module_utils._image import images, usage
+from ansible_collections.kubewright.cluster.plugins.module_utils._image import (
+    bringing,
+    images,
+    usage,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard, verify
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
-from ansible_collections.kubewright.cluster.plugins.modules import system_image
 from loops import bring_to_disk, mounted, run
 from system_images import asked
 
@@ -62,7 +65,7 @@ def store(file: Path, tmp_path: Path, any_image: None) -> Iterator[images.Store]
 
 def converge(store: images.Store, content: bytes, **more: Any) -> dict[str, Any]:
     """One call of the module for the image with this *content*."""
-    return system_image.converge(store, {**asked(content), **more}, False, commands.SystemRunner())
+    return bringing.converge(store, {**asked(content), **more}, False, commands.SystemRunner())
 
 
 def bring(store: images.Store, content: bytes) -> dict[str, Any]:

@@ -21,10 +21,9 @@ from unittest import mock
 
 import pytest
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
-from ansible_collections.kubewright.cluster.plugins.module_utils._image import images
+from ansible_collections.kubewright.cluster.plugins.module_utils._image import bringing, images
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard, verify
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
-from ansible_collections.kubewright.cluster.plugins.modules import system_image
 from loops import bring_to_disk, mounted
 from system_images import asked
 
@@ -162,13 +161,13 @@ def bring(store: images.Store, content: bytes) -> None:
     """Install and activate, as the module does; the transfer is written in two parts."""
     params = asked(content)
     run = commands.SystemRunner()
-    transfer = system_image.converge(store, params, False, run).get("transfer")
+    transfer = bringing.converge(store, params, False, run).get("transfer")
     if transfer:
         fd = os.open(transfer, os.O_WRONLY)
         for part in (content[: len(content) // 2], content[len(content) // 2 :]):
             os.write(fd, part)
         os.close(fd)
-        system_image.converge(store, {**params, "arrived": transfer}, False, run)
+        bringing.converge(store, {**params, "arrived": transfer}, False, run)
 
 
 @pytest.fixture

@@ -5,22 +5,21 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._drift import drift
 from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
     client,
     endpoint,
     memberships,
 )
-from ansible_collections.kubewright.cluster.plugins.modules import node_endpoint
 from api_server import HERE, serving
+from making import RunModule, make
 
 NAME, ADDRESS = "api.demo.internal", "127.0.0.1"
-RunModule = Callable[..., dict[str, Any]]
 MAPS = "/api/v1/namespaces/{}/configmaps/{}"
 ENDPOINT = {"name": NAME, "address": ADDRESS}
 
@@ -47,14 +46,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, fake_runner: Any) -> list[list[str]]:
     runner = fake_runner(lambda argv: (0, "", ""))
-    monkeypatch.setattr(node_endpoint.commands, "SystemRunner", lambda fds: runner)
-    monkeypatch.setattr(node_endpoint.sealed, "open_for_this_process", list)
+    monkeypatch.setattr(commands, "SystemRunner", lambda fds: runner)
     found: list[list[str]] = runner.calls
     return found
 
 
 def run(run_module: RunModule, **more: Any) -> dict[str, Any]:
-    return run_module("node_endpoint", **ENDPOINT, api_servers=[HERE], **more)
+    result = make(run_module, "endpoint", ENDPOINT, api_servers=[HERE], api_name=NAME, **more)
+    return {**result, "reasons": result["done"]}
 
 
 def test_predicted_and_replaced_once(

@@ -64,4 +64,4 @@ def test_some_do() -> None:
         for task in tasks(play.get("tasks", []), CHECKOUT / "playbooks")
         for word in FENCED & set(task)
     }
-    assert {"kubewright.cluster.volume", "kubewright.cluster.cluster_member"} <= names
+    assert {"kubewright.cluster.node_parts", "kubewright.cluster.cluster_member"} <= names

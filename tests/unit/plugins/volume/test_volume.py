@@ -14,8 +14,9 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base import co
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import rules
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
 from loops import is_sound, run
+from making import RunModule
+from volume_made import made
 
-RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
 SIZE = 32_000_000
 PATH = os.environ.get("PATH", "") + ":" + commands.ADMIN_PATH
@@ -35,11 +36,12 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def volume(run_module: RunModule, path: Path, **more: Any) -> dict[str, Any]:
     own = {"path": str(path), "mount_point": str(path.parent / "system")}
-    return run_module("volume", **{**own, "size_bytes": SIZE, "sparse": True, **more})
+    return made(run_module, {**own, "size_bytes": SIZE}, **more)
 
 
 def test_20_gb_are_the_least(run_module: RunModule, tmp_path: Path) -> None:
-    result = run_module("volume", path=str(tmp_path / "volume"), size_bytes=20 * 10**9 - 1)
+    own = {"path": str(tmp_path / "volume"), "mount_point": str(tmp_path / "system")}
+    result = made(run_module, {**own, "size_bytes": 20 * 10**9 - 1})
     assert "19999999999" in result["msg"]
     assert "at least 20000000000 bytes" in result["msg"]
     assert list(tmp_path.glob("volume*")) == []

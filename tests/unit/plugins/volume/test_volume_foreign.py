@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._kube import me
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
 from loops import loop_device, mounted, run
+from making import RunModule
+from volume_made import made
 
 SIZE = 32_000_000
 
@@ -125,7 +127,7 @@ def make(disk: Path, tmp_path: Path, *files: str) -> None:
     ],
 )
 def test_an_earlier_nodes_volume_is_not_taken_over(
-    run_module: Callable[..., dict[str, Any]],
+    run_module: RunModule,
     disk: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -140,8 +142,8 @@ def test_an_earlier_nodes_volume_is_not_taken_over(
     assert f"{disk} contains the system volume of {whose} this machine" in refused["text"]
     assert f"`wipefs --all {disk}`" in refused["remedy"]
     for check in (True, False):
-        told = run_module("volume", check=check, **wanted)["msg"]
-        assert told == f"{refused['text']} {refused['remedy']}"
+        told = made(run_module, wanted, check=check)["msg"]
+        assert told == f"role: {refused['text']} {refused['remedy']}"
     with mounted(disk, tmp_path / "system", "noatime") as point:
         assert (point / file).exists()
         assert survey.refused_volume(wanted, Path("/")) == {}, "in use as the volume"

@@ -18,8 +18,9 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard, verify
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import ext4, plan
 from loops import is_sound, loop_device, mounted, run
+from making import RunModule
+from volume_made import made
 
-RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
 SIZE = 32_000_000
 CAP_SYS_RESOURCE = 24
@@ -50,7 +51,7 @@ def disk(small: Path) -> Iterator[Path]:
 def volume(run_module: RunModule, path: Path, point: Path, **more: Any) -> dict[str, Any]:
     kind = "block" if path.is_relative_to("/dev") else "local"
     own = {"path": str(path), "mount_point": str(point), "type": kind, "size_bytes": SIZE}
-    return run_module("volume", **{**own, "sparse": True, **more})
+    return made(run_module, own, **more)
 
 
 def may_grow_online() -> bool:
@@ -321,7 +322,7 @@ def test_read_only_after_an_error(
         assert f"{point} is read-only, because of disk errors" in trouble
         assert "Drain this node and reboot it" in trouble
         for check in (True, False):
-            assert volume(run_module, file, point, check=check)["msg"] == trouble
+            assert volume(run_module, file, point, check=check)["msg"] == f"role: {trouble}"
         assert guard.main(["volume"], point) == 1
         assert capsys.readouterr().err == f"{trouble}\n"
         assert "can't be written" in guard.write_troubles(point)[0]

@@ -19,14 +19,27 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._files import (
     differences,
     options,
 )
+from making import RunModule, make
 from wanted_files import OWNER, SECRET, file
 
-RunModule = Callable[..., dict[str, Any]]
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
 
 
 def block(path: Path, marker: str, content: str) -> dict[str, Any]:
     return {"path": str(path), "state": "block", "marker": marker, "content": content}
+
+
+def made(run_module: RunModule, files: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """The result, and the paths that it was about."""
+    result = make(run_module, "files", files, **more)
+    paths = [one["before_header"] for one in result.get("diff", [])]
+    return {**result, "paths": list(dict.fromkeys(paths))}
+
+
+def rewritten(files: list[dict[str, Any]]) -> list[str]:
+    """The paths that would get another time of change."""
+    found = differences.find(options.parse(files, {}))
+    return [str(change.desired.path) for change in found if change.rewrites]
 
 
 def test_everything_in_one_call_and_then_nothing(run_module: RunModule, etc: Path) -> None:
@@ -44,11 +57,11 @@ def test_everything_in_one_call_and_then_nothing(run_module: RunModule, etc: Pat
     ]
     paths = list(dict.fromkeys(entry["path"] for entry in files))
 
-    predicted = run_module("node_files", check=True, files=files)
+    predicted = made(run_module, files, check=True)
     assert (predicted["changed"], predicted["paths"]) == (True, paths)
     assert not (etc / "sub").exists()
 
-    result = run_module("node_files", files=files)
+    result = made(run_module, files)
     assert (result["changed"], result["paths"]) == (True, paths)
     assert (etc / "sub" / "a.conf").read_text() == "a\n"
     assert (etc / "sub" / "a.conf").stat().st_mode & 0o7777 == 0o600
@@ -64,7 +77,7 @@ def test_everything_in_one_call_and_then_nothing(run_module: RunModule, etc: Pat
     assert not (etc / "old").exists()
     assert not (etc / "empty").exists()
 
-    again = run_module("node_files", files=files)
+    again = made(run_module, files)
     assert (again["changed"], again["paths"], again["diff"]) == (False, [], [])
 
 
@@ -76,8 +89,8 @@ def test_in_an_exclusive_directory_only_what_is_listed_has_such_a_name(
         {"path": str(place), "state": "directory", "exclusive": "*.conf", **OWNER},
         file(place / "10-ours.conf", "a\n"),
     ]
-    assert run_module("node_files", files=files)["paths"] == [entry["path"] for entry in files]
-    assert not run_module("node_files", files=files)["changed"]
+    assert made(run_module, files)["paths"] == [entry["path"] for entry in files]
+    assert not made(run_module, files)["changed"]
 
     (place / "sub.conf").mkdir()
     foreign = [place / "20-theirs.conf", place / "link.conf", place / "sub.conf" / "x.conf"]
@@ -86,12 +99,12 @@ def test_in_an_exclusive_directory_only_what_is_listed_has_such_a_name(
     foreign[2].write_text("c\n")
     (place / "README").write_text("d\n")
     for check in (True, False):
-        result = run_module("node_files", check=check, files=files)
+        result = made(run_module, files, check=check)
         assert result["paths"] == [str(path) for path in foreign]
         assert result["diff"][0]["before"] == "file\nb\n"
         assert [path.is_symlink() or path.exists() for path in foreign] == [check] * 3
     assert sorted(path.name for path in place.iterdir()) == ["10-ours.conf", "README", "sub.conf"]
-    assert not run_module("node_files", files=files)["changed"]
+    assert not made(run_module, files)["changed"]
     refused = [file(etc / "a", "a\n", exclusive="*")]
     with pytest.raises(KubewrightError, match="exclusive is only for state directory, not file"):
         options.parse(refused, {})
@@ -102,7 +115,7 @@ def test_each_kind_of_drift_is_seen_and_mended(
     run_module: RunModule, etc: Path, damage: str
 ) -> None:
     path = etc / "a"
-    run_module("node_files", files=[file(path, "a\n")])
+    made(run_module, [file(path, "a\n")])
     if damage == "content":  # same size, same time
         stamp = path.stat().st_mtime_ns
         path.write_text("b\n")
@@ -113,11 +126,12 @@ def test_each_kind_of_drift_is_seen_and_mended(
         path.unlink()
         if damage == "link":
             path.symlink_to("/dev/null")
-    predicted = run_module("node_files", check=True, files=[file(path, "a\n")])
-    result = run_module("node_files", files=[file(path, "a\n")])
-    # What only got its mode back has not been written, and nothing has to read it again.
-    assert result["paths"] == predicted["paths"] == ([] if damage == "mode" else [str(path)])
-    assert result["changed"] and predicted["changed"]
+    # What only gets its mode back is not written, and nothing has to read it again.
+    assert rewritten([file(path, "a\n")]) == ([] if damage == "mode" else [str(path)])
+    predicted = made(run_module, [file(path, "a\n")], check=True)
+    result = made(run_module, [file(path, "a\n")])
+    assert result["done"] == predicted["done"] != []
+    assert result["paths"] == predicted["paths"] == [str(path)]
     assert path.read_text() == "a\n"
     assert not path.is_symlink()
     assert path.stat().st_mode & 0o7777 == 0o644
@@ -126,11 +140,11 @@ def test_each_kind_of_drift_is_seen_and_mended(
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
 def test_owner_and_group(run_module: RunModule, etc: Path) -> None:
     files = [file(etc / "a", "a", owner="daemon", group="7")]
-    run_module("node_files", files=files)
+    made(run_module, files)
     status = (etc / "a").stat()
     assert (status.st_uid, status.st_gid) == (1, 7)
     os.chown(etc / "a", 0, 0)
-    result = run_module("node_files", files=files)
+    result = made(run_module, files)
     assert result["diff"][0]["before"] == "owner 0\ngroup 0\n"
     assert (etc / "a").stat().st_uid == 1
 
@@ -139,21 +153,21 @@ def test_block_leaves_the_rest_alone(run_module: RunModule, etc: Path) -> None:
     hosts = etc / "hosts"
     hosts.write_text("127.0.0.1 localhost")  # no newline at the end
     hosts.chmod(0o664)
-    run_module("node_files", files=[block(hosts, "api", "10.0.0.1 api")])
+    made(run_module, [block(hosts, "api", "10.0.0.1 api")])
     hosts.write_text(hosts.read_text() + "# mine\n")
-    run_module("node_files", files=[block(hosts, "api", "10.0.0.2 api")])
+    made(run_module, [block(hosts, "api", "10.0.0.2 api")])
     ours = "# BEGIN kubewright api\n10.0.0.2 api\n# END kubewright api\n"
     assert hosts.read_text() == f"127.0.0.1 localhost\n{ours}# mine\n"
     assert hosts.stat().st_mode & 0o7777 == 0o664
-    run_module("node_files", files=[block(hosts, "api", "")])
+    made(run_module, [block(hosts, "api", "")])
     assert hosts.read_text() == "127.0.0.1 localhost\n# mine\n"
-    assert run_module("node_files", files=[block(hosts, "api", "")])["changed"] is False
+    assert made(run_module, [block(hosts, "api", "")])["changed"] is False
 
 
 def test_block_follows_a_link(run_module: RunModule, etc: Path) -> None:
     (etc / "real").write_text("x\n")
     (etc / "hosts").symlink_to("real")
-    run_module("node_files", files=[block(etc / "hosts", "api", "y")])
+    made(run_module, [block(etc / "hosts", "api", "y")])
     assert (etc / "hosts").is_symlink()
     assert "y\n" in (etc / "real").read_text()
 
@@ -175,20 +189,21 @@ def test_secret_reaches_the_file_and_nothing_else(run_module: RunModule, etc: Pa
     key = etc / "ca.key"
     files = [{"path": str(key), "secret": True, "mode": "0600", **OWNER}]
     key.write_text("an older secret\n")
-    result = run_module("node_files", files=files, secrets={str(key): SECRET})
+    result = made(run_module, files, secrets={str(key): SECRET})
     assert key.read_text() == SECRET
     answer = json.dumps(result)
     assert "verysecret" not in answer
     assert "older" not in answer
     assert result["diff"][0]["after"].endswith("(secret: the new content)\n")
-    assert run_module("node_files", files=files, secrets={str(key): SECRET})["changed"] is False
+    assert made(run_module, files, secrets={str(key): SECRET})["changed"] is False
 
 
 def test_content_is_not_sent_back(run_module: RunModule, etc: Path) -> None:
-    result = run_module("node_files", diff=False, files=[file(etc / "a", "long content")])
+    result = made(run_module, [file(etc / "a", "long content")], diff=False)
     assert "diff" not in result
     assert "long content" not in json.dumps(result)
-    assert result["invocation"]["module_args"]["files"][0]["path"] == str(etc / "a")
+    assert result["invocation"]["module_args"]["documents"] == ["role"]
+    assert result["done"] == [f"{etc}/a is missing"]
 
 
 @pytest.mark.parametrize(
@@ -212,42 +227,41 @@ def test_content_is_not_sent_back(run_module: RunModule, etc: Path) -> None:
     ],
 )
 def test_contradictions_are_refused(
-    run_module: RunModule, entry: dict[str, Any], secrets: dict[str, str], why: str
+    entry: dict[str, Any], secrets: dict[str, str], why: str
 ) -> None:
-    result = run_module("node_files", check=True, files=[entry], secrets=secrets)
-    assert result["failed"]
-    assert why in result["msg"]
+    with pytest.raises(KubewrightError, match=why):
+        options.parse([entry], secrets)
 
 
 def test_a_path_is_listed_once(run_module: RunModule, etc: Path) -> None:
     for other in (file(etc / "a", "y"), block(etc / "a", "m", "y")):
         for pair in ([file(etc / "a", "x"), other], [other, file(etc / "a", "x")]):
-            assert "listed twice" in run_module("node_files", files=pair)["msg"]
+            assert "listed twice" in made(run_module, pair)["msg"]
 
 
 def test_nothing_is_written_when_one_entry_is_refused(run_module: RunModule, etc: Path) -> None:
     (etc / "full").mkdir()
     (etc / "full" / "x").write_text("mine")
     absent = {"path": str(etc / "full"), "state": "absent"}
-    result = run_module("node_files", files=[file(etc / "a", "a"), absent])
+    result = made(run_module, [file(etc / "a", "a"), absent])
     assert "not empty" in result["msg"]
     assert not (etc / "a").exists()
     with_content = [{"path": str(etc / "full" / "x"), "state": "absent"}, absent]
-    assert run_module("node_files", files=with_content)["changed"] is True
+    assert made(run_module, files=with_content)["changed"] is True
     assert not (etc / "full").exists()
 
 
 def test_directory_in_the_way_is_refused(run_module: RunModule, etc: Path) -> None:
     (etc / "a").mkdir()
-    assert "is a directory" in run_module("node_files", files=[file(etc / "a", "x")])["msg"]
+    assert "is a directory" in made(run_module, [file(etc / "a", "x")])["msg"]
     (etc / "b").write_text("")
-    result = run_module("node_files", files=[{"path": str(etc / "b"), "state": "directory"}])
+    result = made(run_module, [{"path": str(etc / "b"), "state": "directory"}])
     assert "is a file" in result["msg"]
 
 
 def test_overtaken_run_writes_nothing(run_module: RunModule, etc: Path) -> None:
-    assert run_module("node_files", epoch=8, files=[file(etc / "a", "new")])["changed"]
-    result = run_module("node_files", epoch=7, files=[file(etc / "a", "old")])
+    assert made(run_module, [file(etc / "a", "new")], epoch=8)["changed"]
+    result = made(run_module, [file(etc / "a", "old")], epoch=7)
     assert "epoch 8" in result["msg"]
     assert (etc / "a").read_text() == "new"
 

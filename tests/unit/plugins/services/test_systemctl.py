@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors im
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import sealed
 from ansible_collections.kubewright.cluster.plugins.module_utils._services import systemctl
 from ansible_collections.kubewright.cluster.plugins.module_utils._services.systemd import Wanted
-
-RunModule = Callable[..., dict[str, Any]]
+from making import RunModule, make
 
 
 class Systemd:
@@ -247,14 +245,14 @@ def test_prediction_changes_nothing() -> None:
     assert systemd.changes() == []
 
 
-def test_module(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_the_module(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd = Systemd(a_service="inactive")
     monkeypatch.setattr(commands, "SystemRunner", lambda _fds: systemd)
     units = [{"name": "a.service", "state": "started", "enabled": True}]
-    predicted = run_module("node_services", check=True, units=units)
+    predicted = make(run_module, "units", units, check=True)
     assert (predicted["changed"], systemd.changes()) == (True, [])
-    result = run_module("node_services", units=units)
-    assert (result["started"], result["enabled"]) == (["a.service"], ["a.service"])
+    result = make(run_module, "units", units)
+    assert result["done"] == predicted["done"] == ["a.service (started)", "a.service (enabled)"]
     assert result["diff"] == [
         {
             "before_header": "a.service",
@@ -263,8 +261,9 @@ def test_module(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
             "after": "enabled, active (started, enabled)\n",
         }
     ]
-    assert run_module("node_services", units=units)["changed"] is False
-    assert run_module("node_services", units=[])["changed"] is False
+    assert make(run_module, "units", units)["changed"] is False
+    assert make(run_module, "units", [])["changed"] is False
     systemd.broken.add("a.service")
     systemd.active["a.service"] = "inactive"
-    assert "cannot bind port" in run_module("node_services", units=units)["msg"]
+    told = make(run_module, "units", units)["msg"]
+    assert told.startswith("role: a.service could not be started") and "cannot bind port" in told
