@@ -359,7 +359,17 @@ join_control_planes() { # one after another: etcd takes one learner at a time
 
 join_workers() { on_all join "${workers[@]}"; }
 
+registered() { # within a minute: kubeadm join ends before its kubelet has made the Node
+  for _ in $(seq 300); do
+    [ "$(kubectl get nodes --no-headers | wc -l)" -lt ${#nodes[@]} ] || return 0
+    sleep 0.2
+  done
+  echo "not all of ${nodes[*]} have registered within a minute"
+  return 1
+}
+
 ready() {
+  registered
   kubectl wait --for=condition=Ready node --all --timeout=180s
   kubectl -n kube-system wait --for=condition=Available deployment/coredns --timeout=180s
   [ "$(kubectl get nodes --no-headers | grep -cw Ready)" -eq ${#nodes[@]} ]
