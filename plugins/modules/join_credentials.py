@@ -1,34 +1,39 @@
 #!/usr/bin/python
 # Copyright: the Kubewright authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""A short-lived token with which nodes join."""
+"""Short-lived tokens for nodes to join."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: join_credentials
-short_description: Create or delete a token for nodes to join
+short_description: Create or delete tokens for nodes to join
 description:
-  - Lets kubeadm create a bootstrap token that expires after some minutes, or deletes one. Runs on
-    the control plane that acts for the cluster.
-  - B(The result contains the token), since the caller needs it. Set C(no_log) on the task that
-    creates it and on those that use it.
-  - The token appears in no command line, file or log of this module.
+  - Lets kubeadm create a bootstrap token for each node, which expires after some minutes, or
+    deletes tokens. Runs on the control plane that acts for the cluster.
+  - B(The result contains the tokens), since the caller needs them. Set C(no_log) on the task that
+    creates them and on those that use them.
+  - The tokens appear in no command line, file or log of this module.
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 options:
   state:
-    description: V(present) creates a new token each time; V(absent) deletes O(token_id).
+    description: V(present) creates new tokens each time; V(absent) deletes O(token_ids).
     type: str
     choices: [present, absent]
     default: present
+  nodes:
+    description: Names of the nodes; each gets its own token. For O(state=present).
+    type: list
+    elements: str
   ttl_minutes:
-    description: Minutes after which the token expires.
+    description: Minutes after which a token expires.
     type: int
     default: 15
-  token_id:
-    description: The part of a token before the dot. It is not a secret. For O(state=absent).
-    type: str
+  token_ids:
+    description: The parts of tokens before the dot. They are not secret. For O(state=absent).
+    type: list
+    elements: str
   kubeadm:
     description: kubeadm on the node.
     type: path
@@ -38,7 +43,7 @@ options:
     type: path
     default: /etc/kubernetes/admin.conf
   timeout:
-    description: Seconds that kubeadm may take.
+    description: Seconds that kubeadm may take for one token.
     type: int
     default: 60
 extends_documentation_fragment:
@@ -46,39 +51,41 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     description:
-      - With O(state=present), returns a token of zeros, so that a play can continue.
-        With O(state=absent), checks whether the token exists.
+      - With O(state=present), returns tokens of zeros, so that a play can continue.
+        With O(state=absent), checks whether one of the tokens exists.
     support: full
   diff_mode:
-    description: Names the id of the token that is created or deleted.
+    description: Names the ids of the tokens that are created or deleted.
     support: full
   idempotent:
-    description: Each call creates a new token. Deleting a missing token changes nothing.
+    description: Each call creates new tokens. Deleting missing tokens changes nothing.
     support: partial
 """
 
 EXAMPLES = r"""
-- name: Create a token for nodes to join
+- name: Create tokens for two nodes to join
   kubewright.cluster.join_credentials:
+    nodes: [web-1, web-2]
   no_log: true
   register: join
 
-- name: Delete the token
+- name: Delete the tokens
   kubewright.cluster.join_credentials:
     state: absent
-    token_id: "{{ join.token_id }}"
+    token_ids: "{{ join.token_ids }}"
 """
 
 RETURN = r"""
-token:
-  description: The token, null with O(state=absent). Secret.
+tokens:
+  description: The tokens by node; empty with O(state=absent). Secret.
   returned: success
-  type: str
-token_id:
-  description: The part before the dot, needed to delete it.
+  type: dict
+token_ids:
+  description: The parts before the dot, needed to delete the tokens; or those that were deleted.
   returned: success
-  type: str
-  sample: abcdef
+  type: list
+  elements: str
+  sample: [abcdef]
 """
 
 from pathlib import Path
@@ -95,22 +102,25 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._kube import bo
 
 
 def converge(tokens: bootstrap.Tokens, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Make or delete; gives changed, token and token_id."""
+    """Make or delete; gives changed, tokens and token_ids."""
     if params["state"] == "present":
-        token = bootstrap.PLACEHOLDER if check_mode else tokens.create(params["ttl_minutes"])
-        return {"changed": True, "token": token, "token_id": token.split(".")[0]}
-    token_id = params["token_id"]
-    changed = tokens.exists(token_id) if check_mode else tokens.delete(token_id)
-    return {"changed": changed, "token": None, "token_id": token_id}
+        made = dict.fromkeys(params["nodes"], bootstrap.PLACEHOLDER)
+        if not check_mode:
+            made = tokens.create_each(params["nodes"], params["ttl_minutes"])
+        return {"changed": bool(made), "tokens": made, "token_ids": bootstrap.ids(made.values())}
+    take = tokens.exists if check_mode else tokens.delete
+    taken = [one for one in params["token_ids"] if take(one)]
+    return {"changed": bool(taken), "tokens": {}, "token_ids": taken}
 
 
 def main() -> None:
-    """Make or delete a token under the actor's node lock."""
+    """Make or delete tokens under the actor's node lock."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "nodes": {"type": "list", "elements": "str"},
             "ttl_minutes": {"type": "int", "default": 15},
-            "token_id": {"type": "str", "no_log": False},
+            "token_ids": {"type": "list", "elements": "str", "no_log": False},
             "kubeadm": {"type": "path", "default": "/opt/kubewright/bin/kubeadm"},
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "timeout": {"type": "int", "default": 60},
@@ -118,7 +128,7 @@ def main() -> None:
             "run": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 600},
         },
-        required_if=[("state", "absent", ["token_id"])],
+        required_if=[("state", "present", ["nodes"]), ("state", "absent", ["token_ids"])],
         supports_check_mode=True,
     )
     params, check_mode = module.params, module.check_mode
@@ -139,13 +149,13 @@ def main() -> None:
     except FORESEEN as error:
         module.fail_json(**failure(error))
     else:
-        line = f"join token {result['token_id']}\n" if result["changed"] else ""
+        lines = "".join(f"join token {one}\n" for one in result["token_ids"])
         present = params["state"] == "present"
         result["diff"] = {
             "before_header": "join tokens",
             "after_header": "join tokens",
-            "before": "" if present else line,
-            "after": line if present else "",
+            "before": "" if present else lines,
+            "after": lines if present else "",
         }
         module.exit_json(**result)
 

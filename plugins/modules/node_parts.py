@@ -7,34 +7,33 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_parts
-short_description: Make the parts of a node what its roles desire, in one call
+short_description: Converge the components of a node to what its roles desire, in one call
 version_added: 0.1.0
 author: The Kubewright authors (@kubewright)
 description:
-  - Takes the documents of several roles, what M(kubewright.cluster.node_state) compares, and makes
-    the node what they say, one after the other. That is the system volume, files, the system image,
-    units of systemd, the balancer's endpoint, container images, the kubelet's settings, and the
-    node's Node with the network of its pods.
-  - Real bytes are compared each time, and no stamp is trusted. Each file is written beside the old
-    one, brought to disk and renamed over it. A run that is killed leaves each file old or new, and
-    the next run goes on.
-  - Units need no handler that could be lost with a killed run. Each run compares the files that a
-    unit reads with its start.
-  - On a node that has joined a cluster the kubelet has to live with its settings. Where it does
-    not, the old ones are put back, and the module fails with the kubelet's own reason.
+  - Takes the documents of several roles, which M(kubewright.cluster.node_state) compares, and
+    applies them in order. They describe the system volume, files, the system image, systemd units,
+    the API endpoint of the node's own clients, container images, the kubelet's settings, and the
+    Node object with its pod network.
+  - Compares the actual bytes of files each time. Each file is written to a temporary file, synced
+    to disk and renamed. A killed run leaves each file either old or new, and the next run finishes.
+  - Restarts do not depend on a handler, which a killed run would lose. Each run compares the files
+    that a unit reads with the unit's start.
+  - On a node that has joined a cluster, the kubelet must stay up and healthy with new settings. If
+    not, the old ones are restored, and the module fails with the kubelet's own reason.
   - An action plugin of the same name renders the documents of O(roles) on the controller, and sends
-    the system image between two calls where the node has not got it.
+    the system image between two calls if the node lacks it.
 options:
   roles:
     description:
-      - Roles of this collection whose C(<role>_desired) is meant, in the order in which they would
-        run. Their variables are taken from the play and the inventory, as for the role.
+      - Roles of this collection whose C(<role>_desired) to apply, in this order. Their variables
+        are taken from the play and the inventory, as for the role.
     type: list
     elements: str
     default: []
   documents:
     description:
-      - What the roles desire, by role. Set by the action plugin for O(roles); or given as it is.
+      - What the roles desire, by role. Set by the action plugin for O(roles), or given directly.
       - A document is a mapping of sections. C(plugins/module_utils/_parts/parts.py) has their list.
     type: dict
     default: {}
@@ -43,15 +42,15 @@ options:
       - Content of the files with C(secret=true) in the documents, by path. Set by the action
         plugin.
       - It travels as the module's input. With pipelining on it is never written to a temporary
-        file on the node. Nothing of it reaches logs, diffs or the module's result.
+        file on the node. It never appears in logs, diffs or the module's result.
     type: dict
     default: {}
   transfer:
-    description: What the action plugin says of the system image that it sends.
+    description: Size and owner of the system image that the action plugin sends.
     type: dict
     default: {}
   node:
-    description: Name of the Node; without it the API is not asked how the kubelet does.
+    description: Name of the Node; without it, the API is not queried.
     type: str
     default: ""
   api_servers:
@@ -67,10 +66,10 @@ extends_documentation_fragment:
   - kubewright.cluster.fence
 attributes:
   check_mode:
-    description: Predicts what would be done, and does nothing.
+    description: Predicts what would be done.
     support: full
   diff_mode:
-    description: Shows each file, unit and image before and after. Of a secret only that it differs.
+    description: Shows files, units and images before and after. Of a secret, only that it differs.
     support: full
   idempotent:
     description: A node that is as desired is left alone.
@@ -78,14 +77,14 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Make the node's parts what they should be
+- name: Converge the load balancer and the container runtime
   kubewright.cluster.node_parts:
     roles: [load_balancer, container_runtime]
     node: "{{ inventory_hostname }}"
     api_servers: [192.0.2.11, 192.0.2.12]
     api_name: api.demo.internal
 
-- name: Mount what is active
+- name: Mount the active image
   kubewright.cluster.node_parts:
     documents:
       system_volume:
@@ -97,8 +96,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 parts:
-  description: What was done, or would be in check mode, in words, by role.
-  returned: success, and where a part failed
+  description: What was done, or would be in check mode, by role.
+  returned: success, and if a component failed
   type: dict
   sample: {container_runtime: [/etc/crictl.yaml is missing, containerd.service (started)]}
 """

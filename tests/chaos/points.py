@@ -13,6 +13,8 @@ Moment = Literal["before", "during", "after"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 #: Which part of a task's recorded duration may pass before it is killed "during" it.
 FRACTIONS = (0.05, 0.95)
+#: One call that does many things is killed "during" each of so many parts of its time.
+PARTS = {"Converge the node's components": 5}
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,19 @@ def read_recording(text: str) -> list[Change]:
 def kills(changes: Iterable[Change], seed: str) -> list[Kill]:
     """Return one kill for each distinct task that changed something, in the run's order.
 
+    A task of `PARTS` has one for each part.
     The choice depends on the seed, the task and the hosts on which it changed something: other
     tasks, and how long anything took, make no difference.
     """
     points: dict[tuple[str, str], list[Change]] = {}
     for change in sorted(changes, key=lambda change: change.began):
         points.setdefault((change.role, change.task), []).append(change)
-    return [_choose(found, seed) for found in points.values()]
+    return [
+        _choose(found, seed, part, parts)
+        for (_, task), found in points.items()
+        for parts in [PARTS.get(task, 1)]
+        for part in range(parts)
+    ]
 
 
 def select(
@@ -91,13 +99,15 @@ def select(
     return chosen
 
 
-def _choose(point: Sequence[Change], seed: str) -> Kill:
-    """Choose among one task's changes."""
+def _choose(point: Sequence[Change], seed: str, part: int, parts: int) -> Kill:
+    """Choose among one task's changes: *part* of its *parts*."""
     first = point[0]
-    chance = random.Random(f"{seed}:{first.role}:{first.task}")
+    chance = random.Random(f"{seed}:{first.role}:{first.task}" + (f":{part}" if part else ""))
     host = chance.choice(sorted({change.host for change in point}))
-    moment = chance.choice(MOMENTS)
-    fraction = round(chance.uniform(*FRACTIONS), 2)
+    moment = chance.choice(MOMENTS) if parts == 1 else "during"
+    begin, end = FRACTIONS
+    width = (end - begin) / parts
+    fraction = round(chance.uniform(begin + part * width, begin + (part + 1) * width), 2)
     change = min(
         (change for change in point if change.host == host), key=lambda change: change.occurrence
     )

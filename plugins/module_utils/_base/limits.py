@@ -83,6 +83,8 @@ def work(module: str, params: Mapping[str, Any]) -> float:
         return WORK + sum(own)
     timeout = params.get("timeout")
     waits = float(TIMEOUTS.get(module, 0) if timeout is None else timeout)
+    if module == "join_credentials":
+        waits *= max(1, len(params.get("nodes") or params.get("token_ids") or ()))
     waits += float(params.get("wait_for_api") or 0)
     return MODULES.get(module, WORK) + waits + (FETCH if params.get("url") else 0)
 

@@ -8,7 +8,9 @@ the first part alone, which is public.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,11 @@ TOKEN_ID = re.compile(r"[a-z0-9]{6}")
 PLACEHOLDER = "000000.0000000000000000"
 
 
+def ids(tokens: Iterable[str]) -> list[str]:
+    """The public parts of tokens, by which they are deleted."""
+    return [token.partition(".")[0] for token in tokens]
+
+
 @dataclass(frozen=True)
 class Tokens:
     """kubeadm at *kubeadm* with the administrator's *kubeconfig*; *timeout* in seconds."""
@@ -29,6 +36,19 @@ class Tokens:
     kubeconfig: Path
     run: commands.Runner
     timeout: float
+
+    def create_each(self, names: Iterable[str], ttl_minutes: int) -> dict[str, str]:
+        """A new token for each of *names*; where one can't be made, none is left."""
+        made: dict[str, str] = {}
+        try:
+            for name in names:
+                made[name] = self.create(ttl_minutes)
+        except KubewrightError:
+            for one in ids(made.values()):
+                with contextlib.suppress(KubewrightError):  # what is told is the first failure
+                    self.delete(one)
+            raise
+        return made
 
     def create(self, ttl_minutes: int) -> str:
         """A new token that expires by itself after *ttl_minutes*."""

@@ -70,7 +70,7 @@ def read(api: client.Api, name: str) -> Mapping[str, Any]:
     """The Node. Raises `KubewrightError` where there is none."""
     node = api.get(client.node_path(name))
     if node is None:
-        raise KubewrightError(f"The cluster has no Node {name}. Run the same again.")
+        raise KubewrightError(f"The cluster has no Node {name}. Run it again.")
     return node
 
 

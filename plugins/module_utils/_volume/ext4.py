@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic, commands
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import release
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import rules
 from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import guard
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume import plan
 from ansible_collections.kubewright.cluster.plugins.module_utils._volume.plan import Wanted
@@ -28,11 +28,11 @@ def converge(wanted: Wanted, run: commands.Runner, predict: bool) -> list[str]:
 
     Raises `KubewrightError` for a volume that is too small, refused, or can't be relied on.
     """
-    if wanted.size < volumes.MINIMUM_BYTES:
+    if wanted.size < rules.MIN_VOLUME_BYTES:
         raise KubewrightError(
-            f"size_bytes is {wanted.size}, and a system volume has at least "
-            f"{volumes.MINIMUM_BYTES} bytes: the images of two releases and room to change. Ask "
-            "for that or more."
+            f"size_bytes is {wanted.size}, but a system volume needs at "
+            f"least {rules.MIN_VOLUME_BYTES} bytes: room for the images of two releases and to "
+            "change them. Set that or more."
         )
     steps = plan.steps(wanted, run)
     if not predict:

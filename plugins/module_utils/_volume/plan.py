@@ -232,8 +232,9 @@ def _refuse_earlier(wanted: Wanted, run: commands.Runner) -> None:
     etcd = run(["debugfs", "-R", "cat /kubernetes/manifests/etcd.yaml", str(wanted.path)])
     name = re.search(r"--name=(\S+)", etcd.stdout)
     raise Refused(
-        f"{wanted.path} holds the system volume of an earlier node{f' ({name[1]})' if name else ''}"
-        ", and this machine has no record of having been one. It is left as it is.",
+        f"{wanted.path} contains the system volume of an earlier node"
+        f"{f' ({name[1]})' if name else ''}, but this machine has no record of having been a node. "
+        "It was not changed.",
         f"If nothing on it is needed: `wipefs --all {wanted.path}`. Or use another device.",
     )
 

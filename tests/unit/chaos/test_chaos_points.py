@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from points import FRACTIONS, MOMENTS, Kill, kills, read_recording, select
+from points import FRACTIONS, MOMENTS, PARTS, Kill, kills, read_recording, select
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 NAMES = ["machines : Make it", "volume : Mount it", "control_plane : Start it", "Publish it"]
@@ -37,6 +37,16 @@ def test_seeds_choose_every_moment_and_host(recording: str) -> None:
     assert len({kill.fraction for kill in mounts}) > 10
     assert all(FRACTIONS[0] <= kill.fraction <= FRACTIONS[1] for kill in mounts)
     assert all(kill.delay == pytest.approx(kill.fraction * 10) for kill in mounts)
+
+
+def test_a_call_that_does_many_things_is_killed_in_each_part_of_its_time(
+    recording: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PARTS, "Mount it", 3)
+    mounts = [kill for kill in kills(read_recording(recording), "1") if kill.task == "Mount it"]
+    assert [kill.moment for kill in mounts] == ["during"] * 3
+    assert 0.05 <= mounts[0].fraction <= 0.35 <= mounts[1].fraction <= 0.65 <= mounts[2].fraction
+    assert len({kill.key for kill in mounts}) == 3
 
 
 def test_of_several_starts_on_a_host_the_first_that_changed_counts(recording: str) -> None:

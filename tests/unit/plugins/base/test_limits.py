@@ -143,6 +143,7 @@ def test_each_module_on_nodes_has_a_limit_on_both_sides(name: str) -> None:
 def test_what_a_module_is_told_to_wait_for_counts() -> None:
     assert limits.work("node_state", {"wait_for_api": 60}) == 120
     assert limits.work("kubeadm", {"timeout": 1000}) == 1300
+    assert limits.work("join_credentials", {"nodes": ["a", "b"]}) == 420, "a minute for each"
     assert limits.on_controller("node_object", {"lock_timeout": 5}) == 335
 
 

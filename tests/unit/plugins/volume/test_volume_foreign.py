@@ -121,9 +121,9 @@ def make(disk: Path, tmp_path: Path, *files: str) -> None:
 @pytest.mark.parametrize(
     ("file", "whose"),
     [
-        ("kubernetes/manifests/etcd.yaml", "an earlier node (demo-cp-1), and"),
-        ("kubernetes/pki/ca.crt", "an earlier node, and"),
-        ("generations/1/record.json", "an earlier node, and"),
+        ("kubernetes/manifests/etcd.yaml", "an earlier node (demo-cp-1), but"),
+        ("kubernetes/pki/ca.crt", "an earlier node, but"),
+        ("generations/1/record.json", "an earlier node, but"),
     ],
 )
 def test_an_earlier_nodes_volume_is_not_taken_over(
