@@ -73,12 +73,13 @@ DRIFT := sealed drift one_writer hung lost
 TRIALS := trial
 SERVERS := servers servers_refused
 VOLUMES := volumes node_images
+ROLLING := rolling
 VM := vm
 
 .PHONY: integration
 integration: install ## Run tests on their own real cluster
 	kubewright image build 1.37.2
-	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(VOLUMES) $(VM))
+	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(VOLUMES) $(ROLLING) $(VM))
 
 .PHONY: servers
 servers: install ## Test typical host setups, with the command and with plain Ansible; refusals, resets
@@ -99,6 +100,11 @@ trials: install ## Test broken system images that nodes roll back, on their own 
 volumes: install ## Test volumes on devices, broken and full volumes, and images over HTTP, on their own real cluster
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(VOLUMES))
+
+.PHONY: rolling
+rolling: install ## A wrong setting stops at one node, a good one rolls; on a real cluster of six nodes, no request fails
+	kubewright image build 1.37.2
+	pytest $(patsubst %,tests/integration/test_%.py,$(ROLLING))
 
 .PHONY: vm
 vm: install ## Test a virtual machine with cgroup v2 and cloud-init: create, reboot, power cut, reset (half an hour or more)

@@ -17,7 +17,6 @@ from typing import Any
 
 import kube as api
 import leftovers
-import machines
 import processes
 import pytest
 import workload
@@ -57,6 +56,7 @@ ORDER = (
     "test_destroy",
     "test_volumes",
     "test_node_images",
+    "test_rolling",
     "test_vm",
 )
 #: What an ``apply`` of this cluster changes, written by `make chaos-points`.
@@ -238,13 +238,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def test_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Name of a small image that both workers have."""
-    scratch = tmp_path_factory.mktemp("workload")
-    busybox = workload.fetch_busybox(cache_dir() / "downloads", scratch)
-    archive = scratch / "image.tar"
-    workload.make_archive(busybox, archive)
-    for worker in cluster.workers:
-        machines.import_image(worker, archive)
-    return workload.IMAGE
+    return workload.give_image(cluster.workers, tmp_path_factory.mktemp("workload"))
 
 
 @pytest.fixture(scope="session")

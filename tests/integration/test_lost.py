@@ -20,7 +20,7 @@ import yaml
 from cluster import API_PORT, APPLY_LIMIT, POOL, Cluster
 from kube import Kube
 from points import Kill
-from probing import Probers
+from probing import Probers, of_api
 from waiting import until
 
 from kubewright.cli.exits import ExitCode
@@ -125,9 +125,8 @@ def test_control_planes_are_restarted_in_turn_and_never_too_many(
         assert f"First power on or repair {off}" in ended.stdout, ended
         assert {name: machines.started(name) for name in started} == started
 
-    probers = Probers(
-        [cluster.workers[0]], connect().credentials(), cluster.api_name, API_PORT, PROBED
-    )
+    credentials = connect().credentials()
+    probers = Probers([of_api(cluster.workers[0], credentials, cluster.api_name, API_PORT)], PROBED)
     try:
         started = {name: machines.started(name) for name in cluster.control_planes}
         probers.begin(time.monotonic())

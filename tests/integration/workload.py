@@ -12,12 +12,15 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import machines
 from kube import Kube
 from waiting import NotYet
+
+from kubewright.image.paths import cache_dir
 
 IMAGE = "localhost/kubewright-test:1"
 PORT = 8080
@@ -56,6 +59,15 @@ def make_archive(busybox: bytes, path: Path) -> None:
         "manifest.json": json.dumps(manifest).encode(),
     }
     path.write_bytes(_tar(files))
+
+
+def give_image(nodes: Sequence[str], scratch: Path) -> str:
+    """Make IMAGE in ``scratch``, give it to the nodes' containerd, and return its name."""
+    archive = scratch / "image.tar"
+    make_archive(fetch_busybox(cache_dir() / "downloads", scratch), archive)
+    for node in nodes:
+        machines.import_image(node, archive)
+    return IMAGE
 
 
 def fetch_busybox(downloads: Path, scratch: Path) -> bytes:
@@ -97,6 +109,13 @@ def deployment(name: str, replicas: int = 1, node: str | None = None) -> dict[st
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
+
+
+def daemon_set(name: str) -> dict[str, Any]:
+    """The same on each worker."""
+    made = deployment(name)
+    del made["spec"]["replicas"]
+    return {**made, "kind": "DaemonSet"}
 
 
 def service(name: str) -> dict[str, Any]:
