@@ -99,6 +99,8 @@ def smallest(name: str, path: Path) -> dict[str, Any]:
         arguments["node"] = {"name": "a", "address": "192.0.2.1"}
     if name == "certificates":
         arguments["address"] = "192.0.2.1"
+    if name == "join_credentials":
+        arguments["nodes"] = ["a"]
     if name == "system_image":
         arguments["digest"] = "0" * 64
     return arguments

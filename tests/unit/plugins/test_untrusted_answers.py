@@ -110,8 +110,8 @@ def answer(name: str, text: str) -> dict[str, Any]:
         "epoch": 0,
         "fence": {"epoch": 0, "run": text},
         "paths": [text],
-        "token": text,
-        "token_id": text,
+        "tokens": {"web-1": text},
+        "token_ids": [text],
         "images": [{"digest": text, "active": True}],
         text: {text: text},
     }

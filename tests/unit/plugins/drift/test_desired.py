@@ -246,8 +246,15 @@ def test_the_balancer_of_each_host_knows_all_api_servers(directory: Path, host: 
         "    server demo-cp-1 192.0.2.11:6443\n"
         "    server demo-cp-2 192.0.2.12:6443\n"
         "    server demo-cp-3 192.0.2.13:6443\n"
+        "    # Only used when all servers fail their checks: if busy, they are slow all at once.\n"
+        "    option allbackups\n"
+        "    server demo-cp-1-unchecked 192.0.2.11:6443 no-check backup\n"
+        "    server demo-cp-2-unchecked 192.0.2.12:6443 no-check backup\n"
+        "    server demo-cp-3-unchecked 192.0.2.13:6443 no-check backup\n"
     )
     assert "    bind 127.0.0.1:7443\n" in text
+    # Busy API servers were all taken out at once when their answers took a second.
+    assert "    timeout connect 1s\n" in text and "    timeout check 3s\n" in text
     assert document["/etc/kubewright/balancer/ca.crt"]["content"] == CERTIFICATE
     assert document["/etc/hosts"]["content"] == "", "others write it: nothing may depend on it"
 

@@ -46,7 +46,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, fake_runner: Any) -> list[list[str]]:
     runner = fake_runner(lambda argv: (0, "", ""))
-    monkeypatch.setattr(commands, "SystemRunner", lambda fds: runner)
+    monkeypatch.setattr(commands, "SystemRunner", lambda _fds=(): runner)
     found: list[list[str]] = runner.calls
     return found
 

@@ -247,7 +247,7 @@ def test_prediction_changes_nothing() -> None:
 
 def test_by_the_module(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd = Systemd(a_service="inactive")
-    monkeypatch.setattr(commands, "SystemRunner", lambda _fds: systemd)
+    monkeypatch.setattr(commands, "SystemRunner", lambda _fds=(): systemd)
     units = [{"name": "a.service", "state": "started", "enabled": True}]
     predicted = make(run_module, "units", units, check=True)
     assert (predicted["changed"], systemd.changes()) == (True, [])
