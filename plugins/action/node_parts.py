@@ -22,7 +22,7 @@ class ActionModule(NodeAction):
     def prepare(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> None:
         """Render the documents, and find the image that is to be sent."""
         if roles := arguments.get("roles"):
-            documents, secrets = _desired.to_write(roles, self._templar, task_vars)
+            documents, secrets = _desired.to_write(roles, task_vars, self._loader)
             arguments |= {"documents": documents, "secrets": secrets}
         for document in (arguments.get("documents") or {}).values():
             if image := document.get("image"):

@@ -24,7 +24,7 @@ class ActionModule(NodeAction):
             # The host's own: what the play tells roles is ours, and not all of it is known yet.
             told = task_vars["hostvars"][task_vars["inventory_hostname"]]
             _options.check(roles, told, self._templar, task_vars)
-            arguments["documents"] = _desired.documents(roles, self._templar, task_vars)
+            arguments["documents"] = _desired.documents(roles, task_vars, self._loader)
         asked = time.time()
         # Or Ansible would copy every document into the node's journal at each run.
         result = super().ask(arguments, {**task_vars, "ansible_no_target_syslog": True})

@@ -2,42 +2,51 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Private to kubewright.cluster: what a role desires of a host, rendered without running it.
 
-What it costs for each host is Ansible compiling the templates that are in a document. So the roles
-keep these few, and in vars/main.yml: the lookup of a template's file would copy all variables.
+What a document costs for each host is its templates. So these are compiled before Ansible forks,
+and are all that Ansible is shown of a document. They are in vars/main.yml, since the lookup of a
+template's file would copy all variables.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible_collections.kubewright.cluster.plugins.plugin_utils import _compiled
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+COLLECTION = Path(__file__).resolve().parents[2]
+ROLES = COLLECTION / "roles"
 
 
-@dataclass(frozen=True)
 class _Role:
-    """A role's own variables, as they stand in its files."""
+    """A role's own variables, as they stand in its files, and its document."""
 
-    defaults: Mapping[str, Any]
-    vars: Mapping[str, Any]
+    def __init__(self, name: str, defaults: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        self.defaults, self.vars = defaults, own
+        self.templates: list[str] = []
+        self.document = _compiled.take_apart(own[name], self.templates)
+        texts = {*self.templates, *_compiled.templates({**defaults, **own})}
+        #: Variables that more than one template names.
+        self.shared = [
+            variable
+            for variable in {**defaults, **own}
+            if sum(variable in _compiled.names(text) for text in texts) > 1
+        ]
 
 
 def documents(
-    roles: Iterable[str], templar: Templar, variables: Mapping[str, Any]
+    roles: Iterable[str], variables: Mapping[str, Any], loader: DataLoader
 ) -> dict[str, dict[str, Any]]:
     """``<role>_desired`` of each of *roles* for the host whose *variables* are given, by role.
 
     Precedence is Ansible's own: a role's defaults lie below everything, its vars above.
     Secrets leave this function only as SHA-256, in ``digests`` by path.
     """
-    found = _rendered(roles, templar, variables)
+    found = _rendered(roles, variables, loader)
     for document in found.values():
         if secrets := document.pop("secrets", None):
             document["digests"] = {
@@ -48,10 +57,10 @@ def documents(
 
 
 def to_write(
-    roles: Iterable[str], templar: Templar, variables: Mapping[str, Any]
+    roles: Iterable[str], variables: Mapping[str, Any], loader: DataLoader
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """The same documents without their secrets; and these, of all of them, by path."""
-    found = _rendered(roles, templar, variables)
+    found = _rendered(roles, variables, loader)
     secrets: dict[str, str] = {}
     for document in found.values():
         secrets |= document.pop("secrets", None) or {}
@@ -59,48 +68,48 @@ def to_write(
 
 
 def _rendered(
-    roles: Iterable[str], templar: Templar, variables: Mapping[str, Any]
+    roles: Iterable[str], variables: Mapping[str, Any], loader: DataLoader
 ) -> dict[str, dict[str, Any]]:
-    # One for all roles: it keeps the filters that it has found.
-    own = templar.copy_with_new_env()
-    return {role: _document(role, own, variables) for role in roles}
+    return {role: _document(role, variables, loader) for role in roles}
 
 
-def _document(role: str, templar: Templar, variables: Mapping[str, Any]) -> dict[str, Any]:
+def _document(role: str, variables: Mapping[str, Any], loader: DataLoader) -> dict[str, Any]:
     if not (ROLES / role).is_dir():
         raise AnsibleError(f"node_state: this collection has no role {role!r}.")
-    name = f"{role}_desired"
     if role not in _KNOWN:
         raise AnsibleError(
-            f"node_state: the role {role!r} desires nothing ({name} is not defined)."
+            f"node_state: the role {role!r} desires nothing ({role}_desired is not defined)."
         )
     own = _KNOWN[role]
     path = str(ROLES / role)
     scope = {**own.defaults, **variables, **own.vars, "role_name": role, "role_path": path}
-    templar.available_variables = scope
-    rendered = templar.template(scope[name])
+    values = _TEMPLATES.render(own.templates, own.shared, scope, loader.get_basedir())
+    rendered = _compiled.put_together(own.document, values)
     if not isinstance(rendered, Mapping):
-        raise AnsibleError(f"node_state: {name} is not a mapping.")
+        raise AnsibleError(f"node_state: {role}_desired is not a mapping.")
     return dict(rendered)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    loaded = DataLoader().load_from_file(str(path), unsafe=True, trusted_as_template=True)
+    return loaded or {}
 
 
 def _read() -> dict[str, _Role]:
     """The roles that desire something of a node, by name."""
-    loader = DataLoader()
-
-    def load(path: Path) -> dict[str, Any]:
-        if not path.is_file():
-            return {}
-        return loader.load_from_file(str(path), unsafe=True, trusted_as_template=True) or {}
-
     found = {}
     for path in ROLES.glob("*/vars/main.yml"):
-        role = path.parents[1]
-        own = load(path)
-        if f"{role.name}_desired" in own:
-            found[role.name] = _Role(load(role / "defaults/main.yml"), own)
+        role, own = path.parents[1], _load(path)
+        if (name := f"{role.name}_desired") in own:
+            found[role.name] = _Role(name, _load(role / "defaults/main.yml"), own)
     return found
 
 
 # Ansible imports an action plugin before it forks: all of a run's workers share what is read here.
 _KNOWN = _read()
+_TEMPLATES = _compiled.Compiled()
+for _role in _KNOWN.values():
+    _TEMPLATES.compile(_compiled.templates({**_role.defaults, **_role.vars}))
+_TEMPLATES.compile(_compiled.templates(_load(COLLECTION / "playbooks/vars/nodes.yml")))

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(count: int) -> Results:
     # What needs no cluster comes first: if it fails, it does before an hour has passed.
-    plans, documents = (planning.in_fresh_processes(what) for what in ("plan", "render"))
+    plans, documents = (planning.in_fresh_processes(what) for what in ("planning", "rendering"))
     preparation.prepare()
     by_hand.remove()
     with tempfile.TemporaryDirectory(prefix="kubewright-bench-") as directory:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What planning and rendering cost the controller, for clusters that are not there.
+"""What planning costs the controller, for clusters that are not there.
 
-    python planning.py plan NODES      spec, inventory and plan, from one answer a node
-    python planning.py render NODES    every node's desired documents, as the action plugin has them
+    python planning.py NODES      spec, inventory and plan, from one answer a node
 
-prints one JSON object: ``nodes``, ``stages`` (CPU seconds by name), ``peak_mb``. A process does one
-of them and ends, so that its peak is its own.
+prints one JSON object: ``nodes``, ``stages`` (CPU seconds by name), ``peak_mb``. rendering.py does
+the same for documents. A process measures one size and ends, so that its peak is its own.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ LIMIT = 1800.0
 
 
 def in_fresh_processes(what: str, sizes: Sequence[int] = SIZES) -> list[Simulated]:
-    """Return the costs of ``plan`` or ``render`` for each size, each from a process of its own.
+    """Return the costs of ``planning`` or ``rendering`` by size, each from a process of its own.
 
     :raises Failed: one of them failed, with what it said.
     """
     found = []
     for nodes in sizes:
         say(f"{what}: {nodes} simulated nodes")
-        words = [sys.executable, str(Path(__file__).resolve()), what, str(nodes)]
+        words = [sys.executable, str(Path(__file__).with_name(f"{what}.py")), str(nodes)]
         result = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
         if result.returncode != 0:
             raise Failed(f"{what} of {nodes} nodes: {result.stderr.strip()}")
@@ -81,20 +80,6 @@ def plan(nodes: int) -> Simulated:
     return Simulated(nodes, stages, peak_mb())
 
 
-def render(nodes: int) -> Simulated:
-    """Measure the rendering of all nodes' documents, in one process and without its forks."""
-    import rendering
-
-    wanted = simulated.spec(simulated.text(nodes))
-    known = simulated.inventory(wanted, simulated.machines(iter(())))
-    known = simulated.inventory(wanted, simulated.machines(iter(known.hosts)))
-    renderer = rendering.Renderer(known, simulated.answers(known))
-    renderer.all(list(known.hosts)[:1])  # what is loaded once is not a node's cost
-    seconds, count = cost(lambda: renderer.all(known.hosts))
-    assert count >= nodes, f"{count} documents"
-    return Simulated(nodes, {"render": seconds}, peak_mb())
-
-
 def peak_mb() -> float:
     """Return this process's peak of resident memory in MB (10^6 bytes).
 
@@ -111,19 +96,14 @@ def _cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(measure: Callable[[int], Simulated], arguments: Sequence[str]) -> int:
     """Measure one size and print it."""
-    match arguments:
-        case ["plan", nodes]:
-            found = plan(int(nodes))
-        case ["render", nodes]:
-            found = render(int(nodes))
-        case _:
-            print(__doc__, file=sys.stderr)
-            return 2
-    print(json.dumps(asdict(found)))
+    if len(arguments) != 1 or not arguments[0].isdecimal():
+        print("say the number of nodes", file=sys.stderr)
+        return 2
+    print(json.dumps(asdict(measure(int(arguments[0])))))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(plan, sys.argv[1:]))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Desired documents rendered as the action plugin ``node_state`` renders them, without a run.
 
+    python rendering.py NODES     every node's documents, in one process
+
 The roles and what they are told are the playbooks' own (playbooks/vars/nodes.yml), the function is
 the plugin's own. What Ansible adds in a run, its forks and its connections, is left out.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +20,16 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 # Ansible reads it when it is imported.
 os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(_REPOSITORY / ".venv/share/kubewright"))
 
-from ansible.parsing.dataloader import DataLoader  # noqa: E402
 from ansible.plugins.loader import init_plugin_loader  # noqa: E402
+
+# Before kubewright imports the collection: whoever is first says how it is found.
+init_plugin_loader()
+
+import planning  # noqa: E402
+import simulated  # noqa: E402
+from ansible.parsing.dataloader import DataLoader  # noqa: E402
 from ansible.template import Templar  # noqa: E402
+from measured import Simulated  # noqa: E402
 
 from kubewright.spec.inventory import Inventory  # noqa: E402
 
@@ -52,7 +62,6 @@ class Renderer:
     """Renders for the hosts of an inventory. ``answers``: what ``node_state`` returned of each."""
 
     def __init__(self, inventory: Inventory, answers: Mapping[str, Mapping[str, Any]]) -> None:
-        init_plugin_loader()
         module = "ansible_collections.kubewright.cluster.plugins.plugin_utils._desired"
         self._documents = importlib.import_module(module).documents
         self._loader = DataLoader()
@@ -89,7 +98,19 @@ class Renderer:
         }
         templar = Templar(self._loader, variables)
         roles = templar.template(variables["kubewright_roles"])
-        return dict(self._documents(roles, templar, variables))
+        return dict(self._documents(roles, variables, self._loader))
+
+
+def render(nodes: int) -> Simulated:
+    """Measure the rendering of all nodes' documents, in one process and without its forks."""
+    wanted = simulated.spec(simulated.text(nodes))
+    known = simulated.inventory(wanted, simulated.machines(iter(())))
+    known = simulated.inventory(wanted, simulated.machines(iter(known.hosts)))
+    renderer = Renderer(known, simulated.answers(known))
+    renderer.all(list(known.hosts)[:1])  # what is loaded once is not a node's cost
+    seconds, count = planning.cost(lambda: renderer.all(known.hosts))
+    assert count >= nodes, f"{count} documents"
+    return Simulated(nodes, {"render": seconds}, planning.peak_mb())
 
 
 def _identity() -> dict[str, Any]:
@@ -101,3 +122,7 @@ def _identity() -> dict[str, Any]:
         "ca_cert_hash": "sha256:" + "c" * 64,
         "control_plane_pki": {**pki, "sa.key": _PEM, "sa.pub": _PEM},
     }
+
+
+if __name__ == "__main__":
+    sys.exit(planning.main(render, sys.argv[1:]))

@@ -29,8 +29,8 @@ from waiting import NotYet, until
 from kubewright.cli.exits import ExitCode
 
 NAMESPACE, SERVICE = "default", "web"
-ROLLED = "Change the nodes that run, wave by wave"
-WAITED = "Wait until the node works again"
+ROLLED = "Change running nodes, wave by wave"
+WAITED = "Wait until the node is healthy again"
 CONTROL_PLANE, POOL = "control_plane", "pool"
 Measured = Callable[[str, object], None]
 
@@ -126,7 +126,7 @@ def test_a_wrong_setting_stops_at_one_node(
     assert ended.status == ExitCode.FAILED, said
     message = ended.document["error"]["message"]
     assert wrong.reason in message, said
-    assert "It has the old ones back and is well with them" in message, said
+    assert "The old ones were restored, and it is healthy with them" in message, said
 
     after = fingerprints.look_at(cluster.nodes)
     saw = [node for node in cluster.nodes if rewritten(before[node], after[node], DROP_IN)]

@@ -33,7 +33,8 @@ def run(
         no_log=False,
     )
     action = node_state.ActionModule.__new__(node_state.ActionModule)
-    action._task, action._templar = task, Templar(DataLoader(), variables)
+    action._task, action._loader = task, DataLoader()
+    action._templar = Templar(action._loader, variables)
     calls: list[dict[str, Any]] = []
 
     def execute(**call: Any) -> dict[str, Any]:

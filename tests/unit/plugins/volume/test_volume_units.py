@@ -34,14 +34,13 @@ RENDER = """
 import json, sys
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar
 
 root, roles, hosts = json.load(sys.stdin)
 init_plugin_loader([root])
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired
 
-templar = Templar(DataLoader())
-found = {name: _desired.documents(roles, templar, told) for name, told in hosts.items()}
+loader = DataLoader()
+found = {name: _desired.documents(roles, told, loader) for name, told in hosts.items()}
 json.dump(found, sys.stdout)
 """
 UNIT_ROLES = ("system_volume", "container_runtime", "load_balancer")
