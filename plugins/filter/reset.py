@@ -94,10 +94,9 @@ def reset_plan(
     staying = sorted(others)
     if members and not actor and (silent or staying):
         raise FilterRefusal(
-            f"{', '.join(members)}: still in a cluster, and none of its other control "
-            f"planes can remove them from it. {_told(staying, silent)}Nothing was changed. Repair "
-            "a "
-            "control plane, or reset all nodes in one run."
+            f"{', '.join(members)}: still in a cluster, and none of its other control planes can "
+            f"remove them from it. {_told(staying, silent)}Nothing was changed. Repair a control "
+            "plane, or reset all nodes in one run."
         )
     # What is known of this cluster is also how to reach whoever is left of any.
     return {"actor": actor, "gone": wanted == cluster_name and not (silent or anyone)}

@@ -186,7 +186,11 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors im
     FORESEEN,
     failure,
 )
-from ansible_collections.kubewright.cluster.plugins.module_utils._check import preflight, survey
+from ansible_collections.kubewright.cluster.plugins.module_utils._check import (
+    moved,
+    preflight,
+    survey,
+)
 from ansible_collections.kubewright.cluster.plugins.module_utils._drift import drift
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import fencing
 from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
@@ -296,8 +300,8 @@ def findings(
         return objections(desired, machine, address)
     if membership.phase != "joined":
         return []
-    moved = preflight.moved(membership.role, kubelet.flag("node-ip"), address)
-    return [finding.as_dict() for finding in moved]
+    found = moved.judge(membership.role, kubelet.flag("node-ip"), address)
+    return [finding.as_dict() for finding in found]
 
 
 def objections(

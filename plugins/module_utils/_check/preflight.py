@@ -36,28 +36,6 @@ def judge(desired: Facts, facts: Facts, address: str | None = None) -> list[Find
     return [finding for check in CHECKS for finding in check(desired, told)]
 
 
-def moved(role: str | None, joined_with: str | None, address: str | None) -> list[Finding]:
-    """What speaks against a node that has joined with another address than it is to have.
-
-    A worker follows. Of a control plane the certificates of its API server and of etcd, its etcd
-    member's URL and its static pods hold the address.
-    """
-    if role != "control_plane" or not (joined_with and address) or joined_with == address:
-        return []
-    return [
-        Finding(
-            "address",
-            FATAL,
-            f"This control plane joined with the address {joined_with}, and now has "
-            f"{address}: its certificates, its etcd member and its static pods use the old one.",
-            f"Give the machine its address {joined_with} back. Or, if most of the other control "
-            "planes are healthy, reset this node (`kubewright reset --node NAME`) and apply, so "
-            "that it "
-            "joins with the new address; one control plane at a time.",
-        )
-    ]
-
-
 def _root(desired: Facts, facts: Facts) -> Found:
     if not facts["machine"]["root"]:
         yield Finding(

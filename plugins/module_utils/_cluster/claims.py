@@ -117,6 +117,5 @@ def refusal(path: Path, known: Claim, claim: Claim) -> str:
     return (
         f"Another run owns this node{since}: {known}. This one has {claim}: it was started with "
         "another state directory. Nothing was changed. Wait until that run has finished, then run "
-        "it "
-        "again, which takes a higher epoch. Better: always use the same state directory."
+        "it again, which takes a higher epoch. Better: always use the same state directory."
     )

@@ -89,11 +89,10 @@ def ensure(
             )
         if initial_node and held.initial_node not in ("", initial_node):
             raise KubewrightError(
-                f"{held.initial_node} is recorded in {path} as the node that initializes "
-                f"cluster {cluster_name!r}, but now {initial_node} was named. Initializing two "
-                "nodes would "
-                f"create two clusters: continue with {held.initial_node}. If that node "
-                f"is lost and the cluster never came up, remove {path} and reset every node."
+                f"{held.initial_node} is recorded in {path} as the node that initializes cluster "
+                f"{cluster_name!r}, but now {initial_node} was named. Initializing two nodes would "
+                f"create two clusters: continue with {held.initial_node}. If that node is lost and "
+                f"the cluster never came up, remove {path} and reset every node."
             )
         known = _with_records(held, initial_node, begun, fixed)
         done += _recorded(identity, known)

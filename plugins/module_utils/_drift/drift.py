@@ -94,6 +94,7 @@ class Comparison:
     found: Findings = field(default_factory=Findings)
     _changed_paths: set[str] = field(default_factory=set)
     _image_changes: bool = False
+    _silent: bool = False
 
     def compare(self, documents: Mapping[str, Mapping[str, Any]]) -> Findings:
         """Every role's document, in order: a later one knows what an earlier one would do."""
@@ -213,7 +214,9 @@ class Comparison:
         reasons += told
         if joined and started:
             now, monotonic = time.time(), time.monotonic_ns() // 1000
-            reasons.append(kubelet.loop(self.run, units[kubelet.UNIT], now, monotonic))
+            unit = units[kubelet.UNIT]
+            looping = kubelet.loop(self.run, unit, now, monotonic)
+            reasons.append(looping or kubelet.silent(unit, monotonic))
         elif joined:
             unproven = kubelet_settings.Record().exists()
             reasons.append(kubelet_settings.UNPROVEN if unproven else "")
@@ -227,11 +230,13 @@ class Comparison:
             self.run, COMMAND_SECONDS, True, frozenset(self._changed_paths)
         )
         report = services.converge(wanted)
+        silent = _silent_services(wanted, report.restarted)
         reasons = [
             *(
                 f"{name} {DONE_WORDS[done]}"
                 for done, names in report.actions().items()
                 for name in names
+                if name not in silent
             ),
             *(
                 f"{name}: systemd has not reloaded its changed unit file"
@@ -239,7 +244,9 @@ class Comparison:
                 if unit.needs_reload
             ),
             *_undone(wanted),
+            *silent.values(),
         ]
+        self._silent = self._silent or bool(silent)
         return reasons, report.before
 
     def _container_images(self, _: bool) -> list[str]:
@@ -248,7 +255,7 @@ class Comparison:
         missing = containers.predicted(IMAGE_ROOT, self._containerd)
         if missing is None:
             return ["no system image is mounted"]
-        if not self._containerd.listens():
+        if self._silent or not self._containerd.listens():
             return ["containerd does not answer, so its images can't be listed"]
         return [f"image {image.name} is missing" for image in missing.to_import] + [
             f"image {name} is not pinned" for name in missing.to_pin
@@ -289,7 +296,7 @@ class Comparison:
 
     def _packet_rules(self, _: Mapping[str, Any]) -> list[str]:
         # Else it is said already, and who would write them can't be found.
-        if not (self.found.node and self._containerd.listens()):
+        if not self.found.node or self._silent or not self._containerd.listens():
             return []
         with client.as_kubelet(self.api_servers, self.api_name) as api:
             return packet_rules.of(self.run, api).converge(check_mode=True)
@@ -330,3 +337,13 @@ def _undone(wanted: Sequence[systemd.Wanted]) -> list[str]:
         for path in want.read_only
         if path in clock.writable
     ]
+
+
+def _silent_services(wanted: Sequence[systemd.Wanted], restarted: Sequence[str]) -> dict[str, str]:
+    """Why services that run do not answer, by unit."""
+    silent = systemctl.clock_for(wanted).silent
+    return {
+        want.name: silent[want.answers]
+        for want in wanted
+        if want.name in restarted and want.answers in silent
+    }

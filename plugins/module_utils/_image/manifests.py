@@ -49,8 +49,7 @@ def parse(text: str) -> Manifest:
     raise KubewrightError(
         f"Its manifest.json is missing or not of schema {image_format.SCHEMA}: it is not a system "
         "image, or was built by another version of Kubewright. Build it with this version "
-        "(kubewright "
-        "image build)."
+        "(kubewright image build)."
     )
 
 

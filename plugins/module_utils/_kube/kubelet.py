@@ -37,6 +37,10 @@ CALL_SECONDS = 30.0
 #: Where no API server answers, being healthy for so long has to do.
 SETTLED_SECONDS = 20.0
 POLL = 0.5
+#: How long a kubelet may take after its start until it answers.
+STARTING_SECONDS = 30.0
+#: A healthy kubelet answers in milliseconds.
+ANSWER_SECONDS = 2.0
 
 
 def journal(run: commands.Runner, since: float) -> str:
@@ -61,6 +65,17 @@ def loop(
     if not kubelet_died.may_loop(unit.restarts, unit.active, up):
         return ""
     return kubelet_died.loop(journal(run, max(now - kubelet_died.LOOP_SECONDS, since)))
+
+
+def silent(unit: systemd.Unit, now_monotonic: int) -> str:
+    """Why a kubelet that runs does not answer, or is not healthy by its own word; else "".
+
+    *now_monotonic* in microseconds. One that was just started has some time.
+    """
+    up = (now_monotonic - unit.left_inactive_monotonic) / 10**6
+    if unit.active not in systemd.RUNNING or up < STARTING_SECONDS:
+        return ""
+    return trial_node.kubelet_trouble(ANSWER_SECONDS)
 
 
 def unit_of(run: commands.Runner) -> systemd.Unit:

@@ -84,8 +84,7 @@ def unregistered(live: Mapping[str, Any], taints: Sequence[Taint]) -> list[Findi
             "taints",
             WARNING,
             f"It lacks the taint {_words(taint)}: registerWithTaints only applies when a node "
-            "joins, "
-            "and this one has joined already.",
+            "joins, and this one has joined already.",
             f"Add the taint yourself (`kubectl taint node {name} {_words(taint)}`), or "
             "remove it from registerWithTaints.",
         )

@@ -224,11 +224,10 @@ def foreign(path: Path) -> str:
     if not holds:
         return ""
     return (
-        f"{path} contains {holds}, not the system volume, which is labeled {LABEL!r}. It "
-        "was not touched. A name such as /dev/sdb may be another disk after a boot: `blkid` shows "
-        "which "
-        "disk has the volume, and `ls -l /dev/disk/by-id` its stable name. Use that name "
-        "for the device and apply."
+        f"{path} contains {holds}, not the system volume, which is labeled {LABEL!r}. It was not "
+        "touched. A name such as /dev/sdb may be another disk after a boot: `blkid` shows which "
+        "disk has the volume, and `ls -l /dev/disk/by-id` its stable name. Use that name for the "
+        "device and apply."
     )
 
 

@@ -19,6 +19,7 @@ it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,6 +252,8 @@ class Parts:
         settings = kubelet_settings.Settings(self._services(seconds), watch, joined)
         # Who is told to start it keeps its Node as well.
         again = kubelet.UNREGISTERED if started and not watch.see().registered else ""
+        if started and not again:
+            again = kubelet.silent(kubelet.unit_of(self.run), time.monotonic_ns() // 1000)
         want = kubelet_settings.wanted(entries, started)
         changes, report, reasons = settings.converge(entries, want, again)
         self.diffs += [*(change.diff() for change in changes), *report.diffs()]

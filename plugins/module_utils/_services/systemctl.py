@@ -18,6 +18,7 @@ from pathlib import Path
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import commands, owned
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._fence import sealed
+from ansible_collections.kubewright.cluster.plugins.module_utils._onnode import daemons
 from ansible_collections.kubewright.cluster.plugins.module_utils._services import systemd
 from ansible_collections.kubewright.cluster.plugins.module_utils._services.systemd import (
     Unit,
@@ -26,6 +27,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._services.syste
 
 JOURNAL_LINES = 15
 SYSCTLS = Path("/proc/sys")
+#: How to ask services whether they answer: "" where they do.
+ANSWERS = {"containerd": daemons.containerd}
 DONE_BY = {"start": "started", "stop": "stopped", "restart": "restarted"}
 
 
@@ -159,6 +162,13 @@ class Services:
                         f"{want.name} was started, but {', '.join(open_places)} is still "
                         f"writable. See `journalctl -u {want.name}`."
                     )
+                if want.answers in clock.silent and units[want.name].active in systemd.RUNNING:
+                    raise KubewrightError(
+                        self._why(
+                            want.name,
+                            f"{want.name} was started, but {clock.silent[want.answers]}",
+                        )
+                    )
                 if systemd.failed(want, units[want.name]):
                     raise KubewrightError(
                         self._why(want.name, f"{want.name} exits right after its start")
@@ -215,6 +225,7 @@ def clock_for(
     """
     # Both at once: one is told by the other.
     now, now_monotonic = time.time_ns() // 1000, time.monotonic_ns() // 1000
+    asked = {want.answers for want in wanted if want.answers}
     mtimes = {}
     for path in {path for want in wanted for path in want.restart_after}:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -227,6 +238,7 @@ def clock_for(
         mtimes=mtimes,
         sysctls=read_sysctls({name for want in wanted for name in want.sysctls}),
         writable=frozenset(sealed.writable([path for want in wanted for path in want.read_only])),
+        silent={name: why for name in asked if (why := ANSWERS[name]())},
     )
 
 

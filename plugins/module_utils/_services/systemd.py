@@ -51,7 +51,8 @@ class Wanted:
     modification after its start, where the kernel has another value of one of `sysctls`, and where
     a place of `read_only`, which it has mounted so, can be written to. Links are not followed, so
     that one which was switched counts; a directory counts with those below it, when a name in them
-    came or went. What is missing is ignored.
+    came or went. What is missing is ignored. `answers`: the service that it has to answer as
+    (`systemctl.ANSWERS`); one that runs and does not is restarted.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Wanted:
     restart_after: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     read_only: tuple[str, ...] = ()
+    answers: str = ""
 
 
 def parse_wanted(item: Mapping[str, Any]) -> Wanted:
@@ -79,6 +81,7 @@ def parse_wanted(item: Mapping[str, Any]) -> Wanted:
         restart_after=tuple(item.get("restart_after") or ()),
         sysctls={name: str(value) for name, value in (item.get("sysctls") or {}).items()},
         read_only=tuple(item.get("read_only") or ()),
+        answers=item.get("answers") or "",
     )
 
 
@@ -133,6 +136,7 @@ class Clock:
     """Now in microseconds, mtimes of the paths in ``restart_after``, and the kernel's ``sysctls``.
 
     What is not there is missing in both. ``writable``: those of ``read_only`` that are not.
+    ``silent``: why a service does not answer, by its name, for those that don't.
     """
 
     now: int
@@ -140,6 +144,7 @@ class Clock:
     mtimes: Mapping[str, int] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     writable: frozenset[str] = frozenset()
+    silent: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_show(text: str, names: Sequence[str]) -> dict[str, Unit]:
@@ -216,7 +221,7 @@ def next_action(want: Wanted, unit: Unit, clock: Clock, predict: bool) -> str:
         started = unit.started_at(clock.now, clock.now_monotonic)
         newer = [path for path in want.restart_after if clock.mtimes.get(path, 0) > started]
         undone = foreign_sysctls(want, clock) or clock.writable.intersection(want.read_only)
-        return "restart" if newer or undone else ""
+        return "restart" if newer or undone or want.answers in clock.silent else ""
     if unit.active == "activating":
         return "restart" if unit.sub.startswith("auto-restart") else "wait"
     return "start"

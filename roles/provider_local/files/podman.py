@@ -62,13 +62,11 @@ class Cluster:
         theirs = sorted(thing for thing in others if others[thing] == owner)
         more = f" and {len(theirs) - SHOWN} more" if len(theirs) > SHOWN else ""
         raise MachineError(
-            f"Another cluster that is also called {self.name} (id {owner}) has these "
-            f"objects here: {', '.join(theirs[:SHOWN])}{more}. Nothing was changed. Give this "
-            "cluster "
-            "another name. If the other one is yours and its state was lost, `kubewright destroy "
-            "--cluster-id "
-            f"{owner}` removes what it has here (kubewright.cluster.destroy: "
-            f"-e kubewright_confirm_destroy={owner})."
+            f"Another cluster that is also called {self.name} (id {owner}) has these objects here: "
+            f"{', '.join(theirs[:SHOWN])}{more}. Nothing was changed. Give this cluster another "
+            "name. If the other one is yours and its state was lost, `kubewright destroy "
+            f"--cluster-id {owner}` removes what it has here (kubewright.cluster.destroy: -e "
+            f"kubewright_confirm_destroy={owner})."
         )
 
 

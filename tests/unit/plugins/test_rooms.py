@@ -26,7 +26,7 @@ ROOMS = {
     "_machine": "_base _onnode",
     "_fence": "_base _cluster _machine _onnode",
     "_files": "_base",
-    "_services": "_base _fence",
+    "_services": "_base _fence _onnode",
     "_kube": "_base _cluster _files _onnode _services",
     "_volume": "_base _cluster _kube _onnode",
     "_image": "_base _cluster _kube _onnode",

@@ -26,10 +26,8 @@ class ForeignState(Exception):
         )
         self.remedy = (
             f"Give this cluster another name, or its own state directory ({state.VARIABLE}). If "
-            "both "
-            f"files describe the same cluster, keep one of them: once {other} is gone, the other "
-            "file "
-            "takes over its state."
+            f"both files describe the same cluster, keep one of them: once {other} is gone, the "
+            "other file takes over its state."
         )
 
     def __str__(self) -> str:

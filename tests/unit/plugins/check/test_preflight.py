@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import findings
-from ansible_collections.kubewright.cluster.plugins.module_utils._check import preflight
+from ansible_collections.kubewright.cluster.plugins.module_utils._check import moved, preflight
 from ansible_collections.kubewright.cluster.plugins.module_utils._machine import leftovers
 
 BAD: dict[str, dict[str, Any]] = yaml.safe_load(
@@ -154,11 +154,11 @@ def test_the_table_is_aligned_and_not_wide() -> None:
 
 
 def test_a_control_plane_that_moved_is_refused_and_a_worker_follows() -> None:
-    (finding,) = preflight.moved("control_plane", "192.0.2.1", "192.0.2.9")
+    (finding,) = moved.judge("control_plane", "192.0.2.1", "192.0.2.9")
     assert (finding.check, finding.severity) == ("address", "fatal")
     assert "joined with the address 192.0.2.1, and now has 192.0.2.9" in finding.text
     assert "kubewright reset" in finding.remedy and "one control plane at a time" in finding.remedy
     assert "`kubewright reset --node NAME`" in finding.remedy
-    assert preflight.moved("worker", "192.0.2.1", "192.0.2.9") == []
+    assert moved.judge("worker", "192.0.2.1", "192.0.2.9") == []
     for same in (("192.0.2.1", "192.0.2.1"), (None, "192.0.2.9"), ("192.0.2.1", None)):
-        assert preflight.moved("control_plane", *same) == []
+        assert moved.judge("control_plane", *same) == []

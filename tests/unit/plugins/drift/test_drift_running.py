@@ -219,6 +219,15 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_a_service_that_does_not_answer(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A containerd that stands still was nothing to do."""
+    monkeypatch.setitem(systemctl.ANSWERS, "containerd", lambda: "containerd does not answer")
+    wanted = {"name": "a.service", "state": "started", "answers": "containerd"}
+    assert reasons(node, {"units": [wanted]}) == ["containerd does not answer"]
+    node.units["a.service"] = {"ActiveState": "inactive"}
+    assert reasons(node, {"units": [wanted]}) == ["a.service is not running"]
+
+
 def test_kernel_settings(node: Node, kernel: Path) -> None:
     settings = {"net.ipv4.ip_forward": 1, "net.ipv4.ping_group_range": "0 2147483647"}
     unit = {"name": "systemd-sysctl.service", "state": "started", "sysctls": settings}

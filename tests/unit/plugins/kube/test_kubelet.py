@@ -163,6 +163,25 @@ def test_a_kubelet_that_is_well_costs_no_look_into_the_journal(
     assert run.calls == []
 
 
+@pytest.mark.parametrize(
+    ("now", "asked"),
+    [
+        ({"left_inactive_monotonic": 900 * SECOND}, True),
+        ({"left_inactive_monotonic": 990 * SECOND}, False),  # it was just started
+        ({"active": "activating", "left_inactive_monotonic": 900 * SECOND}, False),
+    ],
+)
+def test_a_kubelet_that_stands_still_is_asked_itself(
+    now: dict[str, Any], asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd calls it active, and its Node stays Ready for most of a minute."""
+    monkeypatch.setattr(
+        kubelet.trial_node, "kubelet_trouble", lambda seconds: f"silent for {seconds:g} s"
+    )
+    words = kubelet.silent(unit(**now), 1000 * SECOND)
+    assert words == ("silent for 2 s" if asked else "")
+
+
 START = 1_800_000_000
 
 

@@ -60,6 +60,7 @@ def systemd(monkeypatch: pytest.MonkeyPatch) -> Systemd:
 @pytest.fixture
 def joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memberships, "read_membership", lambda: JOINED)
+    monkeypatch.setattr(kubelet, "silent", lambda *_: "")
 
 
 def unit(name: str) -> dict[str, str]:
@@ -219,6 +220,23 @@ def test_the_kubelet_is_restarted_once_for_what_all_roles_say(
         "content",
         "(restarted)",
     ]
+
+
+def test_a_kubelet_that_stands_still_is_restarted(
+    run_module: RunModule,
+    systemd: Systemd,
+    joined: None,
+    etc: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kubelet, "silent", lambda *_: "the kubelet does not answer: timed out")
+    monkeypatch.setattr(parts.kubelet_settings, "RECORD", etc / "kubelet.json")
+    monkeypatch.setattr(kubelet.Watch, "see", lambda _: kubelet.Sight(ready=True))
+    monkeypatch.setattr(kubelet.Watch, "trouble", lambda *_: "")
+    documents = {"worker": {"membership": MEMBER, "kubelet": {"started": True}}}
+    result = run_module("node_parts", documents=documents, node="web-1")
+    assert systemd.done == ["restart kubelet.service"]
+    assert "the kubelet does not answer: timed out" in result["parts"]["worker"]
 
 
 class Api:

@@ -237,6 +237,25 @@ def test_a_place_that_was_made_writable_is_closed_by_a_restart(
     assert converge(systemd, want).restarted == []
 
 
+def test_a_service_that_does_not_answer_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A containerd that stands still: systemd calls it active, and no pod starts."""
+    systemd = Systemd(a_service="active", b_service="inactive")
+    said = {"why": "it does not answer within 2 s"}
+    monkeypatch.setitem(systemctl.ANSWERS, "thing", lambda: said["why"])
+    want = on("a.service", answers="thing")
+    assert converge(systemd, want, predict=True).restarted == ["a.service"]
+    assert systemd.changes() == []
+    with pytest.raises(KubewrightError, match="was started, but it does not answer"):
+        converge(systemd, want)
+    assert systemd.changes() == ["restart a.service"]
+    said["why"] = ""
+    assert converge(systemd, want).restarted == []
+    said["why"] = "there is no socket"
+    assert converge(systemd, on("b.service", answers="thing"), predict=True).started == [
+        "b.service"
+    ]
+
+
 def test_prediction_changes_nothing() -> None:
     systemd = Systemd(a_service="inactive")
     report = converge(systemd, on("a.service", enabled=True), on("new.service"), predict=True)
