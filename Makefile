@@ -71,6 +71,7 @@ molecule: install ## Prepare one machine as a node, twice
 # Longer tests, each with its own target: tests/suites.yml says when CI runs them.
 DRIFT := sealed drift one_writer hung lost
 TRIALS := trial
+NODES := nodes
 SERVERS := servers servers_refused
 VOLUMES := volumes node_images
 ROLLING := rolling
@@ -79,7 +80,7 @@ VM := vm
 .PHONY: integration
 integration: install ## Run tests on their own real cluster
 	kubewright image build 1.37.2
-	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(VOLUMES) $(ROLLING) $(VM))
+	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(NODES) $(VOLUMES) $(ROLLING) $(VM))
 
 .PHONY: servers
 servers: install ## Test typical host setups, with the command and with plain Ansible; refusals, resets
@@ -90,6 +91,11 @@ servers: install ## Test typical host setups, with the command and with plain An
 drift: install ## Test maintenance, manual changes, lost and hung machines, and two commands at once, on their own real cluster
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(DRIFT))
+
+.PHONY: nodes
+nodes: install ## Test draining and rebooting nodes, on their own real cluster
+	kubewright image build 1.37.2
+	pytest $(patsubst %,tests/integration/test_%.py,$(NODES))
 
 .PHONY: trials
 trials: install ## Test broken system images that nodes roll back, on their own real cluster

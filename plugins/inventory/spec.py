@@ -88,6 +88,21 @@ options:
           - Fields of KubeletConfiguration for these machines. A change restarts kubelet.
         type: dict
         default: {}
+      drain: &drain
+        description: How these nodes are drained before a reboot, replacement or removal.
+        type: dict
+        suboptions:
+          timeout_seconds:
+            description: Time for pods to leave a node, in seconds.
+            type: int
+            default: 300
+          on_timeout:
+            description:
+              - What happens then. V(wait) keeps waiting, V(force) deletes the pods regardless of
+                their PodDisruptionBudgets, V(abort) leaves and uncordons the node.
+            type: str
+            choices: [wait, force, abort]
+            default: abort
   pools:
     description: The machines that run workloads.
     type: list
@@ -108,6 +123,7 @@ options:
       nodes: *nodes
       system_volume: *system_volume
       kubelet_args: *kubelet_args
+      drain: *drain
   ssh:
     description: How to log in to your own machines (provider C(static)).
     type: dict

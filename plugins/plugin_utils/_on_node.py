@@ -29,8 +29,8 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base import li
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import refusals
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster.refusals import Refusal
 
-#: What begins the line by which a task tells whom it waits for. The command reads it.
-WAITS = "kubewright waits"
+#: What begins a line that a running task says. The command reads it.
+SAYS = "kubewright"
 
 
 class NodeAction(ActionBase):  # type: ignore[misc]
@@ -86,9 +86,13 @@ class NodeAction(ActionBase):  # type: ignore[misc]
                 return result
             if holder != told:  # it may go on for minutes: a kubeadm that a killed run has left
                 told = holder
-                host = task_vars.get("inventory_hostname", "")
-                self._display.display(f"{WAITS}: {host}: {holder}")
+                self.say(f"waits until {holder} of another run exits", task_vars)
             self._begin_again()
+
+    def say(self, text: str, task_vars: dict[str, Any]) -> None:
+        """Tell people at once what the host of this task does: "waits for ..."."""
+        host = task_vars.get("inventory_hostname", "")
+        self._display.display(f"{SAYS}: {host}: {text}")
 
     def _call(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -45,6 +45,7 @@ ORDER = (
     "test_readonly",
     "test_secrets",
     "test_workload",
+    "test_nodes",
     "test_sealed",
     "test_trial",
     "test_drift",

@@ -74,7 +74,7 @@ class Kube:
             "client.key": base64.b64decode(user["client-key-data"]),
         }
 
-    def kubectl(self, *arguments: str, limit: float = 30) -> str:
+    def kubectl(self, *arguments: str, limit: float = 30, input: str | None = None) -> str:
         """Run kubectl and return its stdout."""
         result = subprocess.run(
             [str(self._kubectl), f"--kubeconfig={self.kubeconfig}", *arguments],
@@ -82,6 +82,7 @@ class Kube:
             text=True,
             timeout=limit,
             check=False,
+            input=input,
         )
         assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
         return result.stdout

@@ -37,11 +37,12 @@ class ApiUnreachable(KubewrightError):
 
 
 class ApiError(KubewrightError):
-    """An API server refused; `status` is HTTP's."""
+    """An API server refused; `status` is HTTP's, `said` its message."""
 
     def __init__(self, method: str, path: str, status: int, said: str) -> None:
         super().__init__(f"{method} {path}: the API server answered {status}: {said[:300]}")
         self.status = status
+        self.said = said
 
 
 @dataclass

@@ -15,6 +15,7 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._base.findings 
     WARNING,
     Finding,
 )
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import drain
 
 Taint = Mapping[str, Any]
 
@@ -54,7 +55,7 @@ def pod_networks_of(node: Mapping[str, Any]) -> list[str]:
 def reasons(
     live: Mapping[str, Any], labels: Mapping[str, str], taints: Sequence[Taint]
 ) -> list[str]:
-    """What the Node *live* lacks, in words."""
+    """What the Node *live* lacks, or a drain has left there, in words."""
     has = live["metadata"].get("labels") or {}
     found = [
         f"label {name} is missing"
@@ -63,7 +64,8 @@ def reasons(
         for name, value in sorted(labels.items())
         if has.get(name) != value
     ]
-    return found + [f"taint {_key(taint)} is missing" for taint in missing_taints(live, taints)]
+    found += [f"taint {_key(taint)} is missing" for taint in missing_taints(live, taints)]
+    return found + ([_left_behind(mark)] if (mark := drain.Mark.of(live)) else [])
 
 
 def missing_taints(live: Mapping[str, Any], taints: Sequence[Taint]) -> list[Taint]:
@@ -95,7 +97,10 @@ def unregistered(live: Mapping[str, Any], taints: Sequence[Taint]) -> list[Findi
 def patch(
     live: Mapping[str, Any], labels: Mapping[str, str], taints: Sequence[Taint]
 ) -> dict[str, Any]:
-    """A JSON merge patch that gives the Node what it lacks; refused if the Node has changed."""
+    """A JSON merge patch that gives the Node what it lacks; refused if the Node has changed.
+
+    What a drain has left is taken away: whoever has the right to write now, no drain goes on.
+    """
     missing = missing_taints(live, taints)
     kept = [
         taint
@@ -110,7 +115,16 @@ def patch(
     }
     if missing:
         body["spec"] = {"taints": [*kept, *(dict(taint) for taint in missing)]}
+    if mark := drain.Mark.of(live):
+        body["metadata"]["annotations"] = {drain.ANNOTATION: None}
+        if mark.cordoned:
+            body["spec"] = {**body.get("spec", {}), "unschedulable": None}
     return body
+
+
+def _left_behind(mark: drain.Mark) -> str:
+    left = "left it cordoned" if mark.cordoned else f"left its annotation {drain.ANNOTATION}"
+    return f"an interrupted drain {left}"
 
 
 def _words(taint: Taint) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubewright.act import Change, Finding, HostIdle, HostResult, HostStarted, HostWaits
+from kubewright.act import Change, Finding, HostIdle, HostResult, HostSays, HostStarted
 from kubewright.act.events import Tally
 from kubewright.act.findings import in_one_sentence, read_findings
 
@@ -83,12 +83,13 @@ def test_only_who_did_not_answer_until_the_end_is_unreachable() -> None:
     assert tally.unreachable == {"a": "x: No route to host"}
 
 
-def test_who_waits_for_another_run_is_told() -> None:
+def test_what_a_running_task_says_is_told() -> None:
     tally = Tally()
-    said = "\x1b[0mkubewright waits: web-1: process 41 (kubeadm)\x1b[0m\n"
-    waits = tally.feed({"event": "verbose", "stdout": said})
-    assert waits == HostWaits("web-1", "process 41 (kubeadm)")
-    assert tally.feed({"event": "verbose", "stdout": "it says: kubewright waits: a: b"}) is None
+    said = "\x1b[0mkubewright: web-1: waits for shop/cart\x1b[0m\n"
+    assert tally.feed({"event": "verbose", "stdout": said}) == HostSays(
+        "web-1", "waits for shop/cart"
+    )
+    assert tally.feed({"event": "verbose", "stdout": "it says: kubewright: a: b"}) is None
 
 
 def test_begin_and_end_of_each_task_on_a_host() -> None:

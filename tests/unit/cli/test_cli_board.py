@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kubewright.act import HostIdle, HostResult, HostStarted, HostWaits, PhaseStarted, TaskStarted
+from kubewright.act import HostIdle, HostResult, HostSays, HostStarted, PhaseStarted, TaskStarted
 from kubewright.cli.board import MOST_HOSTS, Board
 
 
@@ -38,10 +38,10 @@ def test_who_is_at_what_and_who_is_done() -> None:
     ]
 
 
-def test_whom_a_host_waits_for_is_a_line_that_stays() -> None:
+def test_what_a_task_says_meanwhile_is_a_line_that_stays() -> None:
     board = at_work(1)
-    (line,) = board.feed(HostWaits("node-0", "process 41 (kubeadm)"), 10.0)
-    assert line.text.endswith("node-0 waits until process 41 (kubeadm) of another run exits there")
+    (line,) = board.feed(HostSays("node-0", "waits until process 41 (kubeadm) exits"), 10.0)
+    assert line.text.endswith("node-0 waits until process 41 (kubeadm) exits")
     assert lines(board, 11.0)[1:] == ["    node-0  Load the images    0:11"]
 
 

@@ -27,8 +27,8 @@ LOCAL = ("localhost", "127.0.0.1")
 ANSWERED = ("kubewright.cluster.node_state", "kubewright.cluster.system_image_info")
 #: The task that decides in what order nodes that run are changed.
 DECISION = "kubewright.cluster.cluster_decision"
-#: What a task says while another process has the node's lock (the collection's `_on_node`).
-_WAITS = re.compile(r"^kubewright waits: (\S+): (.+)$")
+#: What a running task has to say (the collection's `_on_node`).
+_SAYS = re.compile(r"^kubewright: (\S+): (.+)$")
 #: How much output to keep for the case that ansible-playbook ends without an event.
 _TAIL = 40
 
@@ -81,14 +81,17 @@ class HostResult:
 
 
 @dataclass(frozen=True)
-class HostWaits:
-    """A task waits on a host until another process there ends. ``process``: which, in words."""
+class HostSays:
+    """What a running task on a host has to say: for people, and nothing depends on it.
+
+    ``text`` goes on where the host's name ends: "waits for ...".
+    """
 
     host: str
-    process: str
+    text: str
 
 
-Event = PhaseStarted | TaskStarted | HostStarted | HostIdle | HostWaits | HostResult
+Event = PhaseStarted | TaskStarted | HostStarted | HostIdle | HostSays | HostResult
 
 
 @dataclass
@@ -141,8 +144,8 @@ class Tally:
         elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
             return self._result(kind, data)
         elif kind in ("verbose", "error", "warning") and raw.get("stdout"):
-            if waits := _WAITS.match(plain(str(raw["stdout"]).strip())):
-                return HostWaits(*waits.groups())
+            if says := _SAYS.match(plain(str(raw["stdout"]).strip())):
+                return HostSays(*says.groups())
             self.output.extend(str(raw["stdout"]).splitlines())
         return None
 

@@ -17,8 +17,8 @@ from kubewright.act import (
     Event,
     HostIdle,
     HostResult,
+    HostSays,
     HostStarted,
-    HostWaits,
     PhaseStarted,
     TaskStarted,
 )
@@ -82,9 +82,8 @@ class Board:
                 case HostIdle():
                     self._active.pop(event.host, None)
                     return []
-                case HostWaits():
-                    said = f"{event.host} waits until {event.process} of another run exits there"
-                    return [Line(self.stamped(said, now), "yellow")]
+                case HostSays():
+                    return [Line(self.stamped(f"{event.host} {event.text}", now), "yellow")]
                 case HostResult():
                     return self._result(event, now)
 

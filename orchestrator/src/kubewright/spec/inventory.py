@@ -14,7 +14,7 @@ from kubewright.locations import ClusterPaths
 from kubewright.spec import connection
 from kubewright.spec.images import SystemImage
 from kubewright.spec.machines import Machine, Machines
-from kubewright.spec.models import ControlPlane, Node, Pool, Spec, SystemVolume
+from kubewright.spec.models import ControlPlane, Drain, Node, Pool, Spec, SystemVolume
 from kubewright.spec.providers import Provider
 
 GB = 10**9
@@ -71,6 +71,7 @@ def build(
             "kubewright_role": role,
             **_volume_variables(place.system_volume),
             **_image_variables((images or {}).get(role)),
+            **_drain_variables(place.drain),
         }
         given = {node.name: node for node in place.nodes}
         for name in names:
@@ -149,6 +150,11 @@ def _image_variables(image: SystemImage | None) -> dict[str, Any]:
     if image is None:
         return {}
     return {"system_volume_image_digest": image.digest, "system_volume_image_path": str(image.path)}
+
+
+def _drain_variables(policy: Drain) -> dict[str, Any]:
+    """Return what the user has said; the role has the same defaults."""
+    return {f"node_drain_{name}": getattr(policy, name) for name in sorted(policy.model_fields_set)}
 
 
 def _provider_variables(name: str, providers: Mapping[str, Provider]) -> Mapping[str, Any]:

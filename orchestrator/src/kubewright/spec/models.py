@@ -154,6 +154,24 @@ class Ssh(Strict):
     )
 
 
+class Drain(Strict):
+    """How long pods may take to leave a node, and what happens to those that don't."""
+
+    timeout_seconds: Annotated[int, Write("a whole number of seconds, such as 300")] = Field(
+        default=300,
+        ge=0,
+        le=86400,
+        description="Time for pods to leave a node that is drained, in seconds.",
+        examples=[600],
+    )
+    on_timeout: Annotated[Literal["wait", "force", "abort"], Write("wait, force or abort")] = Field(
+        default="abort",
+        description="What happens then: keep waiting (wait), delete the pods regardless of their "
+        "PodDisruptionBudgets (force), or leave and uncordon the node (abort).",
+        examples=["force"],
+    )
+
+
 def _control_plane_size(schema: JsonDict) -> None:
     _never_null(schema)
     schema["enum"] = [1, 3, 5, 7]
@@ -172,6 +190,10 @@ Nodes = Annotated[
 Volume = Annotated[SystemVolume, Write(f"its size, such as {{size_gb: {MIN_VOLUME_GB}}}")]
 NODES = "Your own machines, with the provider static; instead of size."
 VOLUME = "The system volume of these machines."
+DrainPolicy = Annotated[
+    Drain, Write("its fields, such as {timeout_seconds: 600, on_timeout: force}")
+]
+DRAIN = "How these nodes are drained before a reboot, replacement or removal."
 
 
 class ControlPlane(Strict):
@@ -206,6 +228,7 @@ class ControlPlane(Strict):
         description="Fields of KubeletConfiguration for these machines. A change restarts kubelet.",
         examples=[{"maxPods": 120}],
     )
+    drain: DrainPolicy = Field(default_factory=Drain, description=DRAIN)
 
     @property
     def count(self) -> int:
@@ -251,6 +274,7 @@ class Pool(Strict):
         description="Fields of KubeletConfiguration for these machines. A change restarts kubelet.",
         examples=[{"maxPods": 120}],
     )
+    drain: DrainPolicy = Field(default_factory=Drain, description=DRAIN)
 
     @property
     def count(self) -> int:

@@ -288,8 +288,8 @@ def test_whom_it_waits_for_is_told_once() -> None:
     display = mock.Mock()
     act(answer, display=display)
     assert [call.args[0] for call in display.display.call_args_list] == [
-        "kubewright waits: web-1: process 41 (kubeadm)",
-        "kubewright waits: web-1: process 52 (python3)",
+        "kubewright: web-1: waits until process 41 (kubeadm) of another run exits",
+        "kubewright: web-1: waits until process 52 (python3) of another run exits",
     ]
 
 

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.module_utils._kube import client, node_object
+from ansible_collections.kubewright.cluster.plugins.module_utils._kube import (
+    client,
+    drain,
+    node_object,
+)
 
 RunModule = Callable[..., dict[str, Any]]
 TAINT = {"key": "node-role.kubernetes.io/control-plane", "value": "", "effect": "NoSchedule"}
@@ -59,6 +63,24 @@ def test_patch_keeps_what_others_added() -> None:
     body = node_object.patch(node({"mine": "x"}, OTHER, outdated), LABELS, [TAINT])
     assert body["metadata"] == {"labels": LABELS, "resourceVersion": "5"}
     assert body["spec"]["taints"] == [OTHER, TAINT], "the outdated one makes room"
+
+
+@pytest.mark.parametrize(("cordoned", "left"), [(True, "left it cordoned"), (False, "annotation")])
+def test_what_a_drain_that_was_cut_off_has_left_goes(cordoned: bool, left: str) -> None:
+    live = node(LABELS, OTHER, TAINT)
+    live["spec"]["unschedulable"] = True
+    live["metadata"]["annotations"] = {drain.ANNOTATION: drain.Mark("run", "", cordoned).text}
+    (reason,) = node_object.reasons(live, LABELS, [TAINT])
+    assert left in reason
+    body = node_object.patch(live, LABELS, [TAINT])
+    assert body["metadata"]["annotations"] == {drain.ANNOTATION: None}
+    assert body.get("spec") == ({"unschedulable": None} if cordoned else None)
+
+
+def test_a_node_that_a_person_has_cordoned_stays_so() -> None:
+    live = node(LABELS, TAINT)
+    live["spec"]["unschedulable"] = True
+    assert node_object.reasons(live, LABELS, [TAINT]) == []
 
 
 def test_patch_leaves_taints_alone_that_are_there() -> None:

@@ -52,13 +52,19 @@ def test_each_has_its_turn_after_what_is_known_was_asked_again(operation: str) -
     begin, turn = yaml.safe_load((CHECKOUT / f"playbooks/{operation}.yml").read_text())
     assert begin["vars"] == turn["vars"] == {"kubewright_operation": operation}
     assert (turn["serial"], turn["any_errors_fatal"]) == (1, True)
-    asked, switched, *back = turn["tasks"]
+    asked, *drains, switched = turn["tasks"][: 3 if operation == "reboot" else 2]
+    back = turn["tasks"][len(drains) + 2 :]
     assert asked["ansible.builtin.import_tasks"] == "tasks/power_turn.yml"
     role = switched["ansible.builtin.include_role"]
     assert (role["tasks_from"], role["apply"]) == (operation, {"connection": "local"})
     waits = ["ansible.builtin.wait_for_connection", "kubewright.cluster.node_up"]
     found = [next(key for key in task if "." in key) for task in back]
-    assert found == (waits if operation == "reboot" else [])
+    assert found == ([*waits, "ansible.builtin.include_role"] if operation == "reboot" else [])
+    nodes = [*drains, *back[2:]]
+    turns = [task["ansible.builtin.include_role"]["tasks_from"] for task in nodes]
+    assert turns == (["drain", "release"] if operation == "reboot" else [])
+    # Who can't be reached is rebooted with the pods that are there.
+    assert {task["when"].partition(" ")[0] for task in nodes} <= {"drains"}
 
 
 def test_etcd_is_asked_last_before_a_machine_goes() -> None:
