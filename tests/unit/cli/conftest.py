@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded_apply import HOSTS
 
 from kubewright.act import Event, Result
 from kubewright.act.events import Tally
 from kubewright.act.playbook import Order
 from kubewright.cli.app import run
 from kubewright.locations import ClusterPaths
+from kubewright.spec.machines import Machine
 
 ROOT = Path(__file__).parents[3]
 
@@ -176,3 +180,18 @@ def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         return Ended(code, out, err)
 
     return call
+
+
+@pytest.fixture
+def machines(world: Any) -> None:
+    """The cluster has its four machines, and has begun."""
+    known = [
+        asdict(Machine(f"local://{name}", name, "192.0.2.1", (), "local", "", "", "", "on"))
+        for name in HOSTS
+    ]
+    world.paths.identity.mkdir(parents=True)
+    at = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
+    written = {"schema": 1, "cluster": "demo", "written_at": at, "machines": known}
+    world.paths.machines.write_text(json.dumps(written))
+    world.paths.kubeconfig.write_text("{}")
+    (world.paths.identity / "cluster.json").write_text('{"begun": true}')

@@ -1,71 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""apply: the plan before the question, what the probe says, and checks. Runs are recorded ones."""
+"""apply: the plan before the question, and what the probe says. Runs are recorded ones."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-
-from kubewright.spec.machines import Machine
-
-HOSTS = ("demo-cp-1", "demo-cp-2", "demo-cp-3", "demo-web-1")
-PROBE = "kubewright.cluster.node_state"
-REPORT = "kubewright.cluster.preflight_report"
-LOOK = "Compare the node with its desired state"
-REFUSED = "Task failed: Failed to connect to the host via ssh: ssh: connect: Connection refused"
-SWAP = {
-    "host": "demo-web-1",
-    "check": "swap",
-    "severity": "fatal",
-    "text": "swap is on",
-    "remedy": "swapoff -a",
-}
-
-
-def raw(kind: str, host: str, task: str, action: str = "x.y.z", **res: Any) -> dict[str, Any]:
-    data = {"host": host, "task": task, "task_action": action, "task_uuid": "1", "res": res}
-    return {"event": kind, "created": "2026-01-01T00:00:01+00:00", "event_data": data}
-
-
-def play(name: str) -> dict[str, Any]:
-    return {"event": "playbook_on_play_start", "event_data": {"name": name}}
-
-
-def answer(host: str, phase: str = "joined", ready: bool = True, **drift: Any) -> dict[str, Any]:
-    told = {"drift": drift, "membership": {"phase": phase}, "node": {"ready": ready}}
-    return raw("runner_on_ok", host, LOOK, PROBE, **told)
-
-
-def silent(host: str) -> dict[str, Any]:
-    return raw("runner_on_unreachable", host, LOOK, PROBE, msg=REFUSED)
-
-
-def report(*findings: dict[str, str]) -> dict[str, Any]:
-    return raw("runner_on_ok", "localhost", "Judge", REPORT, findings=list(findings))
-
-
-UNCHANGED = [answer(host) for host in HOSTS]
-DRIFTED = [*UNCHANGED[:3], answer(HOSTS[3], worker=["kubelet is stopped"])]
-
-
-@pytest.fixture
-def machines(world: Any) -> None:
-    """The cluster has its four machines, and has begun."""
-    known = [
-        asdict(Machine(f"local://{name}", name, "192.0.2.1", (), "local", "", "", "", "on"))
-        for name in HOSTS
-    ]
-    world.paths.identity.mkdir(parents=True)
-    at = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
-    written = {"schema": 1, "cluster": "demo", "written_at": at, "machines": known}
-    world.paths.machines.write_text(json.dumps(written))
-    world.paths.kubeconfig.write_text("{}")
-    (world.paths.identity / "cluster.json").write_text('{"begun": true}')
+from recorded_apply import (
+    DRIFTED,
+    HOSTS,
+    LOOK,
+    PROBE,
+    SWAP,
+    UNCHANGED,
+    answer,
+    play,
+    raw,
+    report,
+    silent,
+)
 
 
 @pytest.fixture
@@ -283,76 +238,6 @@ def test_who_has_said_it_before_is_not_asked_for_it(
     recorded.orders.clear()
     command("apply", "--yes")
     assert "kubewright_skip_unreachable" not in recorded.orders[0].extra_vars
-
-
-def test_a_check_says_what_would_be_done(
-    world: Any, machines: None, recorded: Any, command: Callable[..., Any]
-) -> None:
-    diff = {"before_header": "/etc/x", "before": "a\n", "after": "b\n"}
-    changes = [
-        raw("runner_on_ok", "localhost", "Record the machines", changed=True, diff=[diff]),
-        raw("runner_on_ok", HOSTS[3], "Write the files", changed=True, diff=[diff]),
-        raw("runner_on_ok", HOSTS[0], "Start the kubelet", changed=True),
-    ]
-    recorded.events = {"site": [*DRIFTED, *changes]}
-    ended = command("apply", "--check", "--diff")
-    assert ended.code == 0, ended.err
-    assert recorded.orders[0].options == ("--check", "--diff")
-    assert dict(recorded.orders[0].extra_vars) == {}, "no epoch is taken"
-    assert not world.paths.store.exists()
-    lines = [line.lstrip("│├└─ ") for line in ended.out.splitlines()]
-    assert lines == [
-        "demo",
-        HOSTS[0],
-        "Start the kubelet",
-        HOSTS[3],
-        "Write the files",
-        "",
-        "demo-web-1: /etc/x",
-        "--- is",
-        "+++ should be",
-        "@@ -1 +1 @@",
-        "-a",
-        "+b",
-        "2 tasks would change 2 hosts.",
-    ]
-    told = json.loads(command("apply", "--check", "-o", "json").out)
-    assert told["would_change"] == [
-        {"host": HOSTS[0], "task": "Start the kubelet", "diff": []},
-        {"host": HOSTS[3], "task": "Write the files", "diff": [diff]},
-    ]
-
-
-def test_a_check_names_nodes_without_a_machine(
-    world: Any, recorded: Any, command: Callable[..., Any]
-) -> None:
-    ended = command("apply", "--check")
-    assert "demo-cp-1 would be created, prepared and joined" in ended.out
-    assert ended.out.splitlines()[-1] == "4 nodes to create."
-
-
-def test_a_check_of_what_is_as_it_should_be(
-    machines: None, recorded: Any, command: Callable[..., Any]
-) -> None:
-    recorded.events = {"site": UNCHANGED}
-    assert command("apply", "--check").out == "Nothing would be changed.\n"
-
-
-def test_a_check_tells_who_did_not_answer_and_what_of_the_others(
-    machines: None, recorded: Any, command: Callable[..., Any]
-) -> None:
-    change = raw("runner_on_ok", HOSTS[0], "Start the kubelet", changed=True)
-    recorded.events = {"site": [*DRIFTED[:3], silent(HOSTS[3]), change]}
-    recorded.failed = {"site"}
-    ended = command("apply", "--check")
-    assert ended.code == 0, ended.err
-    assert "demo-web-1 does not answer: connect: Connection refused" in ended.out
-    assert ended.out.splitlines()[-1] == "1 task would change 1 host, 1 node not reached."
-    broken = raw("runner_on_failed", HOSTS[1], "Join", msg="no token")
-    recorded.events["site"].append(broken)
-    ended = command("apply", "--check", "-o", "json")
-    assert ended.code == 1
-    assert len(json.loads(ended.out)["would_change"]) == 1
 
 
 def test_a_plan_that_fails_shows_what_the_preflight_found(
