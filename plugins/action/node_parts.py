@@ -16,7 +16,8 @@ from ansible_collections.kubewright.cluster.plugins.plugin_utils._on_node import
 class ActionModule(NodeAction):
     """The image is sent in between, so that what lies on the volume comes after it."""
 
-    TRANSFERS_FILES = True
+    # Ansible would make a directory for files, before the node has recorded what was there before.
+    TRANSFERS_FILES = False
     _local: Path | None = None
 
     def prepare(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> None:

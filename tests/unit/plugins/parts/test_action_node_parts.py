@@ -126,3 +126,8 @@ def test_the_controller_waits_for_all_sections_and_the_transfer(image: Path) -> 
     image.write_bytes(b"x" * (64 << 10))
     action._local = image
     assert action.seconds(arguments) == 2 * once + 1
+
+
+def test_nothing_is_made_on_a_node_before_it_has_recorded_what_was_there() -> None:
+    """A reset left ~/.ansible, which Ansible had made for the first call."""
+    assert not node_parts.ActionModule.TRANSFERS_FILES
