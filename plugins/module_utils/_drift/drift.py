@@ -252,10 +252,12 @@ class Comparison:
     def _container_images(self, _: bool) -> list[str]:
         if self._image_changes:
             return ["the container images come with the system image"]
+        if self._silent:
+            return []  # it is said already, and would not list them
         missing = containers.predicted(IMAGE_ROOT, self._containerd)
         if missing is None:
             return ["no system image is mounted"]
-        if self._silent or not self._containerd.listens():
+        if not self._containerd.listens():
             return ["containerd does not answer, so its images can't be listed"]
         return [f"image {image.name} is missing" for image in missing.to_import] + [
             f"image {name} is not pinned" for name in missing.to_pin
