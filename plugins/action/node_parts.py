@@ -7,8 +7,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._image import download
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired, _transfer
 from ansible_collections.kubewright.cluster.plugins.plugin_utils._on_node import NodeAction
 
@@ -16,8 +14,6 @@ from ansible_collections.kubewright.cluster.plugins.plugin_utils._on_node import
 class ActionModule(NodeAction):
     """The image is sent in between, so that what lies on the volume comes after it."""
 
-    # Ansible would make a directory for files, before the node has recorded what was there before.
-    TRANSFERS_FILES = False
     _local: Path | None = None
 
     def prepare(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> None:
@@ -39,12 +35,9 @@ class ActionModule(NodeAction):
     def ask(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
         for document in (arguments.get("documents") or {}).values():
-            if url := (document.get("image") or {}).get("url"):
-                try:
-                    # Before a bad one, which may hold a password, is told to anybody.
-                    download.check_url(str(url))
-                except KubewrightError as error:
-                    return {"failed": True, "changed": False, "msg": str(error)}
+            url = (document.get("image") or {}).get("url")
+            if url and (failed := _transfer.refused(url)):
+                return failed
         if self._local:
             user = self._get_remote_user()
             arguments["transfer"] = _transfer.told(self._local, self._connection, user)
@@ -54,8 +47,8 @@ class ActionModule(NodeAction):
         arrived = first.get("transfer")
         if self._local is None or not arrived or first.get("failed"):
             return first
-        if failed := _transfer.send(self._local, arrived, first["offset"], self._connection):
-            return {**first, "failed": True, "msg": failed}
+        if why := _transfer.send(self._local, arrived, first["offset"], self._connection):
+            return {**first, "failed": True, "msg": why}
         transfer = {**arguments["transfer"], "arrived": arrived}
         return together(first, super().ask({**arguments, "transfer": transfer}, task_vars))
 

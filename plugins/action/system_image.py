@@ -6,16 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
-from ansible_collections.kubewright.cluster.plugins.module_utils._image import download
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _transfer
 from ansible_collections.kubewright.cluster.plugins.plugin_utils._on_node import NodeAction
 
 
 class ActionModule(NodeAction):
     """One remote call when the node has the image; else two and one transfer."""
-
-    TRANSFERS_FILES = True
 
     def seconds(self, arguments: dict[str, Any]) -> float:
         """With the transfer, and the second call."""
@@ -26,11 +22,8 @@ class ActionModule(NodeAction):
     def ask(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
         if arguments.get("url"):
-            try:
-                # Before a bad one, which may hold a password, is told to anybody.
-                download.check_url(str(arguments["url"]))
-            except KubewrightError as error:
-                return {"failed": True, "changed": False, "msg": str(error)}
+            if refused := _transfer.refused(arguments["url"]):
+                return refused
             # The node fetches it: nothing is sent from here.
             arguments.pop("path", None)
         local = _transfer.local_image(arguments.pop("path", None), self._loader)

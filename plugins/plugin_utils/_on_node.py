@@ -36,6 +36,8 @@ SAYS = "kubewright"
 class NodeAction(ActionBase):  # type: ignore[misc]
     """A module of this collection that works on nodes. A subclass may do more in `ask`."""
 
+    # Also of those that send an image, straight to the volume: Ansible would make a directory for
+    # files, before the node has recorded what was there before.
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False

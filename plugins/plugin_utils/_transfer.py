@@ -10,7 +10,8 @@ from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.connection import ConnectionBase
-from ansible_collections.kubewright.cluster.plugins.module_utils._image import images
+from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
+from ansible_collections.kubewright.cluster.plugins.module_utils._image import download, images
 
 # What is in memory at a time of the rest of a transfer that was cut.
 SENT_BYTES = 16 * images.PIECE_BYTES
@@ -27,6 +28,18 @@ def local_image(path: Any, loader: DataLoader) -> Path | None:
     if not local.is_absolute():
         local = Path(loader.path_dwim(str(path)))
     return local if local.is_file() else None
+
+
+def refused(url: Any) -> dict[str, Any]:
+    """The task's result where nodes may not fetch images from *url*; {} where they may.
+
+    Asked before a bad one, which may hold a password, is told to anybody.
+    """
+    try:
+        download.check_url(str(url))
+    except KubewrightError as error:
+        return {"failed": True, "changed": False, "msg": str(error)}
+    return {}
 
 
 def seconds(local: Path | None) -> float:

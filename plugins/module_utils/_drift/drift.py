@@ -230,7 +230,12 @@ class Comparison:
             self.run, COMMAND_SECONDS, True, frozenset(self._changed_paths)
         )
         report = services.converge(wanted)
-        silent = _silent_services(wanted, report.restarted)
+        clock = systemctl.clock_for(wanted)
+        silent = {
+            want.name: clock.silent[want.answers]
+            for want in wanted
+            if want.name in report.restarted and want.answers in clock.silent
+        }
         reasons = [
             *(
                 f"{name} {DONE_WORDS[done]}"
@@ -243,7 +248,7 @@ class Comparison:
                 for name, unit in report.before.items()
                 if unit.needs_reload
             ),
-            *_undone(wanted),
+            *_undone(wanted, clock),
             *silent.values(),
         ]
         self._silent = self._silent or bool(silent)
@@ -326,9 +331,8 @@ def _membership_reasons(now: memberships.Membership, wanted: Mapping[str, Any]) 
     return []
 
 
-def _undone(wanted: Sequence[systemd.Wanted]) -> list[str]:
+def _undone(wanted: Sequence[systemd.Wanted], clock: systemd.Clock) -> list[str]:
     """What units had brought about, and somebody has changed."""
-    clock = systemctl.clock_for(wanted)
     return [
         f"sysctl {name} is {' '.join(clock.sysctls[name].split())} instead of {want.sysctls[name]}"
         for want in wanted
@@ -339,13 +343,3 @@ def _undone(wanted: Sequence[systemd.Wanted]) -> list[str]:
         for path in want.read_only
         if path in clock.writable
     ]
-
-
-def _silent_services(wanted: Sequence[systemd.Wanted], restarted: Sequence[str]) -> dict[str, str]:
-    """Why services that run do not answer, by unit."""
-    silent = systemctl.clock_for(wanted).silent
-    return {
-        want.name: silent[want.answers]
-        for want in wanted
-        if want.name in restarted and want.answers in silent
-    }

@@ -38,7 +38,7 @@ ROOMS = {
 }
 #: What runs on the controller imports no room that works on a node, but for what is pure there.
 CONTROLLER = {
-    "action": "_base _cluster _image",
+    "action": "_cluster",
     "filter": "_cluster _kube",
     "inventory": "",
     "plugin_utils": "_base _cluster _image",

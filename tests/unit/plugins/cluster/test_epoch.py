@@ -23,20 +23,6 @@ from kubewright.store import Lock, Locked, next_epoch
 EveryKill = Callable[[Callable[[], object]], Iterator[int]]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> epochs.Place:
-    return epochs.Place(tmp_path / "demo" / "store.json", tmp_path / "demo" / "lock")
-
-
-@pytest.fixture
-def other() -> Iterator[int]:
-    """The process id of a run that is not this one."""
-    process = subprocess.Popen(["sleep", "600"])
-    yield process.pid
-    process.kill()
-    process.wait()
-
-
 def taken(place: epochs.Place, pid: int | None, *seen: Claim, check: bool = False) -> Claim:
     return epochs.take(place, pid or os.getpid(), seen, check_mode=check)
 

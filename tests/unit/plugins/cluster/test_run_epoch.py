@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,6 @@ from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import
 from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import lease
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _lease_keeper
 from real_ansible import PLAYBOOK, Ansible
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> epochs.Place:
-    return epochs.Place(tmp_path / "demo" / "store.json", tmp_path / "demo" / "lock")
-
-
-@pytest.fixture
-def other() -> Iterator[int]:
-    """The process id of a run that is not this one."""
-    process = subprocess.Popen(["sleep", "600"])
-    yield process.pid
-    process.kill()
-    process.wait()
 
 
 def take(place: epochs.Place, pid: int) -> int:

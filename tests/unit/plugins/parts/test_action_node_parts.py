@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from ansible_collections.kubewright.cluster.plugins.action import node_parts
+from ansible_collections.kubewright.cluster.plugins.action import node_parts, system_image
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import limits
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _desired
 
@@ -128,6 +128,7 @@ def test_the_controller_waits_for_all_sections_and_the_transfer(image: Path) -> 
     assert action.seconds(arguments) == 2 * once + 1
 
 
-def test_nothing_is_made_on_a_node_before_it_has_recorded_what_was_there() -> None:
+@pytest.mark.parametrize("action", [node_parts, system_image])
+def test_nothing_is_made_on_a_node_before_it_has_recorded_what_was_there(action: Any) -> None:
     """A reset left ~/.ansible, which Ansible had made for the first call."""
-    assert not node_parts.ActionModule.TRANSFERS_FILES
+    assert not action.ActionModule.TRANSFERS_FILES
