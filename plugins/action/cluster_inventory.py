@@ -56,5 +56,7 @@ class ActionModule(LocalAction):
             **result,
             "settings": found.settings,
             "nodes": found.nodes,
+            "leaving": found.leaving,
+            "own": found.own,
             "images": found.images,
         }

@@ -71,6 +71,22 @@ def nodes(groups: Mapping[str, list[str]]) -> list[str]:
     return inventory.names(groups)
 
 
+def known(groups: Mapping[str, list[str]]) -> list[str]:
+    """The nodes of a cluster, and then the machines that are leaving it."""
+    return inventory.known(groups)
+
+
+def leaving_planes(
+    hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]]
+) -> list[str]:
+    """The control planes that are leaving: they serve the API until they are removed."""
+    return [
+        name
+        for name in groups.get(inventory.LEAVING, [])
+        if hostvars[name].get("kubewright_role") == inventory.CONTROL_PLANE
+    ]
+
+
 def providers(records: Mapping[str, Mapping[str, Any]], names: list[str]) -> list[str]:
     """The providers of `names` by what `cluster_inventory` says, as in the names of their roles."""
     return list(dict.fromkeys(records[name]["provider"].replace("-", "_") for name in names))
@@ -231,6 +247,8 @@ class FilterModule:
             "awaited": awaited,
             "api_servers": api_servers,
             "reach": reach,
+            "known": known,
+            "leaving_planes": leaving_planes,
             "meant": meant,
             "node_address": node_address,
             "node_labels": node_labels,

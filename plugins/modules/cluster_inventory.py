@@ -53,6 +53,16 @@ nodes:
   description: Of each node C(provider), C(address), C(port) and C(host_keys), by name.
   returned: success
   type: dict
+leaving:
+  description: The same of the machines in the group C(leaving), which are no nodes any more.
+  returned: success
+  type: dict
+own:
+  description:
+    - How to reach your own machines of a C(cluster.yml), for M(kubewright.cluster.machines_file).
+  returned: success
+  type: list
+  elements: dict
 images:
   description: Digest and path of the system image by role, of those in C(kubewright_image_dir).
   returned: success

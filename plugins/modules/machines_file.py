@@ -11,7 +11,9 @@ short_description: Record a cluster's machines as listed by its providers
 description:
   - Checks the entries that the providers' C(list) gave, and writes C(machines.json) and, from the
     same data, ssh's C(known_hosts). Runs on the controller.
-  - Both are written to temporary files, synced to disk and renamed, with mode C(0600).
+  - In C(roster.json) it keeps how to reach your own machines, so that one can still be removed
+    from the cluster when C(cluster.yml) does not name it any more.
+  - All are written to temporary files, synced to disk and renamed, with mode C(0600).
   - The time in C(machines.json) is updated at each call; that alone is not a change.
   - Runs as an action plugin in Ansible's own process. The files are the controller's,
     whatever the host.
@@ -31,9 +33,25 @@ options:
       - All machines of the cluster. Each has C(id), C(name), C(address), C(host_keys) (a list),
         C(provider), C(region), C(zone), C(node_type) and C(power) (C(on) or C(off)), and nothing
         else.
+      - Required with O(state=present).
     type: list
     elements: dict
-    required: true
+  own:
+    description:
+      - How to reach your own machines, as M(kubewright.cluster.cluster_inventory) returns it.
+    type: list
+    elements: dict
+    default: []
+  state:
+    description: V(absent) forgets the machines in O(names), after they were removed.
+    type: str
+    choices: [present, absent]
+    default: present
+  names:
+    description: With O(state=absent), the names of the machines to forget.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Checks the entries and reports whether they differ; writes nothing.
@@ -52,6 +70,13 @@ EXAMPLES = r"""
     directory: "{{ kubewright_state_dir }}"
     cluster: "{{ kubewright_cluster_name }}"
     machines: "{{ provider_local_machines }}"
+
+- name: Forget a machine that was removed
+  kubewright.cluster.machines_file:
+    directory: "{{ kubewright_state_dir }}"
+    cluster: "{{ kubewright_cluster_name }}"
+    state: absent
+    names: [demo-web-3]
 """
 
 RETURN = r"""
@@ -80,7 +105,11 @@ from typing import Any
 from ansible_collections.kubewright.cluster.plugins.module_utils._base import atomic
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.errors import KubewrightError
 from ansible_collections.kubewright.cluster.plugins.module_utils._base.standalone import run_module
-from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import machines, state
+from ansible_collections.kubewright.cluster.plugins.module_utils._cluster import (
+    machines,
+    roster,
+    state,
+)
 
 
 def text_of(path: Path) -> str:
@@ -99,6 +128,14 @@ def listed_in(text: str, cluster: str) -> list[Any] | None:
         return None
 
 
+def kept_in(directory: Path, cluster: str) -> roster.Kept:
+    """What roster.json has; nothing where it is damaged: who reads the inventory has refused it."""
+    try:
+        return roster.read(directory, cluster)
+    except (OSError, ValueError):
+        return roster.Kept()
+
+
 def write(directory: Path, machines_json: str, known_hosts: str) -> None:
     """known_hosts first: whoever knows a machine knows its key."""
     if not directory.is_dir():
@@ -111,20 +148,43 @@ def write(directory: Path, machines_json: str, known_hosts: str) -> None:
 argument_spec: dict[str, Any] = {
     "directory": {"type": "path", "required": True},
     "cluster": {"type": "str", "required": True},
-    "machines": {"type": "list", "elements": "dict", "required": True},
+    "machines": {"type": "list", "elements": "dict"},
+    "own": {"type": "list", "elements": "dict", "default": []},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "names": {"type": "list", "elements": "str", "default": []},
 }
+
+
+def own_of(entry: dict[str, Any]) -> roster.Own:
+    """An entry of the inventory. Raises `KubewrightError` where it says too little."""
+    try:
+        return roster.Own.of(entry)
+    except ValueError as error:
+        raise KubewrightError(f"own: {error}.") from error
 
 
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Check, compare and write."""
     directory, cluster = Path(params["directory"]), params["cluster"]
-    listed = machines.validated(params["machines"])
-    known_hosts = machines.known_hosts(listed)
     before = listed_in(text_of(directory / state.MACHINES), cluster)
+    old = kept_in(directory, cluster)
+    if params["state"] == "absent":
+        listed = [one for one in before or [] if one.get("name") not in params["names"]]
+        kept = old.without(params["names"])
+    elif params["machines"] is None:
+        raise KubewrightError("machines is missing. It is required with state=present.")
+    else:
+        listed = machines.validated(params["machines"])
+        kept = old.listed([own_of(entry) for entry in params["own"]], listed)
+    known_hosts = machines.known_hosts(listed)
     changed = before != listed or text_of(directory / state.KNOWN_HOSTS) != known_hosts
     if not check_mode:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         try:
+            # The way to a machine first, then the machine.
+            if kept != old:
+                with state.locked(directory, check_mode):
+                    roster.write(directory, cluster, kept)
             write(directory, machines.machines_json(cluster, now, listed), known_hosts)
         except OSError as error:
             raise KubewrightError(f"Can't write in {directory}: {error}.") from error
@@ -134,7 +194,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     ]
     header = str(directory / state.MACHINES)
     return {
-        "changed": changed,
+        "changed": changed or kept != old,
         "machines": listed,
         "diff": {
             "before": lines[0],

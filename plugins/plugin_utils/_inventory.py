@@ -9,7 +9,7 @@ in the roles' options and in some variables kubewright_*.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -38,12 +38,16 @@ Variables = Mapping[str, Any]
 class Inventory:
     """What holds for the cluster, what its provider must know of each node, all that is wrong.
 
-    ``images``: digest and path of the system image, by role; only what ``kubewright_image_dir``
-    has. ``barred``: what is refused also where a cluster that cannot work is to be removed.
+    ``leaving``: the same of machines that are to leave. ``own``: how to reach one's own, which only
+    a cluster.yml says (`_cluster.roster`). ``images``: digest and path of the system image, by
+    role; only what ``kubewright_image_dir`` has. ``barred``: what is refused also where a cluster
+    that cannot work is to be removed.
     """
 
     settings: dict[str, Any]
     nodes: dict[str, dict[str, Any]]
+    leaving: dict[str, dict[str, Any]]
+    own: list[dict[str, Any]]
     images: dict[str, dict[str, str]]
     problems: list[str]
     barred: list[str]
@@ -109,13 +113,27 @@ def read(
         *images.problems,
         *_image_variables(hosts),
     ]
+    departing = [
+        plain.Node(host, [], inventory.STATIC, unchecked=unchecked(hostvars[host]))
+        for host in groups.get(inventory.LEAVING, [])
+        if host not in hosts
+    ]
     stays = hostvars["localhost"] if "kubewright_state_dir" in extra else {}
     barred = [
         *_state_dir(stays.get("kubewright_state_dir")),
         *_schema(Path(told["state_dir"])),
         *plain.insecure(cluster),
+        *plain.insecure(replace(cluster, nodes=departing)),
     ]
-    return Inventory(told, records, images.found, list(dict.fromkeys(found)), barred)
+    return Inventory(
+        told,
+        records,
+        {one.name: _record(hostvars[one.name]) for one in departing},
+        [_own(host, hosts[host], records[host]) for host in hosts if _is_own(hosts[host])],
+        images.found,
+        list(dict.fromkeys(found)),
+        barred,
+    )
 
 
 def providers() -> list[str]:
@@ -187,6 +205,28 @@ def _record(variables: Variables) -> dict[str, Any]:
         "address": inventory.address(variables),
         "port": variables.get("ansible_port") or 22,
         "host_keys": variables.get("kubewright_host_keys", unsaid),
+    }
+
+
+def _is_own(variables: Variables) -> bool:
+    """Whether it is a machine that a cluster.yml lists by its name."""
+    return (
+        "kubewright_role" in variables
+        and variables.get("kubewright_provider") == inventory.STATIC
+        and bool(inventory.address(variables))
+    )
+
+
+def _own(host: str, variables: Variables, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": host,
+        "address": str(record["address"]),
+        "port": int(record["port"]),
+        "user": str(variables.get("ansible_user") or "root"),
+        "private_key_file": str(variables.get("ansible_ssh_private_key_file") or ""),
+        "host_keys": list(record["host_keys"] or []),
+        "pool": inventory.pool_of(variables),
+        "role": str(variables["kubewright_role"]),
     }
 
 

@@ -23,7 +23,7 @@ import simulated
 from measured import Simulated
 from telling import Failed, say
 
-from kubewright.observe.health import expected_hosts
+from kubewright.spec import roster
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def plan(nodes: int) -> Simulated:
     text = simulated.text(nodes)
     stages: dict[str, float] = {}
     stages["spec"], wanted = cost(lambda: simulated.spec(text))
-    machines = simulated.machines(expected_hosts(wanted))
+    machines = simulated.machines(roster.of(wanted).hosts)
     stages["inventory"], known = cost(lambda: simulated.inventory(wanted, machines))
     assert len(known.hosts) == nodes, f"{len(known.hosts)} hosts"
     raw = simulated.answers(known)

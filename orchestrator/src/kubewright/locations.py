@@ -78,6 +78,11 @@ class ClusterPaths:
         return self.state / agreed.state.RECORD
 
     @property
+    def roster(self) -> Path:
+        """How to reach machines that the file does not have any more, and who goes first."""
+        return self.state / agreed.state.ROSTER
+
+    @property
     def images(self) -> Path:
         """Which system images the nodes were given."""
         return self.state / "images.json"

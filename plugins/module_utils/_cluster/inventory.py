@@ -17,6 +17,8 @@ CONTROL_PLANE = "control_plane"
 WORKER = "worker"
 # Where machines come from unless an inventory says something else: they are there.
 STATIC = "static"
+# Machines that are known, and that the cluster is not to have any more.
+LEAVING = "leaving"
 _POOL = "pool_"
 POOL_LABEL = "kubewright.io/pool"
 # kubernetes.io's well-known labels, by the field of a machine.
@@ -36,6 +38,11 @@ def places(groups: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
 def names(groups: Mapping[str, Sequence[str]]) -> list[str]:
     """All nodes, each once, in the order of `places`."""
     return list(dict.fromkeys(host for hosts in places(groups).values() for host in hosts))
+
+
+def known(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """All nodes, and then the machines that are leaving."""
+    return list(dict.fromkeys([*names(groups), *groups.get(LEAVING, [])]))
 
 
 def pool(group: str) -> str:

@@ -10,7 +10,7 @@ import re
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 MAX_LABEL = 63
 # Names that Ansible or the inventory of a cluster.yml has for something else.
-RESERVED = ("all", "kubewright", "localhost", "ungrouped", "workers")
+RESERVED = ("all", "kubewright", "leaving", "localhost", "ungrouped", "workers")
 
 
 def is_label(text: object) -> bool:

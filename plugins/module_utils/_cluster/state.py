@@ -21,6 +21,7 @@ IDENTITY = "identity"
 MACHINES = "machines.json"
 KNOWN_HOSTS = "known_hosts"
 RECORD = "record.json"
+ROSTER = "roster.json"
 STORE = "store.json"
 LOCK = "lock"
 

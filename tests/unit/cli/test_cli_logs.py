@@ -169,7 +169,7 @@ def test_the_shell_completes_runs(
     assert completed(command, monkeypatch, "logs", "-f", "nothing.yml", "2026") == []
 
 
-@pytest.mark.parametrize("what", ["runs.known_runs", "reset.expected_hosts"])
+@pytest.mark.parametrize("what", ["runs.known_runs", "reset.known_nodes"])
 def test_a_fault_completes_nothing(
     world: Any,
     runs: None,

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from kubewright.agreed import inventory as rules
 from kubewright.agreed import state
 from kubewright.locations import ClusterPaths
 from kubewright.spec.images import SystemImage, current
 from kubewright.spec.inventory import Inventory, build
-from kubewright.spec.machines import Machine, Machines, MachinesError, read
-from kubewright.spec.models import ControlPlane, Node, Pool, Spec, Ssh
+from kubewright.spec.machines import Kept, Machine, Machines, MachinesError, Own, read
+from kubewright.spec.models import ControlPlane, Drain, Node, Pool, Spec, Ssh
 from kubewright.spec.providers import Provider, ProviderError, find
 
 SPEC = Spec(
@@ -156,9 +157,49 @@ def test_another_user_port_or_key_has_another_control_socket() -> None:
     assert len({usual, *others}) == 1 + len(others)
 
 
-def test_machines_that_the_spec_does_not_have_are_left_out() -> None:
-    known = Machines("demo", None, (machine("demo-web-a-3"),))
-    assert "demo-web-a-3" not in built(machines=known).hosts
+def test_without_machines_too_many_nobody_is_leaving() -> None:
+    assert "leaving" not in built().groups
+
+
+def test_a_machine_that_the_spec_does_not_have_is_leaving() -> None:
+    """It is no node, and can be reached."""
+    made = [machine(f"demo-web-a-{number}", f"10.89.0.2{number}") for number in (1, 2, 3)]
+    inventory = built(machines=Machines("demo", None, tuple(made)))
+    assert inventory.groups["leaving"].hosts == ("demo-web-a-3",)
+    assert "leaving" not in inventory.groups["kubewright"].children
+    assert inventory.groups["leaving"].variables == inventory.groups["kubewright"].variables, (
+        "it is reached as the others are"
+    )
+    variables = inventory.hosts["demo-web-a-3"]
+    assert variables["ansible_host"] == "10.89.0.23"
+    assert variables["kubewright_machine"]["id"] == "local://demo/demo-web-a-3"
+    assert (variables["kubewright_role"], variables["kubewright_pool"]) == ("worker", "web-a")
+    assert variables["kubewright_leaving"] == "pool web-a has size 2"
+
+
+def test_one_of_ones_own_is_reached_as_the_file_once_said() -> None:
+    key = "ssh-ed25519 BBBB"
+    own = Own("delta", "192.0.2.21", 2222, "admin", "/keys/a", (key,), "", "control_plane")
+    listed = rules.static_machine("demo", "delta", "192.0.2.21", [key])
+    known = Machines("demo", None, (listed,), Kept((own,)))
+    variables = built(machines=known).hosts["delta"]
+    assert variables["ansible_host"] == "192.0.2.21"
+    assert (variables["ansible_user"], variables["ansible_port"]) == ("admin", 2222)
+    assert variables["ansible_ssh_private_key_file"] == "/keys/a"
+    assert variables["ansible_become"] is True
+    assert variables["kubewright_host_keys"] == [key]
+    assert variables["kubewright_role"] == "control_plane"
+    assert variables["kubewright_leaving"] == "no longer in cluster.yml"
+
+
+def test_how_its_pods_leave_is_said_by_its_pool() -> None:
+    pool = Pool(name="web-a", provider="local", size=0, drain=Drain(timeout_seconds=7))
+    spec = SPEC.model_copy(update={"pools": (pool,)})
+    known = Machines("demo", None, (machine("demo-web-a-1"), machine("demo-old-1")))
+    hosts = build(spec, version="1.37.2", paths=ClusterPaths(STATE), machines=known).hosts
+    assert hosts["demo-web-a-1"]["node_drain_timeout_seconds"] == 7
+    assert "node_drain_timeout_seconds" not in hosts["demo-old-1"]
+    assert hosts["demo-old-1"]["kubewright_leaving"] == "pool old was removed"
 
 
 def test_each_role_has_its_image() -> None:
@@ -277,6 +318,23 @@ def test_machines_json(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(MachinesError):
         read(path, "demo")
+
+
+def test_what_is_kept_beside_it(tmp_path: Path) -> None:
+    path, roster = tmp_path / "machines.json", tmp_path / "roster.json"
+    own = Own("delta", "192.0.2.21", 22, "root", "", (), "web", "worker")
+    kept = Kept((own,), ("demo-web-2",), ("demo-web-3",))
+    roster.write_text(kept.text("demo"))
+    assert read(path, "demo") == Machines("demo", kept=kept)
+    for bad in (
+        "{",
+        "[]",
+        kept.text("other"),
+        kept.text("demo").replace('"port": 22', '"port": ""'),
+    ):
+        roster.write_text(bad)
+        with pytest.raises(MachinesError, match=r"roster\.json: can't be used"):
+            read(path, "demo")
 
 
 def test_where_state_lies() -> None:

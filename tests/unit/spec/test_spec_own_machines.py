@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kubewright.locations import ClusterPaths
-from kubewright.observe.health import expected_hosts
+from kubewright.spec import roster
 from kubewright.spec.errors import Problem, SpecError
 from kubewright.spec.inventory import Inventory, build
 from kubewright.spec.loading import check
@@ -82,7 +82,7 @@ def file_of(cluster: dict[str, Any]) -> str:
 
 def test_the_good_cluster_of_the_table() -> None:
     spec = parsed(file_of(GOOD))
-    assert expected_hosts(spec) == ["alpha", "beta", "gamma", "delta"]
+    assert list(roster.of(spec).hosts) == ["alpha", "beta", "gamma", "delta"]
     assert spec.machine_count == 4
 
 
@@ -178,7 +178,7 @@ def test_a_long_name_of_a_cluster_is_in_no_name_of_an_own_machine() -> None:
     lines = [line for line in OWN.splitlines() if "provider: local" not in line]
     text = "\n".join(lines).replace("name: demo", f"name: {LONG}")
     spec = parsed(text.replace("name: disks", f"name: {LONG[::-1]}"))
-    assert expected_hosts(spec) == ["alpha", "delta"]
+    assert list(roster.of(spec).hosts) == ["alpha", "delta"]
     assert spec.own_hosts() == ("alpha", "delta")
     (problem,) = problems(OWN.replace("name: demo", f"name: {LONG}"))
     assert problem.field == "pools[0].name"
@@ -227,7 +227,7 @@ def test_hosts_in_their_order() -> None:
     assert list(inventory.hosts) == ["alpha", "demo-web-1", "delta"]
     assert inventory.groups["control_plane"].hosts == ("alpha",)
     assert inventory.groups["pool_disks"].hosts == ("delta",)
-    assert expected_hosts(parsed(OWN)) == list(inventory.hosts)
+    assert list(roster.of(parsed(OWN)).hosts) == list(inventory.hosts)
 
 
 def test_how_an_own_machine_is_reached() -> None:

@@ -21,11 +21,10 @@ from kubewright.cli.state import opened
 from kubewright.cli.validate import summary, tell_newer
 from kubewright.cli.watching import Terminal
 from kubewright.locations import ClusterPaths
-from kubewright.observe.health import expected_hosts
 from kubewright.operate import Agreement, Cluster, Look
 from kubewright.operate import converge as operation
 from kubewright.operate.look import is_settled
-from kubewright.spec import Spec, load
+from kubewright.spec import Spec, load, roster
 from kubewright.spec.machines import MachinesError, read
 
 Check = Annotated[
@@ -159,11 +158,11 @@ def _confirmed_without(look: Look, out: Output, *, skip: bool) -> frozenset[str]
 
 def _intention(spec: Spec, paths: ClusterPaths) -> str:
     """Return what will be done to which machines, as far as is known before it begins."""
-    hosts = expected_hosts(spec)
     try:
-        known = read(paths.machines, spec.name).by_name()
+        machines = read(paths.machines, spec.name)
     except MachinesError as error:
         return f"the list of machines can't be read ({error})"
+    known, hosts = machines.by_name(), roster.of(spec, machines).hosts
     # Machines of one's own are there, whether or not they have been listed.
     new = [host for host in hosts if host not in {*known, *spec.own_hosts()}]
     made = f"makes {counted(len(new), 'machine')} ({', '.join(new)})" if new else ""

@@ -14,10 +14,9 @@ from kubewright.cli.output import Format, Output
 from kubewright.cli.state import opened
 from kubewright.cli.watching import Terminal
 from kubewright.locations import ClusterPaths
-from kubewright.observe.health import expected_hosts
 from kubewright.operate import destroy as operation
-from kubewright.spec import Spec, load
-from kubewright.spec.machines import MachinesError, read
+from kubewright.spec import Spec, load, roster
+from kubewright.spec.machines import Machines, MachinesError, read
 from kubewright.spec.own_machines import STATIC
 from kubewright.store.ownership import providers
 
@@ -64,18 +63,19 @@ def _intention(spec: Spec, paths: ClusterPaths, cluster_id: UUID | None) -> str:
             f"{spec.name}, with all data on them"
         )
     try:
-        machines = read(paths.machines, spec.name).machines
+        known = read(paths.machines, spec.name)
     except MachinesError:
-        machines = ()
-    made = [machine.name for machine in machines if machine.provider != STATIC]
-    own = spec.own_hosts()
+        known = Machines(spec.name)
+    made = [machine.name for machine in known.machines if machine.provider != STATIC]
+    old = (one.name for one in roster.of(spec, known).leaving if one.own)
+    own = (*spec.own_hosts(), *old)
     whose = "all other machines" if own else "all machines"
     gone = (
         f"{whose} of {spec.name} (known: {', '.join(made) or 'none'}), with all data on them, "
         "and the cluster's keys"
     )
     elsewhere = set(providers(paths)) - {STATIC}
-    if not made and not elsewhere and set(expected_hosts(spec)) == set(own):
+    if not made and not elsewhere and spec.machine_count == len(spec.own_hosts()):
         gone = f"the keys of {spec.name}"
     words = "stays and is reset" if len(own) == 1 else "stay and are reset"
     kept = f"; {', '.join(own)} {words}, with the loss of all pods and their data" if own else ""

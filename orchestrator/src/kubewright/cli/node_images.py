@@ -73,7 +73,7 @@ def _asked(
     if not needed:
         return _Asked(cluster, out, cluster.chosen(nodes or []))
     choice = wanted.choose(spec, image)
-    fitting = wanted.nodes(spec, choice, cluster.chosen(nodes or []), named=bool(nodes))
+    fitting = wanted.nodes(cluster.roster(), choice, cluster.chosen(nodes or []), named=bool(nodes))
     return _Asked(cluster, out, fitting, choice)
 
 

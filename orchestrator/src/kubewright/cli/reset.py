@@ -16,14 +16,20 @@ from kubewright.cli.output import Format, Output
 from kubewright.cli.state import opened
 from kubewright.cli.watching import Terminal
 from kubewright.locations import ClusterPaths
-from kubewright.observe.health import expected_hosts
+from kubewright.operate import Cluster
 from kubewright.operate import reset as operation
-from kubewright.spec import Spec, load
+from kubewright.spec import Spec, load, roster
+from kubewright.spec.machines import read
 
 
 def complete_node(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the nodes whose name begins so, for the shell."""
-    return completed(ctx, incomplete, expected_hosts)
+    return completed(ctx, incomplete, known_nodes)
+
+
+def known_nodes(spec: Spec) -> tuple[str, ...]:
+    """Return all nodes, also those that are to leave."""
+    return roster.of(spec, read(ClusterPaths.of(spec.name).machines, spec.name)).known
 
 
 Nodes = Annotated[
@@ -59,21 +65,22 @@ def reset(
     """Restore nodes to their state before Kubewright. Deletes all Kubernetes data on them."""
     out = Output(output)
     cluster = opened(load(file), file, out)
-    nodes = cluster.chosen(node or [])
-    out.note(_intention(cluster.spec, nodes, cluster.paths), style="yellow")
+    nodes = cluster.chosen(node or cluster.roster().known)
+    out.note(_intention(cluster, nodes), style="yellow")
     out.confirm(f"Reset {named(nodes)}?", yes=yes)
     result = operation.reset(cluster, Terminal(out), nodes, str(cluster_id or "") or None)
     done = f"{named(nodes)}: restored to the state before Kubewright; {work_done(result)}."
     finish(result, out, {"cluster": cluster.name, "nodes": list(nodes)}, done)
 
 
-def _intention(spec: Spec, nodes: Sequence[str], paths: ClusterPaths) -> str:
+def _intention(cluster: Cluster, nodes: Sequence[str]) -> str:
     """Return what will be done, with the name of each node."""
+    paths = cluster.paths
     words = (
         f"reset removes Kubernetes, with all pods and their data, from {', '.join(nodes)} "
-        f"of {spec.name}; everything else on them stays"
+        f"of {cluster.name}; everything else on them stays"
     )
-    if set(expected_hosts(spec)) - set(nodes):
+    if set(cluster.roster().known) - set(nodes):
         return words
     known = (paths.identity, paths.ssh_key.parent, paths.kubeconfig, paths.known_hosts)
     files = ", ".join(path.name for path in (*known, paths.machines))

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable
 from rich.text import Text
 from rich.tree import Tree
 
-from kubewright.observe.health import expected_hosts
 from kubewright.observe.model import Etcd, Node, Snapshot
 from kubewright.spec.models import Spec
 
@@ -18,12 +17,13 @@ def tree(spec: Spec, version: str, snapshot: Snapshot) -> Tree:
     own = spec.own_hosts()
     age = _age(snapshot, own=len(own) == spec.machine_count)
     root = Tree(Text(f"{spec.name}  Kubernetes {version}  {age}", style="bold"))
-    hosts = spec.control_plane_hosts()
+    members = snapshot.roster(spec)
+    hosts = members.control_planes
     ready = len(snapshot.ready_api_servers)
     title = f"control plane  {ready} of {len(hosts)} API servers ready, {_etcd(snapshot.etcd)}"
     _branch(root, title, hosts, snapshot, own)
     for pool in spec.pools:
-        hosts = spec.pool_hosts(pool)
+        hosts = members.pools[pool.name]
         ready = sum(node.ready for node in snapshot.nodes or () if node.name in hosts)
         known = f"{ready} of {len(hosts)} ready" if snapshot.nodes is not None else "not known"
         _branch(root, f"pool {pool.name}  {known}", hosts, snapshot, own)
@@ -36,7 +36,7 @@ def tree(spec: Spec, version: str, snapshot: Snapshot) -> Tree:
 def _others(spec: Spec, snapshot: Snapshot) -> list[str]:
     names = {node.name for node in snapshot.nodes or ()}
     names |= {machine.name for machine in snapshot.machines}
-    return sorted(names - set(expected_hosts(spec)))
+    return sorted(names - set(snapshot.roster(spec).hosts))
 
 
 def _branch(

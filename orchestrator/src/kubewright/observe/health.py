@@ -14,12 +14,6 @@ _WHOSE = {"volume": "the system volume of {}"}
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
 
 
-def expected_hosts(spec: Spec) -> list[str]:
-    """Return the host names that the spec means: control planes first, then pool by pool."""
-    workers = (host for pool in spec.pools for host in spec.pool_hosts(pool))
-    return [*spec.control_plane_hosts(), *workers]
-
-
 def troubles(
     spec: Spec, snapshot: Snapshot, remedy: Callable[[str], str] = lambda reason: ""
 ) -> tuple[str, ...]:
@@ -62,7 +56,7 @@ def _machines(spec: Spec, snapshot: Snapshot) -> list[str]:
         return ([none] if len(own) < spec.machine_count else []) + ([unseen] if own else [])
     power = {machine.name: machine.power for machine in snapshot.machines}
     found = _moved(spec, snapshot)
-    for host in expected_hosts(spec):
+    for host in snapshot.roster(spec).hosts:
         if host not in power:
             found.append(f"{host} has no machine")
         elif power[host] != "on":
@@ -121,7 +115,9 @@ def _etcd(spec: Spec, snapshot: Snapshot) -> list[str]:
         for member in etcd.members
         if member.learner
     ]
-    if len(etcd.members) != spec.control_plane.count:
+    # A control plane that is leaving has a member until it goes.
+    most = max(spec.control_plane.count, len(snapshot.roster(spec).planes))
+    if not spec.control_plane.count <= len(etcd.members) <= most:
         found.append(f"etcd has {len(etcd.members)} of {spec.control_plane.count} members")
     if not etcd.quorum:
         found.append(
@@ -136,7 +132,7 @@ def _nodes(spec: Spec, snapshot: Snapshot) -> list[str]:
     nodes = {node.name: node for node in snapshot.nodes}
     addresses = {machine.name: machine.address for machine in snapshot.machines}
     found = []
-    for host in expected_hosts(spec):
+    for host in snapshot.roster(spec).hosts:
         node = nodes.get(host)
         if node is None:
             found.append(f"{host} is not a node of the cluster: 'kubewright apply' adds it")

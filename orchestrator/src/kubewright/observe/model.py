@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from kubewright.spec.machines import Machine
+from kubewright.spec import roster
+from kubewright.spec.machines import Kept, Machine, Machines
+from kubewright.spec.models import Spec
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ class Snapshot:
 
     ``nodes`` is None when no API server could be asked; ``nodes_reason`` then says why.
     ``machines`` is what the providers said at ``machines_at`` (None: never asked).
-    ``state``: what was found wrong with the cluster's own files here.
+    ``kept``: what is remembered beside that. ``state``: what was found wrong with the cluster's own
+    files here.
     """
 
     cluster: str
@@ -150,8 +153,13 @@ class Snapshot:
     nodes_reason: str = ""
     machines: tuple[Machine, ...] = ()
     machines_at: datetime | None = None
+    kept: Kept = field(default_factory=Kept)
     reports: tuple[Report, ...] = ()
     state: tuple[Finding, ...] = ()
+
+    def roster(self, spec: Spec) -> roster.Roster:
+        """Return which machines are nodes, and which are to leave."""
+        return roster.of(spec, Machines(self.cluster, None, self.machines, self.kept))
 
     @property
     def ready_api_servers(self) -> tuple[ApiServer, ...]:

@@ -16,9 +16,9 @@ from typing import Any
 
 from kubewright.locations import ClusterPaths
 from kubewright.observe.model import Finding, Node, Report
-from kubewright.spec import Spec
+from kubewright.spec import Spec, roster
 from kubewright.spec.connection import command
-from kubewright.spec.machines import Machine
+from kubewright.spec.machines import Machine, Machines
 from kubewright.spec.names import api_name
 
 UNIT = "/etc/systemd/system/kubewright-volume-ready.service"
@@ -54,15 +54,14 @@ def request(
     if nodes and machine.name not in {node.name for node in nodes}:
         return {}
     addresses = {one.name: one.address for one in machines}
+    planes = roster.of(spec, Machines(spec.name, None, tuple(machines))).control_planes
     ready = [node.name for node in nodes if node.ready and node.name in addresses]
     return {
         "traffic": {
             "name": machine.name,
             "address": machine.address,
             "nodes": {name: addresses[name] for name in ready},
-            "servers": {
-                name: addresses[name] for name in spec.control_plane_hosts() if name in addresses
-            },
+            "servers": {name: addresses[name] for name in planes if name in addresses},
             "api_name": api_name(spec.name),
             "service_cidr": spec.service_cidr,
         }

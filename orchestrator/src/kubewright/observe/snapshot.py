@@ -17,17 +17,16 @@ from kubewright.observe.credentials import (
     read_kubeconfig,
     server_trust,
 )
-from kubewright.observe.health import expected_hosts
 from kubewright.observe.model import ApiServer, Etcd, Node, Snapshot
-from kubewright.spec import Spec
-from kubewright.spec.machines import Machine, read
+from kubewright.spec import Spec, roster
+from kubewright.spec.machines import Machine, Machines, read
 from kubewright.spec.names import api_name
 
 
-def control_plane_machines(spec: Spec, machines: Sequence[Machine]) -> list[Machine]:
-    """Return the machines of the control planes that the spec has, in its order."""
-    known = {machine.name: machine for machine in machines}
-    return [known[name] for name in spec.control_plane_hosts() if name in known]
+def control_plane_machines(spec: Spec, machines: Machines) -> list[Machine]:
+    """Return the machines of the control planes, in their order, then of those that are leaving."""
+    known = machines.by_name()
+    return [known[name] for name in roster.of(spec, machines).planes if name in known]
 
 
 def api_servers(spec: Spec, paths: ClusterPaths) -> tuple[ApiServer, ...]:
@@ -36,8 +35,17 @@ def api_servers(spec: Spec, paths: ClusterPaths) -> tuple[ApiServer, ...]:
     :raises kubewright.spec.machines.MachinesError: machines.json can't be used.
     :raises CredentialsError: the cluster's authority is not there or damaged.
     """
-    machines = control_plane_machines(spec, read(paths.machines, spec.name).machines)
+    machines = control_plane_machines(spec, read(paths.machines, spec.name))
     return asyncio.run(_api_servers(spec, paths, machines))
+
+
+def nodes_now(spec: Spec, paths: ClusterPaths) -> tuple[Node, ...] | None:
+    """Read the Nodes alone; None where no API server tells them.
+
+    :raises kubewright.spec.machines.MachinesError: machines.json can't be used.
+    """
+    machines = control_plane_machines(spec, read(paths.machines, spec.name))
+    return asyncio.run(_api(spec, paths, machines, datetime.now(UTC)))[1]
 
 
 def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
@@ -52,8 +60,8 @@ def take(spec: Spec, paths: ClusterPaths) -> Snapshot:
 
 async def _take(spec: Spec, paths: ClusterPaths) -> Snapshot:
     listed = read(paths.machines, spec.name)
-    machines = control_plane_machines(spec, listed.machines)
-    hosts = expected_hosts(spec)
+    machines = control_plane_machines(spec, listed)
+    hosts = roster.of(spec, listed).hosts
     expected = [machine for machine in listed.machines if machine.name in hosts]
     now = datetime.now(UTC)
     (servers, found, reason), members = await asyncio.gather(
@@ -68,6 +76,7 @@ async def _take(spec: Spec, paths: ClusterPaths) -> Snapshot:
         nodes_reason=reason,
         machines=listed.machines,
         machines_at=listed.written_at,
+        kept=listed.kept,
         reports=await reports.ask(spec, paths, expected, found or ()),
         state=expiry.of_state(paths, now),
     )

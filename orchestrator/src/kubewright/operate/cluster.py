@@ -9,9 +9,11 @@ from pathlib import Path
 
 from kubewright.act.messages import named
 from kubewright.locations import ClusterPaths
-from kubewright.observe.health import expected_hosts
 from kubewright.operate.errors import OperationError, Why
 from kubewright.spec import Spec
+from kubewright.spec import roster as members
+from kubewright.spec.machines import read
+from kubewright.spec.roster import Roster
 from kubewright.spec.version import release
 from kubewright.store.ownership import require_own
 
@@ -48,16 +50,26 @@ class Cluster:
         """The Kubernetes release that it runs, or that it would get."""
         return release(self.spec)
 
+    def roster(self) -> Roster:
+        """Return which machines are nodes and which are to leave, by what is known now.
+
+        :raises kubewright.spec.machines.MachinesError: machines.json can't be used.
+        """
+        return members.of(self.spec, read(self.paths.machines, self.name))
+
     def chosen(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """Return the nodes that are meant, in the file's order; all where none are named.
 
+        Those that are to leave are only meant by name.
+
         :raises OperationError: it has no such node.
         """
-        hosts = expected_hosts(self.spec)
+        found = self.roster()
+        hosts = found.known if wanted else found.hosts
         if unknown := sorted(set(wanted) - set(hosts)):
             raise OperationError(
                 f"{self.name} has no node {named(unknown)}",
-                remedy=f"Its nodes are {named(hosts)}.",
+                remedy=f"Its nodes are {named(found.known)}.",
                 why=Why.BAD_INPUT,
             )
         return tuple(host for host in hosts if not wanted or host in wanted)

@@ -20,6 +20,8 @@ from kubewright.spec.machines import read
 
 PLAN = "kubewright.cluster.plan"
 SITE = "kubewright.cluster.site"
+#: A host that is to leave has it, and says there why (`kubewright.spec.inventory`).
+LEAVING = "kubewright_leaving"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def _look(
         cluster.spec, version=cluster.release, paths=cluster.paths, machines=machines
     )
     answers = {name: Answer.from_result(said) for name, said in result.answers.items()}
-    return Look(decide(inventory.hosts, answers, result.unreachable, result.waves), result, after)
+    hosts = {host: told for host, told in inventory.hosts.items() if LEAVING not in told}
+    return Look(decide(hosts, answers, result.unreachable, result.waves), result, after)
 
 
 def is_settled(cluster: Cluster, look: Look) -> bool:

@@ -12,6 +12,7 @@ from kubewright.image import ROLES, Store
 from kubewright.operate.errors import OperationError, Why
 from kubewright.spec import Spec
 from kubewright.spec.images import current
+from kubewright.spec.roster import Roster
 from kubewright.spec.rules import Unresolved
 from kubewright.spec.version import release, resolve
 
@@ -102,12 +103,12 @@ def require_release(spec: Spec, choice: Choice) -> None:
         )
 
 
-def nodes(spec: Spec, choice: Choice, asked: Sequence[str], *, named: bool) -> tuple[str, ...]:
+def nodes(members: Roster, choice: Choice, asked: Sequence[str], *, named: bool) -> tuple[str, ...]:
     """Return those of the nodes that the choice has an image for. ``named``: by the user.
 
     :raises OperationError: where it has none for one that was named, or for any.
     """
-    planes = set(spec.control_plane_hosts())
+    planes = set(members.planes)
     role = {host: "control_plane" if host in planes else "worker" for host in asked}
     other = [host for host in asked if role[host] not in choice.variables]
     if (named and other) or len(other) == len(asked):

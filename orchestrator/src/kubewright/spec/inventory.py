@@ -11,10 +11,10 @@ from typing import Any
 
 from kubewright.agreed import inventory as rules
 from kubewright.locations import ClusterPaths
-from kubewright.spec import connection
+from kubewright.spec import connection, roster
 from kubewright.spec.images import SystemImage
 from kubewright.spec.machines import Machine, Machines
-from kubewright.spec.models import ControlPlane, Drain, Node, Pool, Spec, SystemVolume
+from kubewright.spec.models import ControlPlane, Drain, Node, Pool, Spec, Ssh, SystemVolume
 from kubewright.spec.providers import Provider
 
 GB = 10**9
@@ -56,9 +56,10 @@ def build(
     ``private_key`` tells what is in the user's private key file from what was in it before.
     ``file``: the resolved path of the cluster.yml.
     """
+    members = roster.of(spec, machines)
     places: list[tuple[str, str, ControlPlane | Pool, tuple[str, ...]]] = [
-        (rules.CONTROL_PLANE, "", spec.control_plane, spec.control_plane_hosts()),
-        *((rules.WORKER, pool.name, pool, spec.pool_hosts(pool)) for pool in spec.pools),
+        (rules.CONTROL_PLANE, "", spec.control_plane, members.control_planes),
+        *((rules.WORKER, pool.name, pool, members.pools[pool.name]) for pool in spec.pools),
     ]
     known = machines.by_name()
     hosts: dict[str, dict[str, Any]] = {}
@@ -93,6 +94,12 @@ def build(
         "workers": Group(children=tuple(rules.group(pool.name) for pool in spec.pools)),
         **{rules.group(pool): Group(hosts=names) for _, pool, _, names in places[1:]},
     }
+    if members.leaving:
+        leaving = {
+            one.name: _leaving_variables(spec, one, paths, private_key) for one in members.leaving
+        }
+        groups[rules.LEAVING] = Group(hosts=tuple(leaving), variables=connection.shared(paths))
+        hosts |= leaving
     variables = _cluster_variables(spec, version, paths)
     if file is not None:
         variables["kubewright_cluster_file"] = str(file)
@@ -106,6 +113,36 @@ def _cluster_variables(spec: Spec, version: str, paths: ClusterPaths) -> dict[st
         "kubewright_state_dir": str(paths.state),
         "kubewright_pod_cidr": spec.pod_cidr,
         "kubewright_service_cidr": spec.service_cidr,
+    }
+
+
+def _leaving_variables(
+    spec: Spec, leaving: roster.Leaving, paths: ClusterPaths, private_key: str
+) -> dict[str, Any]:
+    """Return how to reach a machine that the file does not have any more, and what its node is.
+
+    How long its pods may take to leave is said by its pool, where that is still there.
+    """
+    own, machine = leaving.own, leaving.machine
+    ssh = (
+        Ssh(user=own.user, port=own.port, private_key_file=own.private_key_file or None)
+        if own
+        else spec.ssh
+    )
+    reached = connection.variables(leaving.name, ssh, leaving.node, paths, machine.host_keys)
+    places = (
+        [spec.control_plane]
+        if leaving.role == rules.CONTROL_PLANE
+        else [pool for pool in spec.pools if pool.name == leaving.pool]
+    )
+    return {
+        "kubewright_provider": machine.provider,
+        "kubewright_pool": leaving.pool,
+        "kubewright_role": leaving.role,
+        "kubewright_leaving": leaving.why,
+        **(_drain_variables(places[0].drain) if places else {}),
+        **_machine_variables(machine, reached, private_key),
+        **reached,
     }
 
 

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from kubewright.agreed import names, rules
-from kubewright.spec.names import CONTROL_PLANE, host_name
 
 #: The inventory plugin that cluster.yml belongs to.
 PLUGIN = "kubewright.cluster.spec"
@@ -343,19 +342,6 @@ class Spec(Strict):
     def own_hosts(self) -> tuple[str, ...]:
         """Return the names of the machines of one's own."""
         return tuple(node.name for node in self.own_nodes())
-
-    def control_plane_hosts(self) -> tuple[str, ...]:
-        """Return the host names of the control plane, in their order."""
-        return self._hosts(CONTROL_PLANE, self.control_plane)
-
-    def pool_hosts(self, pool: Pool) -> tuple[str, ...]:
-        """Return the host names of a pool, in their order."""
-        return self._hosts(pool.name, pool)
-
-    def _hosts(self, name: str, place: ControlPlane | Pool) -> tuple[str, ...]:
-        if place.size is None:
-            return tuple(node.name for node in place.nodes)
-        return tuple(host_name(self.name, name, number) for number in range(1, place.size + 1))
 
 
 def json_schema() -> dict[str, Any]:

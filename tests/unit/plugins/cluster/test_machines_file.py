@@ -88,6 +88,61 @@ def test_every_problem_is_named_at_once() -> None:
         assert text in str(raised.value)
 
 
+OWN = {
+    "name": "delta",
+    "address": "192.0.2.21",
+    "port": 2222,
+    "user": "admin",
+    "private_key_file": "/keys/a",
+    "host_keys": [],
+    "pool": "web",
+    "role": "worker",
+}
+
+
+def own_machine(name: str = "delta") -> dict[str, Any]:
+    return machine(
+        1, id=f"static://demo/{name}", name=name, address="192.0.2.21", provider="static"
+    )
+
+
+def test_how_to_reach_ones_own_is_kept_for_as_long_as_it_is_listed(
+    run_module: RunModule, tmp_path: Path
+) -> None:
+    """Also when cluster.yml does not have it any more, and with the keys that were found."""
+    where = {"directory": str(tmp_path), "cluster": "demo"}
+    both = [machine(2), own_machine()]
+    assert run_module("machines_file", machines=both, own=[OWN], **where)["changed"]
+    roster = tmp_path / "roster.json"
+    assert stat.S_IMODE(roster.stat().st_mode) == 0o600
+    assert json.loads(roster.read_text())["own"] == [{**OWN, "host_keys": [KEY]}]
+    assert not run_module("machines_file", machines=both, own=[OWN], **where)["changed"]
+    assert not run_module("machines_file", machines=both, own=[], **where)["changed"]
+    assert run_module("machines_file", machines=[machine(2)], own=[], **where)["changed"]
+    assert json.loads(roster.read_text())["own"] == []
+
+
+def test_a_cluster_without_ones_own_machines_has_no_such_file(
+    run_module: RunModule, tmp_path: Path
+) -> None:
+    run_module("machines_file", machines=[machine(1)], directory=str(tmp_path), cluster="demo")
+    assert not (tmp_path / "roster.json").exists()
+
+
+def test_what_was_removed_is_forgotten(run_module: RunModule, tmp_path: Path) -> None:
+    where = {"directory": str(tmp_path), "cluster": "demo"}
+    run_module("machines_file", machines=[machine(2), own_machine()], own=[OWN], **where)
+    gone = {"state": "absent", "names": ["delta", "unknown"], **where}
+    before = (tmp_path / "roster.json").read_text()
+    assert run_module("machines_file", check=True, **gone)["changed"]
+    assert (tmp_path / "roster.json").read_text() == before
+    result = run_module("machines_file", **gone)
+    assert result["changed"] and [one["name"] for one in result["machines"]] == ["demo-cp-2"]
+    assert "delta" not in (tmp_path / "known_hosts").read_text()
+    assert json.loads((tmp_path / "roster.json").read_text())["own"] == []
+    assert not run_module("machines_file", **gone)["changed"]
+
+
 def test_written_with_known_hosts(run_module: RunModule, tmp_path: Path) -> None:
     directory = tmp_path / "state" / "demo"
     arguments = {"directory": str(directory), "cluster": "demo"}

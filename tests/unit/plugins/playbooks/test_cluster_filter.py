@@ -22,6 +22,15 @@ def state(phase: str = "none", ready: bool = False, serves: bool = True) -> dict
     }
 
 
+def test_who_is_leaving_is_no_node() -> None:
+    groups = {"control_plane": ["a"], "pool_web": ["b"], "leaving": ["c", "d"]}
+    assert cluster.nodes(groups) == ["a", "b"]
+    assert cluster.known(groups) == ["a", "b", "c", "d"]
+    hostvars = {"c": {"kubewright_role": "control_plane"}, "d": {}}
+    assert cluster.leaving_planes(hostvars, groups) == ["c"]
+    assert cluster.known({}) == cluster.leaving_planes({}, {}) == []
+
+
 def test_what_a_report_needs_of_the_answers_keeps_who_said_nothing() -> None:
     hostvars: dict[str, dict[str, Any]] = {
         "a": {

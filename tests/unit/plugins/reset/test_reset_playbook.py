@@ -63,7 +63,8 @@ def test_confirmed_by_name_the_lost_are_left_out_and_the_last_take_the_state_alo
     assert "failed=0" in ended, done.stdout + done.stderr
     # A run that is cut here must reach the machines again.
     gone = re.findall(r"\[b -> localhost\] => \(item=(\S+)\)", confirmed)
-    assert gone == ["kubeconfig", "identity", "ssh", "machines.json", "known_hosts", "record.json"]
+    listed = ["machines.json", "known_hosts", "roster.json", "record.json"]
+    assert gone == ["kubeconfig", "identity", "ssh", *listed]
     assert sorted(entry.name for entry in state.iterdir()) == ["lock", "schema.json", "store.json"]
     # No record, no lock: the host is as it was.
     assert "kubewright" not in done.stdout.rsplit("/run:", 1)[1].split("/var/lib/kubewright:")[0]
