@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kubewright.image import Catalogue
+from kubewright.image.catalogue import Catalogue
 
 TARGET = Path(__file__).parents[1] / "orchestrator/src/kubewright/spec/kubelet_fields"
 STRUCT = re.compile(r"^type KubeletConfiguration struct \{\n(.*?)^\}$", re.DOTALL | re.MULTILINE)

@@ -84,7 +84,7 @@ def of_command() -> Iterator[tuple[str, list[str]]]:
 
     from kubewright.cli.app import app
 
-    yield from _help("kubewright", get_command(app))
+    yield from _help("kubewright", get_command(app()))
 
 
 def of_python(source: str) -> Iterator[str]:

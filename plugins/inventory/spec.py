@@ -170,7 +170,7 @@ from ansible.template import trust_as_template
 from ansible_collections.kubewright.cluster.plugins.plugin_utils import _refusal
 
 try:
-    from kubewright.image import ImageError
+    from kubewright.image.errors import ImageError
     from kubewright.locations import ClusterPaths
     from kubewright.spec import SpecError, load
     from kubewright.spec import inventory as spec_inventory

@@ -196,9 +196,9 @@ def _make(name: str, number: int, image: str, key: Key, two_cards: bool) -> Host
     )
     host = Host(name, address, "", OUTSIDE_GATEWAY if two_cards else GATEWAY)
     host.set_network()
-    until(f"systemd runs: {name}", lambda: _systemd_runs(host), limit=60, interval=0.1)
+    until(f"files are set up: {name}", lambda: _files_set_up(host), limit=60, interval=0.1)
     host.write("/etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n")
-    # The first boot has made it a link to what systemd-resolved would write.
+    # The boot has made it a link to what systemd-resolved would write.
     host.run("rm", "--force", "/etc/resolv.conf")
     host.write("/etc/resolv.conf", f"nameserver {GATEWAY}\n")
     host.write(
@@ -223,9 +223,10 @@ def _in_network(name: str, command: str, stdin: str = "") -> str:
     return done.stdout
 
 
-def _systemd_runs(host: Host) -> None:
+def _files_set_up(host: Host) -> None:
+    """After this unit, a boot makes no more links in /etc."""
     try:
-        host.run("test", "-S", "/run/systemd/private")
+        host.run("systemctl", "is-active", "systemd-tmpfiles-setup.service")
     except CommandFailed as error:
         raise NotYet(str(error)) from error
 

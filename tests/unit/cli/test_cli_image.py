@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from kubewright.cli import image as commands
-from kubewright.image import Image, Store
+from kubewright.image.index import Image
+from kubewright.image.store import Store
 from kubewright.store.images import clusters, given, note
 
 INFO = "kubewright.cluster.system_image_info"

@@ -11,8 +11,15 @@ from registry_server import RegistryServer, running
 from release_server import ReleaseServer, archive, program, served
 from upstream_site import KUBELET, RUNTIME, Site, fill_registry
 
-from kubewright.image import Catalogue, builder
-from kubewright.image.catalogue import ContainerImage, GoPart, Install, Release, Toolchain
+from kubewright.image import builder
+from kubewright.image.catalogue import (
+    Catalogue,
+    ContainerImage,
+    GoPart,
+    Install,
+    Release,
+    Toolchain,
+)
 from kubewright.image.parts import MadePart
 
 

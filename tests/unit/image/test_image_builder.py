@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
-from kubewright.image import Catalogue, ImageError, Store, build, builder, squashfs
+from kubewright.image import builder, squashfs
+from kubewright.image.builder import build
+from kubewright.image.catalogue import Catalogue
+from kubewright.image.errors import ImageError
 from kubewright.image.paths import file_lock
+from kubewright.image.store import Store
 
 
 def run(cache: Path, catalogue: Catalogue, *roles: Any, **options: Any) -> list[Any]:

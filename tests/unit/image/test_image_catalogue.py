@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kubewright.image import Catalogue, ImageError
+from kubewright.image.catalogue import Catalogue
+from kubewright.image.errors import ImageError
 
 # 1.37.2: what `kubeadm config images list --kubernetes-version v1.37.2` printed. 1.36.4: from the
 # constants of its cmd/kubeadm/app/constants (DefaultEtcdVersion, CoreDNSVersion, PauseVersion).

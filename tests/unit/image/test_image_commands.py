@@ -13,8 +13,7 @@ from registry_server import RegistryServer, image, running
 from release_server import ReleaseServer, archive, program, served
 
 from kubewright.cli.app import run
-from kubewright.image import Catalogue
-from kubewright.image.catalogue import RegistryPart, UpstreamPart
+from kubewright.image.catalogue import Catalogue, RegistryPart, UpstreamPart
 
 VERSION = "1.37.2"
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from release_server import Certificates, ReleaseServer, served
 
-from kubewright.image import ImageError, Origin
+from kubewright.image.errors import ImageError
 from kubewright.image.files import Files
+from kubewright.image.origin import Origin
 
 ADDRESS = "dl.example.org/v1/bin/kubelet"
 # Larger than what passes through in one read.

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubewright.image import Catalogue
-from kubewright.image.catalogue import Release
+from kubewright.image.catalogue import Catalogue, Release
 from kubewright.image.keys import image_key, part_key
 from kubewright.image.locked import Locked
 from kubewright.image.recipes.packages import Pinned

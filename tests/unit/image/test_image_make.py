@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from kubewright.image import Catalogue, ImageError, make
+from kubewright.image import make
+from kubewright.image.catalogue import Catalogue
 from kubewright.image.commands import Commands
+from kubewright.image.errors import ImageError
 from kubewright.image.locked import Locked
 from kubewright.image.parts import MadePart
 from kubewright.image.recipes import debian, go, pause, toolchain

@@ -16,7 +16,9 @@ from upstream_site import (
     refused,
 )
 
-from kubewright.image import Origin, Store, fill
+from kubewright.image.mirror import fill
+from kubewright.image.origin import Origin
+from kubewright.image.store import Store
 
 
 def test_a_mirror_in_a_directory_gives_the_same_image(site: Site) -> None:

@@ -17,7 +17,8 @@ from upstream_site import (
     refused,
 )
 
-from kubewright.image import Catalogue, fill
+from kubewright.image.catalogue import Catalogue
+from kubewright.image.mirror import fill
 
 
 def test_what_is_not_pinned_is_not_fetched(site: Site) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from kubewright.image import Catalogue, ImageError, prerequisites
+from kubewright.image import prerequisites
+from kubewright.image.catalogue import Catalogue
 from kubewright.image.commands import Commands
+from kubewright.image.errors import ImageError
 from kubewright.image.recipes import elf, packages, toolchain
 from kubewright.image.recipes.debian import Item, call, choose, resolve
 from kubewright.image.recipes.go import go_mod, program_name

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from kubewright.image import Catalogue, Image, ImageError, Store, build
+from kubewright.image.builder import build
+from kubewright.image.catalogue import Catalogue
+from kubewright.image.errors import ImageError
+from kubewright.image.index import Image
 from kubewright.image.serving import server, wanted
 from kubewright.image.signing import public_key, sign, signature_of
+from kubewright.image.store import Store
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kubewright.image import ImageError
 from kubewright.image.commands import Commands
+from kubewright.image.errors import ImageError
 from kubewright.image.squashfs import hash_of, listing, pack, read
 
 pytestmark = pytest.mark.skipif(

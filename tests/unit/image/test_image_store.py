@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from kubewright.image import Catalogue, Image, ImageError, Store, build, cache_dir
+from kubewright.image.builder import build
+from kubewright.image.catalogue import Catalogue
+from kubewright.image.errors import ImageError
+from kubewright.image.index import Image
 from kubewright.image.locked import Locked
+from kubewright.image.paths import cache_dir
+from kubewright.image.store import Store
 from kubewright.spec.images import current
 
 

@@ -21,11 +21,14 @@ from upstream_site import (
     refused,
 )
 
-from kubewright.image import Origin, Store, build, squashfs
+from kubewright.image import squashfs
+from kubewright.image.builder import build
 from kubewright.image.catalogue import (
     Release,
 )
+from kubewright.image.origin import Origin
 from kubewright.image.parts import MadePart
+from kubewright.image.store import Store
 
 
 def test_an_image_of_a_mirror_has_the_same_shape(site: Site) -> None:

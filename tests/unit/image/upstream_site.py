@@ -12,8 +12,9 @@ import yaml
 from registry_server import RegistryServer, image
 from release_server import ReleaseServer
 
-from kubewright.image import Catalogue, Image, ImageError, Origin, build, pin
+from kubewright.image.builder import build
 from kubewright.image.catalogue import (
+    Catalogue,
     ContainerImage,
     GoPart,
     Install,
@@ -23,6 +24,10 @@ from kubewright.image.catalogue import (
     read_pins,
 )
 from kubewright.image.catalogue.upstream import Published
+from kubewright.image.errors import ImageError
+from kubewright.image.index import Image
+from kubewright.image.origin import Origin
+from kubewright.image.pin import pin
 
 KUBELET = "dl.example.org/v1.37.2/bin/linux/{arch}/kubelet"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubewright.image import Catalogue
+from kubewright.image.catalogue import Catalogue
 from kubewright.spec import kubelet, kubelet_fields, source
 from kubewright.spec.errors import SpecError
 from kubewright.spec.loading import check, load

@@ -4,55 +4,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
 from kubewright import __version__
-from kubewright.cli import (
-    apply,
-    destroy,
-    history,
-    identity,
-    image,
-    kubeconfig,
-    logs,
-    node,
-    plan,
-    reset,
-    status,
-    streams,
-    validate,
-)
+from kubewright.cli import streams
 from kubewright.cli.exits import EXIT_CODES, CommandError, ExitCode
 from kubewright.cli.failures import described
 from kubewright.cli.interrupts import raise_on_signals
 from kubewright.cli.output import Format, Output
 
-app = typer.Typer(
-    name="kubewright",
-    help="Highly available Kubernetes on machines you own, from one file.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+#: In the order of the help. Each is a module of this package, which registers its command.
+COMMANDS = (
+    "validate",
+    "plan",
+    "apply",
+    "status",
+    "history",
+    "logs",
+    "kubeconfig",
+    "identity",
+    "reset",
+    "destroy",
+    "image",
+    "node",
 )
-
-for module in (
-    validate,
-    plan,
-    apply,
-    status,
-    history,
-    logs,
-    kubeconfig,
-    identity,
-    reset,
-    destroy,
-    image,
-    node,
-):
-    module.register(app)
 
 #: The command line is wrong. Typer has a click of its own in newer versions, and of its exceptions
 #: it gives out this one's child alone.
@@ -65,7 +44,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -75,6 +53,27 @@ def _options(
     """Hold the options of the command itself."""
 
 
+def app(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the command for the words that it was called with.
+
+    Only the command among them is imported: to import all takes as long as a ``status``. Without
+    one, as for the help, it has all.
+    """
+    found = typer.Typer(
+        name="kubewright",
+        help="Highly available Kubernetes on machines you own, from one file.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    found.callback()(_options)
+    named = next((word for word in words if not word.startswith("-")), "")
+    for name in (named,) if named in COMMANDS else COMMANDS:
+        import_module(f"kubewright.cli.{name}").register(found)
+    return found
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Nothing but SystemExit's code leaves it."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -82,7 +81,10 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         streams.prepare()
         # For people the library words its own complaints; a program gets them as its document.
-        ended = app(args=words, prog_name="kubewright", standalone_mode=output.form is Format.TEXT)
+        command = app(words)
+        ended = command(
+            args=words, prog_name="kubewright", standalone_mode=output.form is Format.TEXT
+        )
         return ended if isinstance(ended, int) else ExitCode.OK
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else ExitCode.OK

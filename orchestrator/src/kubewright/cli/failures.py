@@ -12,7 +12,7 @@ from kubewright.act import LeftoverError
 from kubewright.act.messages import is_full, system_error
 from kubewright.agreed import state
 from kubewright.cli.exits import CommandError, ExitCode
-from kubewright.image import ImageError
+from kubewright.image.errors import ImageError
 from kubewright.image.paths import cache_dir
 from kubewright.observe import CredentialsError
 from kubewright.operate import OperationError, Why

@@ -15,30 +15,26 @@ from kubewright.cli.exits import CommandError, ExitCode
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
 from kubewright.cli.output import Format, Output, counted
 from kubewright.cli.progress import Progress
-from kubewright.image import (
-    ROLES,
-    UPSTREAM,
-    Catalogue,
-    Image,
-    ImageError,
-    Origin,
-    SourceName,
-    Store,
-    build,
-    fill,
-    host_arch,
-    pin,
-    unused,
-)
+from kubewright.image.builder import build
+from kubewright.image.catalogue import Catalogue
+from kubewright.image.errors import ImageError
+from kubewright.image.index import ROLES, Image
+from kubewright.image.mirror import fill
 from kubewright.image.origin import (
     MIRROR_VARIABLE,
     REGISTRY_VARIABLE,
     SOURCE_VARIABLE,
+    UPSTREAM,
+    Origin,
+    SourceName,
     registry_option,
 )
-from kubewright.image.paths import expanded
+from kubewright.image.paths import expanded, host_arch
+from kubewright.image.pin import pin
 from kubewright.image.serving import server
 from kubewright.image.signing import public_key, sign, signature_of
+from kubewright.image.store import Store
+from kubewright.image.unused import unused
 from kubewright.spec import load
 from kubewright.spec.version import release
 from kubewright.store.images import clusters

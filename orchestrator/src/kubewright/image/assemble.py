@@ -18,10 +18,10 @@ from kubewright.image.catalogue import (
     GoPart,
     PausePart,
     Release,
-    Role,
 )
 from kubewright.image.commands import Commands
 from kubewright.image.docker_archive import Config, Entry, Layer
+from kubewright.image.index import Role
 from kubewright.image.parts import MadePart
 from kubewright.image.paths import sha256_file
 

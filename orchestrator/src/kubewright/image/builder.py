@@ -17,11 +17,11 @@ from kubewright.image.catalogue import (
     GoPart,
     RegistryPart,
     Release,
-    Role,
     unpinned,
 )
 from kubewright.image.commands import Commands
 from kubewright.image.errors import ImageError
+from kubewright.image.index import ROLES, Image, Role
 from kubewright.image.keys import image_key, part_key, uses_compiler
 from kubewright.image.locked import Locked
 from kubewright.image.make import make_parts
@@ -30,9 +30,7 @@ from kubewright.image.parts import MadePart
 from kubewright.image.paths import cache_dir, file_lock, host_arch, sha256_file
 from kubewright.image.recipes.upstream import not_pinned
 from kubewright.image.report import Report
-from kubewright.image.store import Image, Store, compare, now
-
-ROLES: tuple[Role, ...] = ("control_plane", "worker")
+from kubewright.image.store import Store, compare, now
 
 
 def build(

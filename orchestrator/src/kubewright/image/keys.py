@@ -18,9 +18,9 @@ from kubewright.image.catalogue import (
     PausePart,
     RegistryPart,
     Release,
-    Role,
     UpstreamPart,
 )
+from kubewright.image.index import Role
 from kubewright.image.locked import Locked
 from kubewright.image.recipes import debian, go, pause, registry, upstream
 

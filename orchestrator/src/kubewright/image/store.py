@@ -10,16 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-
 from kubewright.image import squashfs
-from kubewright.image.catalogue import Catalogue, Role
+from kubewright.image.catalogue import Catalogue
 from kubewright.image.errors import ImageError
+from kubewright.image.index import ENTRIES, Image, Images, Index, Role
 from kubewright.image.keys import image_key
 from kubewright.image.locked import Locked
 from kubewright.image.origin import KINDS, Kind
 from kubewright.image.paths import (
-    cache_dir,
     file_lock,
     host_arch,
     sha256_file,
@@ -27,27 +25,6 @@ from kubewright.image.paths import (
     write_atomically,
 )
 from kubewright.image.signing import signature_of
-
-
-class Image(BaseModel):
-    """One entry of the index. ``file`` is relative to the index, ``size`` in bytes.
-
-    ``source``: whether it was built from modules or has upstream's own files. Of images of one
-    release from both, readers take the one with the later ``built_at``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kubernetes: str
-    revision: int
-    arch: str
-    role: Role
-    digest: str
-    file: str
-    size: int
-    key: str
-    built_at: datetime
-    source: Kind = "modules"
 
 
 @dataclass(frozen=True)
@@ -62,35 +39,12 @@ class Verdict:
         return not self.problems
 
 
-# The class below has a method of the name `list`.
-Images = list[Image]
-_INDEX = TypeAdapter(Images)
-
-
-class Store:
-    """System images on this machine, below ``<cache>/images``."""
+class Store(Index):
+    """System images on this machine: the index, and what changes it."""
 
     def __init__(self, cache: Path | None = None, catalogue: Catalogue | None = None) -> None:
-        self._cache = cache or cache_dir()
+        super().__init__(cache)
         self._catalogue = catalogue
-        self._directory = self._cache / "images"
-        self._index = self._directory / "index.json"
-
-    def path(self, image: Image) -> Path:
-        """The squashfs file of an image."""
-        return self._directory / image.file
-
-    def present(self, image: Image) -> bool:
-        """Whether an image's file is there, as long as the index says; its bytes may differ."""
-        try:
-            return self.path(image).stat().st_size == image.size
-        except FileNotFoundError:
-            return False
-
-    def list(self) -> Images:
-        """All images, newest Kubernetes first. Raises ImageError when the index is not readable."""
-        images = self._read()
-        return sorted(images, key=lambda image: (_order(image), image.built_at), reverse=True)
 
     def find(
         self, version: str, role: Role, arch: str | None = None, source: Kind | None = None
@@ -190,19 +144,8 @@ class Store:
             problems.append(fault.message)
         return Verdict(image, problems)
 
-    def _read(self) -> Images:
-        try:
-            return _INDEX.validate_json(self._index.read_bytes())
-        except FileNotFoundError:
-            return []
-        except (OSError, ValidationError) as fault:
-            raise ImageError(
-                f"The index of system images {self._index} can't be read: {_short(fault)}.",
-                "Build the image again: finished parts are kept, so it takes about half a minute.",
-            ) from fault
-
     def _write(self, images: Images) -> None:
-        data = _INDEX.dump_python(images, mode="json")
+        data = ENTRIES.dump_python(images, mode="json")
         write_atomically(self._index, f"{json.dumps(data, indent=1)}\n".encode())
 
 
@@ -231,11 +174,3 @@ def compare(path: Path) -> list[str]:
             problems.append(f"{name} differs from the manifest")
     present.pop("manifest.json", None)
     return problems + [f"{name} is not in the manifest" for name in sorted(present)]
-
-
-def _order(image: Image) -> tuple[int, ...]:
-    return tuple(int(number) for number in image.kubernetes.split("."))
-
-
-def _short(fault: Exception) -> str:
-    return str(fault).split("\n", 1)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from kubewright.image.store import Image
+from kubewright.image.index import Image
 
 
 def unused(

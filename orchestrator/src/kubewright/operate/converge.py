@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubewright.act import Result
-from kubewright.image import ROLES, Image, build
+from kubewright.image.builder import build
+from kubewright.image.index import ROLES, Image
 from kubewright.operate.agreement import Agreement
 from kubewright.operate.cluster import Cluster
 from kubewright.operate.errors import OperationError, Why

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kubewright.act.messages import named as joined
-from kubewright.image import ROLES, Store
+from kubewright.image.index import ROLES
+from kubewright.image.store import Store
 from kubewright.operate.errors import OperationError, Why
 from kubewright.spec import Spec
 from kubewright.spec.images import current

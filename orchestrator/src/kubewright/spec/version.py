@@ -8,6 +8,8 @@ catalogue counts for the first apply alone; afterwards the one that the cluster 
 from __future__ import annotations
 
 from kubewright.agreed import identity
+from kubewright.image import releases
+from kubewright.image.errors import ImageError
 from kubewright.locations import ClusterPaths
 from kubewright.spec.models import Spec
 from kubewright.spec.rules import Unresolved
@@ -69,11 +71,8 @@ def _recorded(paths: ClusterPaths) -> str:
 
 
 def _of_catalogue(version: str) -> str:
-    # Imported late: each start of Ansible parses the inventory, and this package is for builds.
-    from kubewright.image import Catalogue, ImageError
-
     try:
-        return str(Catalogue.load().resolve(version))
+        return releases.packaged().resolve(version)
     except ImageError as error:
         # Its texts are sentences; a problem's are parts of one.
         message = error.message.rstrip(".").replace("Kubernetes ", "Kubernetes version ", 1)

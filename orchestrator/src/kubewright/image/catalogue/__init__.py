@@ -8,14 +8,11 @@ release takes. A :class:`Release` joins both and is all that the rest of the pac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from kubewright.image.catalogue.model import (
@@ -30,13 +27,13 @@ from kubewright.image.catalogue.model import (
     PausePart,
     RegistryPart,
     Release,
-    Role,
     Toolchain,
     UpstreamPart,
 )
 from kubewright.image.catalogue.upstream import Pins, Upstream, as_published, unpinned
 from kubewright.image.errors import ImageError
 from kubewright.image.paths import pins_dir
+from kubewright.image.releases import MINOR_FILE, PACKAGED, Releases, broken, load
 
 __all__ = [
     "Catalogue",
@@ -50,7 +47,6 @@ __all__ = [
     "Pins",
     "RegistryPart",
     "Release",
-    "Role",
     "Toolchain",
     "Upstream",
     "UpstreamPart",
@@ -58,14 +54,8 @@ __all__ = [
     "unpinned",
 ]
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _File = TypeVar("_File", Parts, Minor, Upstream, Pins)
-_MINOR_FILE = re.compile(r"^\d+\.\d+\.yml$")
 _PINS_FILES = "*.pins.yml"
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in version.split("."))
 
 
 class Catalogue:
@@ -78,6 +68,7 @@ class Catalogue:
         pins: Pins | None = None,
     ) -> None:
         self._releases = {release.kubernetes: release for release in releases}
+        self._known = Releases(self._releases)
         self._upstream = upstream or Upstream()
         self._pins = pins or Pins()
 
@@ -95,26 +86,15 @@ class Catalogue:
 
     def versions(self) -> list[str]:
         """Known Kubernetes releases, newest first: ``["1.37.2", "1.36.4"]``."""
-        return sorted(self._releases, key=_order, reverse=True)
+        return self._known.versions
 
     def lacks(self, version: str) -> bool:
         """Whether it is an exact release, and none that is known."""
         return version.count(".") > 1 and version not in self._releases
 
     def resolve(self, version: str) -> str:
-        """``"1.37"`` -> its newest known patch ``"1.37.2"``; an exact version -> itself.
-
-        A leading ``v`` is accepted. Raises ImageError that lists what is known.
-        """
-        wanted = version.strip().removeprefix("v")
-        for known in self.versions():
-            if known == wanted or (known.startswith(f"{wanted}.") and wanted.count(".") == 1):
-                return known
-        raise ImageError(
-            f"Kubernetes {version!r} is not in the catalogue.",
-            f"Known versions: {', '.join(self.versions())}. A minor version selects its"
-            f" newest patch release: {', '.join(self._minors())}.",
-        )
+        """See :meth:`kubewright.image.releases.Releases.resolve`."""
+        return self._known.resolve(version)
 
     def release(self, version: str) -> Release:
         """Everything about one release; ``version`` as in :meth:`resolve`."""
@@ -131,9 +111,6 @@ class Catalogue:
                 "Build it from Go modules.",
             ) from fault
 
-    def _minors(self) -> list[str]:
-        return list(dict.fromkeys(version.rpartition(".")[0] for version in self.versions()))
-
 
 def read_pins(path: Path) -> Pins:
     """One file of pins; none when it does not exist. Raises ImageError for a broken one."""
@@ -142,22 +119,21 @@ def read_pins(path: Path) -> Pins:
 
 @cache
 def _packaged() -> tuple[tuple[Release, ...], Upstream, Pins]:
-    with resources.as_file(resources.files(__name__)) as directory:
-        return _read(directory)
+    return _read(PACKAGED)
 
 
 def _read(directory: Path) -> tuple[tuple[Release, ...], Upstream, Pins]:
     parts = _parse(directory / "parts.yml", Parts)
     releases: list[Release] = []
     for path in sorted(directory.iterdir()):
-        if _MINOR_FILE.match(path.name):
+        if MINOR_FILE.match(path.name):
             minor = _parse(path, Minor)
             if path.stem != minor.minor:
-                raise _broken(path, f"minor is {minor.minor!r}, the file's name says {path.stem!r}")
+                raise broken(path, f"minor is {minor.minor!r}, the file's name says {path.stem!r}")
             try:
                 releases += [Release.join(minor, version, parts) for version in minor.releases]
             except (ValidationError, ValueError) as fault:
-                raise _broken(path, str(fault)) from fault
+                raise broken(path, str(fault)) from fault
     upstream = _parse(directory / "upstream.yml", Upstream)
     return tuple(releases), upstream, _add_pins(Pins(), directory)
 
@@ -176,14 +152,8 @@ def _add_pins(pins: Pins, directory: Path) -> Pins:
 
 
 def _parse(path: Path, model: type[_File]) -> _File:
+    data = load(path)
     try:
-        return model.model_validate(yaml.load(path.read_bytes(), Loader=_Loader))
-    except (OSError, yaml.YAMLError, ValidationError) as fault:
-        raise _broken(path, str(fault)) from fault
-
-
-def _broken(path: Path, fault: str) -> ImageError:
-    return ImageError(
-        f"The catalogue file {path} is not valid: {fault}.",
-        "Correct it, or reinstall the kubewright package.",
-    )
+        return model.model_validate(data)
+    except ValidationError as fault:
+        raise broken(path, str(fault)) from fault

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-Role = Literal["control_plane", "worker"]
+from kubewright.image.index import Role
+
 Arch = Literal["amd64", "arm64"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ImageDigest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
