@@ -52,6 +52,12 @@ options:
         they are lost; if they stay, the kubelet restarts them after a reboot.
     type: bool
     default: false
+  removes_node:
+    description:
+      - Whether the Node is deleted afterwards. Where its kubelet does not answer, its pods are then
+        deleted at once, regardless of their budgets, and are not waited for.
+    type: bool
+    default: false
   patience:
     description: Seconds that one call watches, at most.
     type: int
@@ -190,11 +196,12 @@ def run_round(
     """One round. Raises `KubewrightError` where time is up and the user said `abort`."""
     mark = drain.Mark.of(node)
     over = mark is not None and mark.seconds(now) >= params["timeout_seconds"]
+    dead = params["removes_node"] and client.conditions(node).get("Ready") != "True"
     found = eviction.evict_all(
         api,
         node,
         bare_too=params["evict_bare_pods"],
-        forced=over and params["on_timeout"] == "force",
+        forced=dead or (over and params["on_timeout"] == "force"),
     )
     if found.waiting and over and params["on_timeout"] == "abort":
         give_up(api, params, found)
@@ -273,6 +280,7 @@ def main() -> None:
                 "default": "abort",
             },
             "evict_bare_pods": {"type": "bool", "default": False},
+            "removes_node": {"type": "bool", "default": False},
             "patience": {"type": "int", "default": 10},
             "api_servers": {"type": "list", "elements": "str", "required": True},
             "api_name": {"type": "str", "required": True},

@@ -197,6 +197,8 @@ def _make(name: str, number: int, image: str, key: Key, two_cards: bool) -> Host
     host = Host(name, address, "", OUTSIDE_GATEWAY if two_cards else GATEWAY)
     host.set_network()
     until(f"files are set up: {name}", lambda: _files_set_up(host), limit=60, interval=0.1)
+    # At midnight it makes files that a reset would seem to have left.
+    host.run("systemctl", "mask", "--now", "dpkg-db-backup.timer")
     host.write("/etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n")
     # The boot has made it a link to what systemd-resolved would write.
     host.run("rm", "--force", "/etc/resolv.conf")

@@ -21,7 +21,7 @@ EARLY_PYTHON = "/usr/local/bin/early-python"
 WRONG = {
     "copy-1": ("machine-id", "It has the same machine-id as copy-2"),
     "copy-2": ("machine-id", "It has the same machine-id as copy-1"),
-    "taken": ("ports", "Port 6443 is taken by python3"),
+    "taken": ("ports", "Port 6443 is in use by python3"),
     "early": ("clock", "ahead of this machine's"),
     "other": ("architecture", "The machine is i686"),
     "guest": ("root", "Ansible is not root here"),

@@ -98,7 +98,7 @@ def _all(fleet: Fleet) -> Iterator[HostFinding]:
 
 
 def _in_no_pool(fleet: Fleet) -> Iterator[HostFinding]:
-    """Nothing here removes a machine, and one that is paid for is not to be forgotten."""
+    """An apply removes no machine, and one that is paid for is not to be forgotten."""
     for host, provider in fleet.in_no_pool.items():
         yield (
             host,
@@ -106,9 +106,8 @@ def _in_no_pool(fleet: Fleet) -> Iterator[HostFinding]:
                 "machine",
                 WARNING,
                 f"It exists at the provider {provider}, but is in no pool. It was not touched.",
-                "If it is not needed: drain it, delete its Node, and remove it at its "
-                "provider; `kubewright destroy` removes it with the cluster. Otherwise restore its "
-                "pool.",
+                f"If it is not needed, run `kubewright node remove {host}`, or the playbook "
+                "node_remove. Otherwise restore its pool.",
             ),
         )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``kubewright node``: cordon, drain, reboot and uncordon single nodes."""
+"""``kubewright node``: cordon, drain, reboot, remove and uncordon single nodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from kubewright.act.messages import named
+from kubewright.agreed import inventory as rules
 from kubewright.cli import node_images
 from kubewright.cli.options import DEFAULT_FILE, File, Form, Yes
 from kubewright.cli.outcome import finish, work_done
@@ -17,8 +18,10 @@ from kubewright.cli.output import Format, Output
 from kubewright.cli.reset import complete_node
 from kubewright.cli.state import opened
 from kubewright.cli.watching import Terminal
+from kubewright.operate import remove as removing
 from kubewright.operate.pods import Drain, Turn, turn
 from kubewright.spec import load
+from kubewright.spec.roster import Leaving
 
 _nodes = typer.Typer(help="Work on single nodes of a cluster.")
 node_images.register(_nodes)
@@ -60,6 +63,13 @@ Bare = Annotated[
 
 
 NoDrain = Annotated[bool, typer.Option("--no-drain", help="Reboot without evicting pods.")]
+GiveUp = Annotated[
+    bool,
+    typer.Option(
+        "--skip-unreachable",
+        help="Also remove nodes on your own machines that do not answer. They are not restored.",
+    ),
+]
 Downtime = Annotated[
     bool,
     typer.Option(
@@ -120,6 +130,40 @@ def reboot(
     out.confirm(f"Reboot {named(node)}?", yes=yes)
     how = None if no_drain else Drain(timeout, on_timeout.value if on_timeout else None)
     _run(Turn.REBOOT, node, file, out, "rebooted", how, allow_downtime=allow_downtime)
+
+
+@_nodes.command()
+def remove(
+    node: Names,
+    file: File = DEFAULT_FILE,
+    timeout: Timeout = None,
+    on_timeout: Then = None,
+    skip_unreachable: GiveUp = False,
+    output: Form = Format.TEXT,
+    yes: Yes = False,
+) -> None:
+    """Remove workers that cluster.yml no longer has a place for. Their machines are lost.
+
+    Lower the size of a pool first, or remove an entry from nodes. Nodes are drained one at a time,
+    then their machines are deleted; your own are restored to their state before Kubewright.
+    """
+    out = Output(output)
+    cluster = opened(load(file), file, out)
+    going = removing.leaving(cluster, node)
+    for one in going:
+        out.note(f"{one.name}: {_lost(one)}", style="yellow")
+    names = tuple(one.name for one in going)
+    out.confirm(f"Remove {named(names)} from {cluster.name}?", yes=yes)
+    how = Drain(timeout, on_timeout.value if on_timeout else None)
+    result = removing.remove(cluster, Terminal(out), names, how, skip_unreachable=skip_unreachable)
+    data = {"cluster": cluster.name, "nodes": list(names)}
+    finish(result, out, data, f"{named(names)}: removed; {work_done(result)}.")
+
+
+def _lost(one: Leaving) -> str:
+    if one.machine.provider == rules.STATIC:
+        return "the machine stays; Kubernetes and the data of all pods on it are removed"
+    return f"the machine is deleted at the provider {one.machine.provider}, with all data on it"
 
 
 @_nodes.command()
