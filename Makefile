@@ -75,12 +75,13 @@ NODES := nodes
 SERVERS := servers servers_refused
 VOLUMES := volumes node_images
 ROLLING := rolling
+REMOVAL := removal
 VM := vm
 
 .PHONY: integration
 integration: install ## Run tests on their own real cluster
 	kubewright image build 1.37.2
-	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(NODES) $(VOLUMES) $(ROLLING) $(VM))
+	pytest tests/integration $(CHAOS_SEED:%=--chaos-seed=%) $(patsubst %,--ignore=tests/integration/test_%.py,$(DRIFT) $(TRIALS) $(SERVERS) $(NODES) $(VOLUMES) $(ROLLING) $(REMOVAL) $(VM))
 
 .PHONY: servers
 servers: install ## Test typical host setups, with the command and with plain Ansible; refusals, resets
@@ -96,6 +97,11 @@ drift: install ## Test maintenance, manual changes, lost and hung machines, and 
 nodes: install ## Test draining and rebooting nodes, on their own real cluster
 	kubewright image build 1.37.2
 	pytest $(patsubst %,tests/integration/test_%.py,$(NODES))
+
+.PHONY: removal
+removal: install ## Remove workers, living and dead ones, from their own real cluster
+	kubewright image build 1.37.2
+	pytest $(patsubst %,tests/integration/test_%.py,$(REMOVAL))
 
 .PHONY: trials
 trials: install ## Test broken system images that nodes roll back, on their own real cluster

@@ -58,6 +58,7 @@ ORDER = (
     "test_volumes",
     "test_node_images",
     "test_rolling",
+    "test_removal",
     "test_vm",
 )
 #: What an ``apply`` of this cluster changes, written by `make chaos-points`.

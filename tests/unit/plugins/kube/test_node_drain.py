@@ -21,6 +21,7 @@ BUDGET = {
     "spec": {"selector": {"matchLabels": {"app": "web"}}},
     "status": {"disruptionsAllowed": 0, "currentHealthy": 2, "desiredHealthy": 2},
 }
+NEITHER = {"evict_bare_pods": False, "removes_node": False}
 GUARDED = pod("guarded", metadata={"labels": {"app": "web"}})
 
 
@@ -279,7 +280,7 @@ def test_rounds_go_on_for_as_long_as_the_module_has_patience(use: Use) -> None:
         cluster.pods.clear()
 
     params = {"name": "a", "timeout_seconds": 300, "on_timeout": "abort", "patience": 60}
-    found = node_drain.evict(cluster, {**params, "evict_bare_pods": False}, sleep)  # type: ignore[arg-type]
+    found = node_drain.evict(cluster, {**params, **NEITHER}, sleep)  # type: ignore[arg-type]
     assert found.drained and len(slept) == 1
 
 
@@ -322,3 +323,16 @@ def test_it_ends_where_there_is_nothing_to_wait_for(
     made._task = type("Task", (), {"check_mode": False})()
     monkeypatch.setattr(action.NodeAction, "ask", lambda *_: dict(ends))
     assert made.ask({"name": "a"}, {}) == {**ends, "changed": False}
+
+
+@pytest.mark.parametrize(("ready", "waits"), [("True", True), ("Unknown", False)])
+def test_of_a_node_that_goes_for_good_nobody_waits_for_a_dead_kubelet(
+    run_module: RunModule, use: Use, ready: str, waits: bool
+) -> None:
+    cluster = use(Cluster(pod("stuck"), GUARDED, ready=ready))
+    cluster.obedient = False
+    cluster.refusals = {"guarded": 429}
+    run(run_module, removes_node=True)
+    again = run(run_module, removes_node=True)
+    assert again["drained"] is not waits
+    assert ({one["pod"] for one in again["waiting"]} == set()) is not waits

@@ -71,7 +71,7 @@ def test_a_name_that_means_nobody_is_an_error(tmp_path: Path, ansible: Ansible) 
 
 def test_all_operations_on_named_hosts_find_them_alike() -> None:
     named = [path for path in PLAYBOOKS.glob("*.yml") if "kubewright_target=" in path.read_text()]
-    assert len(named) == 12
+    assert len(named) == 13
     for path in named:
         for number, play in enumerate(yaml.safe_load(path.read_text())):
             # The first play may find out in which order they have their turns.
